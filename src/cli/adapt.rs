@@ -1,0 +1,183 @@
+//! `adapt`: several methods side by side on a few labelled images.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use loraloom::{
+    dataset::Dataset,
+    device::block_on,
+    error::{Error, Result},
+    methods::registry::Method,
+    report::{AdaptReport, MethodReport, Warning},
+    session::{
+        Session,
+        adapt::{AdaptConfig, Progress},
+        arm::Adapted,
+    },
+};
+
+use super::{
+    Outcome,
+    args::{AdaptArgs, TrainingArgs},
+    interrupt, model, output,
+};
+
+/// Runs the command.
+///
+/// # Errors
+/// The model or the training images cannot be loaded, or a method cannot run.
+pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
+    let methods = arguments.methods()?;
+    let mut session = model::open(&arguments.model, arguments.compute.device)?;
+    let mut warnings = add_modules(&mut session, arguments)?;
+    let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
+    let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
+    let test = match &arguments.test {
+        Some(dir) => Some(load(&session, dir, Some(&train.classes), None, &mut warnings)?),
+        None => None,
+    };
+    interrupt::listen();
+    let config = config(arguments);
+    let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config)?;
+    if interrupt::stopped() {
+        let reason = format!("{} of {} methods were run; the last one kept its state", reports.len(), methods.len());
+        warnings.push(Error::mismatch("stopped", reason));
+        output::warning(&warnings[warnings.len() - 1]);
+    }
+    output::methods(&reports);
+    for report in &reports {
+        if let Some(coefficients) = &report.coefficients {
+            output::coefficients(&report.method, coefficients);
+        }
+    }
+    if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
+        block_on(session.save_task(adapted, &train.classes, dir))?;
+        output::print(&format!("\nsaved {} to {}", adapted.method.name(), dir.display()));
+    }
+    let report = AdaptReport {
+        model: session.model().name.clone(),
+        device: session.device().name.clone(),
+        num_train: train.examples.len(),
+        num_test: test.map_or(0, |test| test.examples.len()),
+        classes: train.classes,
+        shots: arguments.shots,
+        seed: arguments.training.seed,
+        methods: reports,
+        warnings: warnings.iter().map(Warning::from).collect(),
+    };
+    output::json(arguments.compute.json.as_deref(), &report)?;
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// A bad module is a warning and the rest goes on.
+fn add_modules(session: &mut Session, arguments: &AdaptArgs) -> Result<Vec<Error>> {
+    let mut warnings = Vec::new();
+    for path in &arguments.modules {
+        match model::adapter_dir(path).and_then(|dir| session.add_module_dir(&dir)) {
+            Ok(found) => warnings.extend(found),
+            Err(error) => warnings.push(error),
+        }
+    }
+    warnings.iter().for_each(output::warning);
+    if !arguments.modules.is_empty() && session.module_names().is_empty() {
+        return Err(Error::mismatch("--modules", "none of them can be used"));
+    }
+    Ok(warnings)
+}
+
+/// Loads images with a progress bar and prints the warnings.
+///
+/// # Errors
+/// As [`Session::load_dataset`].
+pub fn load(
+    session: &Session,
+    dir: &std::path::Path,
+    classes: Option<&[String]>,
+    shots: Option<(usize, u64)>,
+    warnings: &mut Vec<Error>,
+) -> Result<Dataset> {
+    let bar = output::bar(0);
+    let mut show = |done: usize, total: usize| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let (dataset, found) = session.load_dataset(dir, classes, shots, &mut show)?;
+    bar.finish_and_clear();
+    found.iter().for_each(output::warning);
+    warnings.extend(found);
+    Ok(dataset)
+}
+
+/// Runs the methods one after another; the best by held-out accuracy is kept for saving.
+fn compare(
+    session: &Session,
+    methods: &[Method],
+    train: &Dataset,
+    test: Option<&Dataset>,
+    config: &AdaptConfig,
+) -> Result<(Vec<MethodReport>, Option<Adapted>)> {
+    let mut reports: Vec<MethodReport> = Vec::new();
+    let mut best: Option<(f64, Adapted)> = None;
+    let bar = steps_bar();
+    for &method in methods {
+        if interrupt::stopped() {
+            break;
+        }
+        bar.set_message(method.name());
+        let mut show = |progress: Progress| show(&bar, &progress);
+        let (report, adapted) = block_on(session.adapt_method(method, train, test, config, &mut show))?;
+        let score = report.loo_accuracy.unwrap_or(report.train_accuracy);
+        if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
+            best = Some((score, adapted));
+        }
+        reports.push(report);
+    }
+    bar.finish_and_clear();
+    Ok((reports, best.map(|(_, adapted)| adapted)))
+}
+
+/// A bar that `show` moves.
+pub fn steps_bar() -> ProgressBar {
+    let bar = output::bar(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Shows where a run is; says whether to go on.
+pub fn show(bar: &ProgressBar, progress: &Progress) -> bool {
+    match progress {
+        Progress::Step { method, step, num_steps, loss } => {
+            bar.set_length(*num_steps as u64);
+            bar.set_position(*step as u64);
+            bar.set_message(format!("{method}: loss {loss:.3}"));
+        }
+        Progress::Fold { method, fold, num_folds } => {
+            bar.set_length(*num_folds as u64);
+            bar.set_position(*fold as u64);
+            bar.set_message(format!("{method}: held-out folds"));
+        }
+        Progress::Test { method } => bar.set_message(format!("{method}: test images")),
+    }
+    interrupt::go_on()
+}
+
+fn config(arguments: &AdaptArgs) -> AdaptConfig {
+    let mut config = AdaptConfig { granularity: arguments.granularity, ..AdaptConfig::default() };
+    config.folds = arguments.folds.unwrap_or(config.folds);
+    training(&arguments.training, &mut config);
+    config
+}
+
+/// Puts what was typed into a configuration.
+pub fn training(arguments: &TrainingArgs, config: &mut AdaptConfig) {
+    let train = &mut config.train;
+    train.num_steps = arguments.steps.unwrap_or(train.num_steps);
+    train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
+    train.augment = arguments.augment.unwrap_or(train.augment);
+    train.seed = arguments.seed;
+    config.lora.rank = arguments.rank.unwrap_or(config.lora.rank);
+    config.lora.alpha = arguments.alpha.unwrap_or(2.0 * config.lora.rank as f32);
+    if let Some(targets) = &arguments.targets {
+        config.lora.targets = targets.clone();
+    }
+}

@@ -1,0 +1,341 @@
+//! What can be typed. Defaults that training uses come from the library, so that they cannot drift.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loraloom::{
+    device::DeviceChoice,
+    methods::{composition::Granularity, registry::Method},
+    vit::target::Target,
+};
+
+/// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
+#[derive(Debug, Parser)]
+#[command(name = "loraloom", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loraloom classify --model facebook/deit-tiny-patch16-224 photo.jpg
+  loraloom adapt --model DIR --train photos/train --test photos/test --shots 5 --modules lora/* --methods all
+  loraloom predict --task saved-task photo.jpg
+
+Exit codes: 0 fine, 1 finished with warnings that changed the result, 2 failed.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare methods on a few labelled images.
+    Adapt(AdaptArgs),
+    /// Say what a saved task sees in images.
+    Predict(PredictArgs),
+    /// Say what a checkpoint's own head sees in images.
+    Classify(ClassifyArgs),
+    /// Run tensors through a model, to compare with other implementations.
+    Forward(ForwardArgs),
+    /// Write the weighted sum of PEFT LoRA adapters, of any model.
+    Compose(ComposeArgs),
+    /// Train one upstream LoRA module and write it as PEFT files.
+    TrainModule(TrainModuleArgs),
+    /// Show devices and what a model or module is.
+    Info(InfoArgs),
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DeviceName {
+    /// The GPU if there is a real one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, software renderers included.
+    Gpu,
+}
+
+impl From<DeviceName> for DeviceChoice {
+    fn from(name: DeviceName) -> Self {
+        match name {
+            DeviceName::Auto => Self::Auto,
+            DeviceName::Cpu => Self::Cpu,
+            DeviceName::Gpu => Self::Gpu,
+        }
+    }
+}
+
+/// Device, seed and report, the same for every command that computes.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: DeviceName,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Which model, and what differs from its own files.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Folder of a checkpoint, or a Hugging Face id (owner/name or owner/name@revision).
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: String,
+    #[command(flatten)]
+    pub input: InputArgs,
+}
+
+/// How images reach the model, where that differs from its files.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Input side in pixels; position embeddings are interpolated.
+    #[arg(long, value_name = "PIXELS")]
+    pub img_size: Option<usize>,
+    /// Mean per channel on the 0..1 scale, e.g. 0.485,0.456,0.406.
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1)]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation per channel on the 0..1 scale, e.g. 0.229,0.224,0.225.
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1)]
+    pub std: Option<Vec<f32>>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loraloom adapt --model DIR --train train --test test --shots 5 --modules lora/* --methods all --json out.json
+  loraloom adapt --model DIR --train train --methods linear-probe,lora --save my-task")]
+pub struct AdaptArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Folder with one folder of images per class.
+    #[arg(long, value_name = "DIR")]
+    pub train: PathBuf,
+    /// Folder with the same classes, to measure accuracy on.
+    #[arg(long, value_name = "DIR")]
+    pub test: Option<PathBuf>,
+    /// Use at most this many training images per class.
+    #[arg(long)]
+    pub shots: Option<usize>,
+    /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    pub methods: Vec<String>,
+    /// Folders of PEFT LoRA modules.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub modules: Vec<PathBuf>,
+    /// Save the method with the best held-out accuracy (or the only one) to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+    /// One set of composition weights per linear layer, per block, or one for the model.
+    #[arg(long, value_parser = granularity, default_value = "layer")]
+    pub granularity: Granularity,
+    /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
+    #[arg(long)]
+    pub folds: Option<usize>,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// How to train.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    /// Optimiser steps.
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Images per step, at most.
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Crop and mirror training images at random.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub augment: Option<bool>,
+    /// Rank of a LoRA from scratch.
+    #[arg(long)]
+    pub rank: Option<usize>,
+    /// Alpha of a LoRA from scratch; its update is scaled by alpha / rank.
+    #[arg(long)]
+    pub alpha: Option<f32>,
+    /// Linear layers that a LoRA from scratch adapts: query, key, value, proj, fc1, fc2.
+    #[arg(long, value_delimiter = ',', value_parser = target)]
+    pub targets: Option<Vec<Target>>,
+    /// Seed of the choice of images, their order, and initial values.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Folder that `adapt --save` wrote.
+    #[arg(long, value_name = "DIR")]
+    pub task: PathBuf,
+    /// The base model, if it is no longer where it was.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: Option<String>,
+    /// Images.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Classes to print per image.
+    #[arg(long, default_value_t = 3)]
+    pub top: usize,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  loraloom classify --model facebook/deit-tiny-patch16-224 --top 3 photos/*.jpg")]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Classes to print per image.
+    #[arg(long, default_value_t = 1)]
+    pub top: usize,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Folders of PEFT LoRA modules to fold in.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub adapter: Vec<PathBuf>,
+    /// One weight per module; 1 each if absent.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    pub weights: Option<Vec<f32>>,
+    /// A safetensors file with `pixel_values`, [images, 3, height, width].
+    #[arg(long)]
+    pub input: PathBuf,
+    /// Gets `last_hidden_state` and, if the model has a head, `logits`.
+    #[arg(long)]
+    pub output: PathBuf,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: DeviceName,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loraloom compose --adapters a b c --weights uniform --form cat --out mean
+  loraloom compose --adapters a b --weights 0.7,-0.2 --form svd --rank 8 --out small")]
+pub struct ComposeArgs {
+    /// Folders of PEFT LoRA adapters.
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    pub adapters: Vec<PathBuf>,
+    /// `uniform`, or one weight per adapter separated by commas.
+    #[arg(long, default_value = "uniform", allow_hyphen_values = true)]
+    pub weights: String,
+    /// `cat` is exact and its rank adds up; `svd` truncates to a rank.
+    #[arg(long, value_enum, default_value_t = FormName::Cat)]
+    pub form: FormName,
+    /// Rank of `svd`.
+    #[arg(long)]
+    pub rank: Option<usize>,
+    /// Rename a ViT's layers to what transformers writes up to 5.8 (old) or from 5.9 (new).
+    #[arg(long, value_enum)]
+    pub names: Option<NamesName>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormName {
+    /// Factors concatenated.
+    Cat,
+    /// Truncated singular value decomposition.
+    Svd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NamesName {
+    /// transformers up to 5.8.
+    Old,
+    /// transformers from 5.9.
+    New,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  loraloom train-module --model DIR --data animals/train --test animals/test --out lora/animals")]
+pub struct TrainModuleArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Folder with one folder of images per class.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Folder with the same classes, to measure accuracy on.
+    #[arg(long, value_name = "DIR")]
+    pub test: Option<PathBuf>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Names in the file as transformers writes them up to 5.8 (old) or from 5.9 (new).
+    #[arg(long, value_enum, default_value_t = NamesName::New)]
+    pub names: NamesName,
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// Describe a checkpoint: a folder or a Hugging Face id.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: Option<String>,
+    /// Describe LoRA modules.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub modules: Vec<PathBuf>,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+fn granularity(text: &str) -> Result<Granularity, String> {
+    match text {
+        "layer" => Ok(Granularity::Layer),
+        "block" => Ok(Granularity::Block),
+        "module" => Ok(Granularity::Module),
+        other => Err(format!("{other} is not layer, block or module")),
+    }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    Target::from_name(text).ok_or_else(|| format!("{text} is not query, key, value, proj, fc1 or fc2"))
+}
+
+impl AdaptArgs {
+    /// The methods asked for, without repeats.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn methods(&self) -> loraloom::error::Result<Vec<Method>> {
+        let mut methods = Vec::new();
+        for name in &self.methods {
+            let named: Vec<Method> = match name.as_str() {
+                "all" => Method::ALL.to_vec(),
+                "auto" => {
+                    let fits = |method: &Method| !self.modules.is_empty() || !method.needs_modules();
+                    Method::ALL.into_iter().filter(fits).collect()
+                }
+                name => vec![Method::from_name(name)?],
+            };
+            for method in named {
+                if !methods.contains(&method) {
+                    methods.push(method);
+                }
+            }
+        }
+        Ok(methods)
+    }
+}

@@ -1,0 +1,95 @@
+//! `compose`: the weighted sum of PEFT LoRA adapters, written as one adapter.
+
+use std::path::PathBuf;
+
+use loraloom::{
+    error::{Error, Result},
+    lora::{
+        compose::{ComposeReport, Form, compose},
+        names::Dialect,
+    },
+    report::Warning,
+};
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    args::{ComposeArgs, FormName, NamesName},
+    model, output,
+};
+
+#[derive(Serialize)]
+struct Report {
+    modules: Vec<ModuleLine>,
+    relative_error: f64,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize)]
+struct ModuleLine {
+    path: String,
+    rank: usize,
+    relative_error: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An adapter cannot be read or has options that cannot be summed, or the folder cannot be written.
+pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
+    let adapters: Vec<PathBuf> =
+        arguments.adapters.iter().map(|path| model::adapter_dir(path)).collect::<Result<_>>()?;
+    let weights = weights(&arguments.weights, adapters.len())?;
+    let names = arguments.names.map(|names| match names {
+        NamesName::Old => Dialect::Old,
+        NamesName::New => Dialect::New,
+    });
+    let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
+    report.warnings.iter().for_each(output::warning);
+    output::print(&summary(arguments, &report));
+    let outcome = if report.warnings.is_empty() { Outcome::Fine } else { Outcome::Warned };
+    let lines = report.modules.into_iter().map(|module| ModuleLine {
+        path: module.path,
+        rank: module.rank,
+        relative_error: module.relative_error,
+    });
+    let report = Report {
+        modules: lines.collect(),
+        relative_error: report.relative_error,
+        warnings: report.warnings.iter().map(Warning::from).collect(),
+    };
+    output::json(arguments.json.as_deref(), &report)?;
+    Ok(outcome)
+}
+
+fn weights(text: &str, count: usize) -> Result<Vec<f64>> {
+    if text == "uniform" {
+        return Ok(vec![1.0 / count as f64; count]);
+    }
+    text.split(',')
+        .map(|weight| {
+            weight.trim().parse().map_err(|_| {
+                Error::mismatch("--weights", format!("{weight} is not a number; give `uniform` or e.g. 0.7,0.3"))
+            })
+        })
+        .collect()
+}
+
+fn form(arguments: &ComposeArgs) -> Result<Form> {
+    match (arguments.form, arguments.rank) {
+        (FormName::Cat, None) => Ok(Form::Cat),
+        (FormName::Cat, Some(_)) => Err(Error::mismatch("--rank", "it belongs to --form svd; `cat` is exact")),
+        (FormName::Svd, Some(rank)) => Ok(Form::Svd { rank }),
+        (FormName::Svd, None) => Err(Error::mismatch("--form svd", "give the rank with --rank")),
+    }
+}
+
+fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
+    let largest = report.modules.iter().map(|module| module.rank).max().unwrap_or(0);
+    format!(
+        "wrote {} modules of rank up to {largest} to {}; relative error {:.3e}",
+        report.modules.len(),
+        arguments.out.display(),
+        report.relative_error
+    )
+}

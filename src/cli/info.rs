@@ -1,0 +1,143 @@
+//! `info`: devices, and what a model or module is.
+
+use std::path::Path;
+
+use loraloom::{
+    device::{self, DeviceChoice, block_on},
+    error::Result,
+    lora::module::LoraModule,
+};
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    args::{DeviceName, InfoArgs},
+    model, output,
+};
+
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    devices: Vec<DeviceLine>,
+    model: Option<ModelLine>,
+    modules: Vec<ModuleLine>,
+}
+
+#[derive(Serialize)]
+struct DeviceLine {
+    kind: &'static str,
+    name: String,
+    software: bool,
+}
+
+#[derive(Serialize)]
+struct ModelLine {
+    name: String,
+    config: loraloom::vit::config::VitConfig,
+    parameters: usize,
+    classes: usize,
+}
+
+#[derive(Serialize)]
+struct ModuleLine {
+    name: String,
+    base_model: Option<String>,
+    layers: usize,
+    ranks: Vec<usize>,
+    targets: Vec<&'static str>,
+    parameters: usize,
+    classes: Option<usize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The model or a module cannot be loaded.
+pub fn run(arguments: &InfoArgs) -> Result<Outcome> {
+    let model = arguments.model.as_deref().map(describe_model).transpose()?;
+    let mut outcome = Outcome::Fine;
+    let mut modules = Vec::new();
+    for path in &arguments.modules {
+        let (line, warned) = describe_module(path)?;
+        modules.push(line);
+        outcome = if warned { Outcome::Warned } else { outcome };
+    }
+    let info = Info { version: env!("CARGO_PKG_VERSION"), devices: devices(), model, modules };
+    print(&info);
+    output::json(arguments.json.as_deref(), &info)?;
+    Ok(outcome)
+}
+
+fn devices() -> Vec<DeviceLine> {
+    let open = |choice| block_on(device::open(choice)).ok().map(|device| device.info);
+    let lines = [open(DeviceChoice::Cpu), open(DeviceChoice::Gpu)].into_iter().flatten();
+    lines.map(|info| DeviceLine { kind: info.kind, name: info.name, software: info.software }).collect()
+}
+
+fn describe_model(name: &str) -> Result<ModelLine> {
+    let session = model::open_named(name, &Default::default(), DeviceName::Cpu)?;
+    let found = session.model();
+    Ok(ModelLine {
+        name: name.into(),
+        config: found.vit.config.clone(),
+        parameters: found.vit.num_parameters(),
+        classes: found.head.as_ref().map_or(0, |head| head.classes()),
+    })
+}
+
+fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
+    let (module, warnings) = LoraModule::from_dir(&model::adapter_dir(path)?)?;
+    warnings.iter().for_each(output::warning);
+    let layers = module.layers.values();
+    let mut ranks: Vec<usize> = layers.clone().map(|layer| layer.rank).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    let mut targets: Vec<_> = module.layers.keys().map(|(_, target)| *target).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let line = ModuleLine {
+        parameters: layers.map(|layer| layer.a.len() + layer.b.len()).sum(),
+        layers: module.layers.len(),
+        ranks,
+        targets: targets.into_iter().map(|target| target.name()).collect(),
+        classes: module.head.as_ref().map(|head| head.classes),
+        base_model: module.base_model,
+        name: module.name,
+    };
+    Ok((line, !warnings.is_empty()))
+}
+
+fn print(info: &Info) {
+    output::print(&format!("loraloom {}", info.version));
+    for device in &info.devices {
+        let note = if device.software { " (software renderer)" } else { "" };
+        output::print(&format!("device {}: {}{note}", device.kind, device.name));
+    }
+    if let Some(model) = &info.model {
+        let config = &model.config;
+        output::print(&format!(
+            "model {}: {} blocks, width {}, {} heads, {}x{} px in patches of {}x{}, {:.1} M parameters, {} classes",
+            model.name,
+            config.depth,
+            config.embed_dim,
+            config.num_heads,
+            config.img_size.0,
+            config.img_size.1,
+            config.patch_size.0,
+            config.patch_size.1,
+            model.parameters as f64 / 1e6,
+            model.classes
+        ));
+    }
+    for module in &info.modules {
+        output::print(&format!(
+            "module {}: {} layers ({}), rank {:?}, {} parameters, base model {}",
+            module.name,
+            module.layers,
+            module.targets.join(", "),
+            module.ranks,
+            module.parameters,
+            module.base_model.as_deref().unwrap_or("not stated")
+        ));
+    }
+}

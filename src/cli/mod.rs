@@ -1,0 +1,68 @@
+//! Commands, their arguments, and exit codes: 0 fine, 1 finished with warnings, 2 failed.
+
+mod adapt;
+mod args;
+mod classify;
+mod compose;
+mod forward;
+mod info;
+mod interrupt;
+mod model;
+mod output;
+mod predict;
+mod train_module;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use loraloom::error::Result;
+
+use args::{Arguments, Command};
+
+/// Whether a command finished with warnings that changed the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything went as asked.
+    Fine,
+    /// Something was left out or stopped; stderr says what.
+    Warned,
+}
+
+/// Runs the command line and returns the process's exit code.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not failures.
+            let answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            return ExitCode::from(if answer { 0 } else { 2 });
+        }
+    };
+    match dispatch(arguments) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Warned) => ExitCode::from(1),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<Outcome> {
+    match arguments.command {
+        Command::Adapt(arguments) => adapt::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::Forward(arguments) => forward::run(&arguments),
+        Command::Compose(arguments) => compose::run(&arguments),
+        Command::TrainModule(arguments) => train_module::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "loraloom", &mut std::io::stdout());
+            Ok(Outcome::Fine)
+        }
+    }
+}

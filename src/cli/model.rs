@@ -1,0 +1,97 @@
+//! From `--model` to a session: a folder, or a Hugging Face id that is downloaded and cached.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use loraloom::{
+    device::block_on,
+    error::{Error, Result},
+    hub::{Hub, Progress, is_repo_id},
+    session::{ModelOptions, Session},
+};
+
+use super::{
+    args::{DeviceName, InputArgs, ModelArgs},
+    output,
+};
+
+/// Opens the model that the arguments name.
+///
+/// # Errors
+/// It cannot be found, downloaded or loaded.
+pub fn open(arguments: &ModelArgs, device: DeviceName) -> Result<Session> {
+    open_named(&arguments.model, &options(&arguments.input)?, device)
+}
+
+/// Opens a model by name.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_named(model: &str, options: &ModelOptions, device: DeviceName) -> Result<Session> {
+    let dir = model_dir(model)?;
+    block_on(Session::open_dir(device.into(), model, &dir, options))
+}
+
+/// The folder of a model, downloaded if need be.
+///
+/// # Errors
+/// Neither a folder nor something that the Hub has.
+pub fn model_dir(model: &str) -> Result<PathBuf> {
+    fetch(model, |hub, model, progress| hub.model(model, progress))
+}
+
+/// The folder of an adapter, downloaded if need be.
+///
+/// # Errors
+/// As [`model_dir`].
+pub fn adapter_dir(path: &Path) -> Result<PathBuf> {
+    match path.to_str() {
+        Some(text) => fetch(text, |hub, adapter, progress| hub.adapter(adapter, progress)),
+        None => Ok(path.to_path_buf()),
+    }
+}
+
+type Download<'a> = &'a mut dyn FnMut(Progress);
+
+fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    if !is_repo_id(name) {
+        let reason = "not a folder, and not a Hugging Face id (owner/name)";
+        return Err(Error::mismatch(name, reason));
+    }
+    let bar = download_bar();
+    let mut show = |progress: Progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.file);
+    };
+    let dir = get(&Hub::from_env()?, name, &mut show);
+    bar.finish_and_clear();
+    dir
+}
+
+fn download_bar() -> ProgressBar {
+    let bar = output::bar(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn options(arguments: &InputArgs) -> Result<ModelOptions> {
+    let three = |name: &str, values: &Option<Vec<f32>>| match values.as_deref() {
+        None => Ok(None),
+        Some(&[red, green, blue]) => Ok(Some([red, green, blue])),
+        Some(other) => {
+            Err(Error::mismatch(name, format!("{} values given, three are needed: red, green, blue", other.len())))
+        }
+    };
+    Ok(ModelOptions {
+        img_size: arguments.img_size,
+        mean: three("--mean", &arguments.mean)?,
+        std: three("--std", &arguments.std)?,
+    })
+}

@@ -1,0 +1,129 @@
+//! What a person sees: errors, warnings, progress, tables and bars.
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    path::Path,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use loraloom::{
+    error::{Error, Result},
+    report::{CoefficientReport, MethodReport, Prediction},
+    session::task::write_json,
+};
+use serde::Serialize;
+
+/// Prints an error with its code.
+pub fn error(error: &Error) {
+    say("error", error);
+}
+
+/// Prints a warning with its code.
+pub fn warning(error: &Error) {
+    say("warning", error);
+}
+
+fn say(kind: &str, error: &Error) {
+    // Nothing sensible is left to do when stderr is closed.
+    let _ = writeln!(stderr(), "{kind}[{}]: {error}", error.code());
+}
+
+/// Prints to stdout; a closed pipe is the reader's choice.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A progress bar on a terminal, nothing on a pipe.
+pub fn bar(length: u64) -> ProgressBar {
+    let target = match stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Writes a report if asked to.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn json(path: Option<&Path>, report: &impl Serialize) -> Result<()> {
+    path.map_or(Ok(()), |path| write_json(path, report))
+}
+
+/// One line per image: its classes with their probabilities.
+pub fn predictions(predictions: &[Prediction]) {
+    for prediction in predictions {
+        let classes: Vec<String> = prediction
+            .top
+            .iter()
+            .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
+            .collect();
+        print(&format!("{}: {}", prediction.image, classes.join(", ")));
+    }
+}
+
+/// A table of methods.
+pub fn methods(reports: &[MethodReport]) {
+    let mut rows = vec![[
+        "method".to_string(),
+        "test".into(),
+        "95 %".into(),
+        "held out".into(),
+        "95 %".into(),
+        "parameters".into(),
+        "seconds".into(),
+    ]];
+    rows.extend(reports.iter().map(|report| {
+        [
+            report.method.clone(),
+            percent(report.test_accuracy),
+            interval(report.test_interval),
+            percent(report.loo_accuracy),
+            interval(report.loo_interval),
+            report.trainable_parameters.to_string(),
+            format!("{:.1}", report.seconds),
+        ]
+    }));
+    table(&rows);
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{:.1} %", 100.0 * value))
+}
+
+fn interval(ends: Option<[f64; 2]>) -> String {
+    ends.map_or("-".into(), |[low, high]| format!("{:.0}-{:.0}", 100.0 * low, 100.0 * high))
+}
+
+/// Prints rows with aligned columns: the first one to the left, the others to the right.
+fn table<const N: usize>(rows: &[[String; N]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(|(column, (cell, width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            })
+            .collect();
+        print(cells.join("  ").trim_end());
+    }
+}
+
+/// The mean weight of every module as a bar.
+pub fn coefficients(method: &str, report: &CoefficientReport) {
+    print(&format!("\n{method}: mean weight of each module over {} layer group(s)", report.groups.len()));
+    let longest = report.modules.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let largest = report.means.iter().fold(0.0f32, |largest, mean| largest.max(mean.abs()));
+    for (name, mean) in report.modules.iter().zip(&report.means) {
+        let length = if largest > 0.0 { (mean.abs() / largest * 40.0).round() as usize } else { 0 };
+        let mark = if *mean < 0.0 { "-" } else { "█" };
+        print(&format!("  {name:<longest$} {mean:>8.4} {}", mark.repeat(length)));
+    }
+}

@@ -1,0 +1,113 @@
+//! `train-module`: one upstream LoRA module, written as PEFT files.
+
+use loraloom::{
+    dataset::Dataset,
+    device::block_on,
+    error::Result,
+    lora::names::Dialect,
+    methods::registry::Method,
+    report::{MethodReport, Warning},
+    session::{Session, adapt::AdaptConfig},
+};
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    adapt::{self, load},
+    args::{NamesName, TrainModuleArgs},
+    interrupt, model, output,
+};
+
+/// What is written next to the module: how it came about and how well it does.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    classes: Vec<String>,
+    num_train: usize,
+    num_test: usize,
+    probe_test_accuracy: Option<f64>,
+    module: MethodReport,
+    warnings: Vec<Warning>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The model or images cannot be loaded, or the folder cannot be written.
+pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
+    let session = model::open(&arguments.model, arguments.compute.device)?;
+    let mut warnings = Vec::new();
+    let train = load(&session, &arguments.data, None, None, &mut warnings)?;
+    let test = match &arguments.test {
+        Some(dir) => Some(load(&session, dir, Some(&train.classes), None, &mut warnings)?),
+        None => None,
+    };
+    interrupt::listen();
+    let config = config(arguments);
+    let probe = run_method(&session, Method::LinearProbe, &train, test.as_ref(), &config)?.0;
+    let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
+    report.method = "train-module".into();
+    let updates = adapted.updates.clone().unwrap_or_default();
+    let mut module = session.module(&adapted, &updates)?;
+    module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    module.save_dir(&arguments.out, dialect(arguments.names), session.peft_prefix())?;
+    output::print(&summary(&probe, &report));
+    let report = Report {
+        model: session.model().name.clone(),
+        num_train: train.examples.len(),
+        num_test: test.map_or(0, |test| test.examples.len()),
+        classes: train.classes,
+        probe_test_accuracy: probe.test_accuracy,
+        module: report,
+        warnings: warnings.iter().map(Warning::from).collect(),
+    };
+    output::json(Some(&arguments.out.join("training.json")), &report)?;
+    output::json(arguments.compute.json.as_deref(), &report)?;
+    Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
+}
+
+fn run_method(
+    session: &Session,
+    method: Method,
+    train: &Dataset,
+    test: Option<&Dataset>,
+    config: &AdaptConfig,
+) -> Result<(MethodReport, loraloom::session::arm::Adapted)> {
+    let bar = adapt::steps_bar();
+    let mut show = |progress| adapt::show(&bar, &progress);
+    let result = block_on(session.adapt_method(method, train, test, config, &mut show));
+    bar.finish_and_clear();
+    result
+}
+
+/// Many images, many steps: higher rate, augmentation, no held-out runs.
+fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
+    let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
+    config.train.num_steps = 70;
+    config.train.factor_rate = 3e-3;
+    config.train.head_rate = 3e-3;
+    config.train.augment = true;
+    adapt::training(&arguments.training, &mut config);
+    config
+}
+
+fn dialect(names: NamesName) -> Dialect {
+    match names {
+        NamesName::Old => Dialect::Old,
+        NamesName::New => Dialect::New,
+    }
+}
+
+fn summary(probe: &MethodReport, module: &MethodReport) -> String {
+    let percent =
+        |value: Option<f64>| value.map_or("not tested".into(), |value| format!("{:.1} %", 100.0 * value));
+    format!(
+        "test accuracy: linear probe {}, module {}; training images {:.1} %; {} parameters, {} steps, {:.0} s",
+        percent(probe.test_accuracy),
+        percent(module.test_accuracy),
+        100.0 * module.train_accuracy,
+        module.trainable_parameters,
+        module.steps,
+        module.seconds
+    )
+}

@@ -1,0 +1,109 @@
+//! Opening a compute device and reading tensors back; the only file that knows the platform.
+
+use std::future::Future;
+
+use burn::tensor::{Device, Tensor, wgpu};
+
+use crate::error::{Error, Result};
+
+/// Which device to compute on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The GPU if there is one that is not a software renderer, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU through wgpu (WebGPU in a browser); an error if there is none.
+    Gpu,
+}
+
+/// What a device is, for people.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    /// `cpu` or `gpu`.
+    pub kind: &'static str,
+    /// Adapter name, or the CPU backend's.
+    pub name: String,
+    /// Whether a GPU adapter is software that runs on the CPU.
+    pub software: bool,
+}
+
+/// An open device: the plain one, its one autodiff twin, and what it is.
+///
+/// All autodiff tensors must come from one autodiff device (two with different settings panic when
+/// they meet), so it is opened once and cloned.
+#[derive(Clone, Debug)]
+pub struct OpenDevice {
+    /// For frozen tensors and evaluation.
+    pub plain: Device,
+    /// For training.
+    pub autodiff: Device,
+    /// What it is.
+    pub info: DeviceInfo,
+}
+
+impl OpenDevice {
+    fn new(plain: Device, info: DeviceInfo) -> Self {
+        Self { autodiff: plain.clone().autodiff(), plain, info }
+    }
+
+    /// The CPU device.
+    pub fn cpu() -> Self {
+        let info = DeviceInfo { kind: "cpu", name: "burn-flex".into(), software: false };
+        Self::new(Device::flex(), info)
+    }
+}
+
+/// Opens a device.
+///
+/// # Errors
+/// [`Error::Device`] when a GPU is asked for and none can be used.
+pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    match choice {
+        DeviceChoice::Cpu => Ok(OpenDevice::cpu()),
+        DeviceChoice::Gpu => open_gpu().await,
+        DeviceChoice::Auto => match open_gpu().await {
+            Ok(device) if !device.info.software => Ok(device),
+            _ => Ok(OpenDevice::cpu()),
+        },
+    }
+}
+
+/// The first GPU, opened once per process: wgpu runtimes cannot be initialised twice.
+async fn open_gpu() -> Result<OpenDevice> {
+    if let Some(device) = GPU.get() {
+        return Ok(device.clone());
+    }
+    let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| Error::Device {
+        device: "gpu".into(),
+        reason: format!("{error}; use --device cpu"),
+    })?;
+    let adapter = setup.adapter.get_info();
+    let info = DeviceInfo {
+        kind: "gpu",
+        software: adapter.device_type == wgpu::wgpu::DeviceType::Cpu,
+        name: adapter.name,
+    };
+    Ok(GPU.get_or_init(|| OpenDevice::new(device, info)).clone())
+}
+
+static GPU: std::sync::OnceLock<OpenDevice> = std::sync::OnceLock::new();
+
+/// Reads a float tensor back in row-major order.
+///
+/// # Errors
+/// [`Error::Device`] when the device was lost.
+pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data_async().await.map_err(lost)?;
+    Ok(data.iter::<f32>().collect())
+}
+
+/// Waits for a future on this thread (native; a browser awaits instead).
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}
+
+fn lost(error: impl std::fmt::Display) -> Error {
+    Error::Device { device: "current".into(), reason: format!("it was lost: {error}; start again") }
+}

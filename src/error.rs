@@ -1,0 +1,170 @@
+//! The one error type of the crate: what failed, where, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// Result with the crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, with the fields that name the culprit.
+///
+/// [`Error::code`] is stable: scripts and the page may match on it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was attempted: `read`, `write`, `list`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// An image could not be decoded or is outside the stated limits.
+    #[error("{name}: {reason}")]
+    Image {
+        /// File name of the image.
+        name: String,
+        /// What is wrong with it and what would do.
+        reason: String,
+    },
+    /// A dataset cannot be used as asked (no classes, too few images, ...).
+    #[error("{name}: {reason}")]
+    Dataset {
+        /// Folder or task name.
+        name: String,
+        /// What is wrong with it and what would do.
+        reason: String,
+    },
+    /// A JSON file (config, preprocessor, adapter config, report) has a bad or missing field.
+    #[error("{name}: field `{field}`: {reason}")]
+    Config {
+        /// File that holds the field.
+        name: String,
+        /// The field, or `-` for the whole file.
+        field: String,
+        /// What is wrong and what would do.
+        reason: String,
+    },
+    /// A safetensors file cannot be parsed.
+    #[error("{name}: not a readable safetensors file: {reason}")]
+    Safetensors {
+        /// File name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the configuration asks for is absent.
+    #[error("{name}: tensor `{tensor}` is missing")]
+    MissingTensor {
+        /// File name.
+        name: String,
+        /// Expected tensor.
+        tensor: String,
+    },
+    /// Tensors that nothing asks for: loading them would drop weights in silence.
+    #[error("{name}: {} unexpected tensor(s), the first is `{}`", tensors.len(), tensors.first().map_or("", String::as_str))]
+    UnexpectedTensors {
+        /// File name.
+        name: String,
+        /// Their names, sorted.
+        tensors: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration asks for.
+    #[error("{name}: tensor `{tensor}` has shape {found:?}, expected {expected:?}")]
+    TensorShape {
+        /// File name.
+        name: String,
+        /// Tensor name.
+        tensor: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds NaN or infinite values.
+    #[error("{name}: tensor `{tensor}` holds a value that is not finite")]
+    NotFinite {
+        /// File name.
+        name: String,
+        /// Tensor name.
+        tensor: String,
+    },
+    /// An option that changes the mathematics and is not supported.
+    #[error("{name}: `{option}` is not supported: {reason}")]
+    Unsupported {
+        /// File that sets the option.
+        name: String,
+        /// The option.
+        option: String,
+        /// Why, and what would do.
+        reason: String,
+    },
+    /// Something asked for does not fit together (sizes, counts, names).
+    #[error("{what}: {reason}")]
+    Mismatch {
+        /// The argument or object.
+        what: String,
+        /// Expected against found, and what would do.
+        reason: String,
+    },
+    /// A download from the Hub failed and nothing usable is cached.
+    #[error("cannot download {repo}/{file}: {reason}")]
+    Download {
+        /// Repository id.
+        repo: String,
+        /// File in it.
+        file: String,
+        /// Why, and what would do.
+        reason: String,
+    },
+    /// The compute device cannot be used, or was lost.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// Device as asked for.
+        device: String,
+        /// Why, and what would do.
+        reason: String,
+    },
+    /// The work was stopped by the person; what was done is kept.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// Stable identifier for scripts, exit handling and the page.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::Image { .. } => "bad-image",
+            Self::Dataset { .. } => "bad-dataset",
+            Self::Config { .. } => "bad-config",
+            Self::Safetensors { .. } => "bad-safetensors",
+            Self::MissingTensor { .. } => "missing-tensor",
+            Self::UnexpectedTensors { .. } => "unexpected-tensors",
+            Self::TensorShape { .. } => "tensor-shape",
+            Self::NotFinite { .. } => "not-finite",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Mismatch { .. } => "mismatch",
+            Self::Download { .. } => "download",
+            Self::Device { .. } => "device",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// An [`Error::Io`] for `path`.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// An [`Error::Mismatch`].
+    pub fn mismatch(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Mismatch { what: what.into(), reason: reason.into() }
+    }
+
+    /// An [`Error::Config`].
+    pub fn config(name: &str, field: &str, reason: impl Into<String>) -> Self {
+        Self::Config { name: name.into(), field: field.into(), reason: reason.into() }
+    }
+}

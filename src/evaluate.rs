@@ -1,0 +1,133 @@
+//! Passes without gradients: features, accuracy with its interval, confusion.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::{
+    dataset::Example,
+    device,
+    error::Result,
+    head::{Features, Head},
+    image::preprocess::Preprocess,
+    report::Accuracy,
+    vit::model::Vit,
+};
+
+/// Images per pass; fixed, so that a GPU compiles one set of shaders.
+pub const BATCH_SIZE: usize = 32;
+
+/// Pooled features of examples: one read-back per batch, which also keeps a browser's GPU queue short.
+///
+/// `on_batch` is told how many examples are done.
+///
+/// # Errors
+/// The device was lost.
+pub async fn features(
+    vit: &Vit,
+    examples: &[Example],
+    preprocess: &Preprocess,
+    device: &Device,
+    on_batch: &mut dyn FnMut(usize),
+) -> Result<Features> {
+    let dim = vit.config.feature_dim();
+    let size = BATCH_SIZE.min(examples.len().max(1));
+    let mut values = Vec::with_capacity(examples.len() * dim);
+    for (index, batch) in examples.chunks(size).enumerate() {
+        let images = images(batch, size, preprocess, device);
+        let pooled = device::read(vit.pool(vit.forward_features(images))).await?;
+        values.extend_from_slice(&pooled[..batch.len() * dim]);
+        on_batch(index * size + batch.len());
+    }
+    Ok(Features { dim, values, labels: examples.iter().map(|example| example.class).collect() })
+}
+
+/// Normalised pixels `[size, 3, H, W]`; rows past the examples are zero.
+fn images(examples: &[Example], size: usize, preprocess: &Preprocess, device: &Device) -> Tensor<4> {
+    let (height, width) = preprocess.input_size();
+    let len = 3 * height * width;
+    let mut pixels = vec![0.0; size * len];
+    for (example, out) in examples.iter().zip(pixels.chunks_mut(len)) {
+        preprocess.normalize(&example.crop, out);
+    }
+    Tensor::from_data(TensorData::new(pixels, [size, 3, height, width]), device)
+}
+
+/// Accuracy of a head on features, with its interval.
+pub fn accuracy(head: &Head, features: &Features) -> Accuracy {
+    let predicted: Vec<usize> =
+        (0..features.labels.len()).map(|index| head.predict(features.row(index))).collect();
+    let hits = predicted.iter().zip(&features.labels).filter(|(found, label)| found == label).count();
+    Accuracy::new(hits, features.labels.len())
+}
+
+/// Counts of (true class, predicted class), `[C][C]`.
+pub fn confusion(head: &Head, features: &Features) -> Vec<Vec<usize>> {
+    let classes = head.classes();
+    let mut counts = vec![vec![0; classes]; classes];
+    for (index, &label) in features.labels.iter().enumerate() {
+        counts[label][head.predict(features.row(index))] += 1;
+    }
+    counts
+}
+
+/// Held-out predictions of a head that is refitted for every fold.
+///
+/// `fit` sees the features outside a fold. The number of hits and of held-out examples.
+pub fn held_out_hits(features: &Features, folds: &[Vec<usize>], fit: &dyn Fn(&Features) -> Head) -> (usize, usize) {
+    let (mut hits, mut total) = (0, 0);
+    for fold in folds {
+        let rest: Vec<usize> = (0..features.labels.len()).filter(|index| !fold.contains(index)).collect();
+        let head = fit(&features.select(&rest));
+        hits += fold.iter().filter(|&&index| head.predict(features.row(index)) == features.labels[index]).count();
+        total += fold.len();
+    }
+    (hits, total)
+}
+
+/// Linear centred kernel alignment between two feature sets of the same images, between 0 and 1.
+///
+/// Kornblith et al. (2019): `|Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)` on centred columns.
+pub fn linear_cka(left: &Features, right: &Features) -> f32 {
+    let (left, right) = (centered_gram(left), centered_gram(right));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let norm = (dot(&left, &left) * dot(&right, &right)).sqrt();
+    if norm > 0.0 { (dot(&left, &right) / norm) as f32 } else { 0.0 }
+}
+
+/// Gram matrix of centred rows, `[n, n]`: |YᵀX|² is the inner product of two such matrices.
+fn centered_gram(features: &Features) -> Vec<f64> {
+    let count = features.labels.len();
+    let mut mean = vec![0.0f64; features.dim];
+    for row in features.values.chunks(features.dim) {
+        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / count as f64);
+    }
+    let centered = |row: usize| features.row(row).iter().zip(&mean).map(|(value, mean)| f64::from(*value) - mean);
+    let rows: Vec<Vec<f64>> = (0..count).map(|row| centered(row).collect()).collect();
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    rows.iter().flat_map(|a| rows.iter().map(|b| product(a, b)).collect::<Vec<_>>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(values: &[f32]) -> Features {
+        Features { dim: 2, values: values.to_vec(), labels: vec![0, 0, 1] }
+    }
+
+    #[test]
+    fn cka_ignores_rotation_and_scale_but_not_content() {
+        let x = features(&[1.0, 0.0, 0.0, 2.0, -1.0, 1.0]);
+        let rotated = features(&[0.0, 3.0, -6.0, 0.0, -3.0, -3.0]);
+        let other = features(&[1.0, 0.0, -1.0, 0.5, 0.2, 0.1]);
+        assert!((linear_cka(&x, &rotated) - 1.0).abs() < 1e-5);
+        assert!(linear_cka(&x, &other) < 0.95);
+    }
+
+    #[test]
+    fn confusion_counts_every_example_once() {
+        let x = features(&[1.0, 0.0, 2.0, 0.0, 0.0, 1.0]);
+        let head = Head::nearest_mean(&x, 2);
+        assert_eq!(confusion(&head, &x), vec![vec![2, 0], vec![0, 1]]);
+        assert_eq!(accuracy(&head, &x).correct, 3);
+    }
+}

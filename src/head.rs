@@ -1,0 +1,289 @@
+//! Linear heads on feature vectors, fitted on the host: nearest class mean and logistic regression.
+//!
+//! Features of a frozen pass are read back once; everything here is plain arithmetic on them, so it
+//! is deterministic and costs no GPU round trip.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::vit::model::HeadTensors;
+
+/// A linear classification head: `logits = weight · features + bias`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Number of features F.
+    pub features: usize,
+    /// Weight, `[C, F]`, PyTorch's layout.
+    pub weight: Vec<f32>,
+    /// Bias, `[C]`.
+    pub bias: Vec<f32>,
+}
+
+/// Labelled feature vectors.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// Number of features F.
+    pub dim: usize,
+    /// Values, `[n, F]`.
+    pub values: Vec<f32>,
+    /// Class of each row.
+    pub labels: Vec<usize>,
+}
+
+/// L2 penalty of [`Head::logistic`], on the weights of features whose mean squared length is 1.
+///
+/// Chosen by leave-one-out on training images of the upstream tasks.
+pub const DEFAULT_L2: f32 = 0.01;
+
+/// How far apart the class means of [`Head::nearest_mean`] put the logits: a feature that lies on a
+/// class mean at average distance from the centre gets a margin of this size.
+const MEAN_HEAD_SCALE: f32 = 10.0;
+
+impl Features {
+    /// Row `index`, `[F]`.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.dim..(index + 1) * self.dim]
+    }
+
+    /// The rows at `indices`, in that order.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            dim: self.dim,
+            values: indices.iter().flat_map(|&index| self.row(index)).copied().collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+        }
+    }
+
+    /// Mean of all rows, `[F]`.
+    fn mean(&self) -> Vec<f32> {
+        let mut mean = vec![0.0; self.dim];
+        for index in 0..self.labels.len() {
+            add(&mut mean, self.row(index), 1.0 / self.labels.len() as f32);
+        }
+        mean
+    }
+}
+
+impl Head {
+    /// A head of zeros.
+    pub fn zeros(classes: usize, features: usize) -> Self {
+        Self { features, weight: vec![0.0; classes * features], bias: vec![0.0; classes] }
+    }
+
+    /// Number of classes C.
+    pub fn classes(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Number of values in weight and bias.
+    pub fn num_parameters(&self) -> usize {
+        self.weight.len() + self.bias.len()
+    }
+
+    /// Logits of one feature vector, `[C]`.
+    pub fn logits(&self, features: &[f32]) -> Vec<f32> {
+        let rows = self.weight.chunks(self.features.max(1)).zip(&self.bias);
+        rows.map(|(row, bias)| dot(row, features) + bias).collect()
+    }
+
+    /// Class with the highest logit.
+    pub fn predict(&self, features: &[f32]) -> usize {
+        argmax(&self.logits(features))
+    }
+
+    /// Share of rows whose class is predicted.
+    pub fn accuracy(&self, features: &Features) -> f32 {
+        let hits = (0..features.labels.len())
+            .filter(|&index| self.predict(features.row(index)) == features.labels[index])
+            .count();
+        hits as f32 / features.labels.len().max(1) as f32
+    }
+
+    /// The nearest-class-mean classifier as a linear head.
+    ///
+    /// With class means μ_c and their centre m, `logit_c = s (x - m)·(μ_c - m) - s |μ_c - m|² / 2`,
+    /// whose argmax is the class with the nearest mean. Linear in x, so training can start from it.
+    /// A class without examples gets the centre: a logit of zero.
+    pub fn nearest_mean(features: &Features, classes: usize) -> Self {
+        let dim = features.dim;
+        let center = features.mean();
+        let mut head = Self::zeros(classes, dim);
+        let mut counts = vec![0usize; classes];
+        for (index, &label) in features.labels.iter().enumerate() {
+            add(&mut head.weight[label * dim..(label + 1) * dim], features.row(index), 1.0);
+            counts[label] += 1;
+        }
+        for (row, &count) in head.weight.chunks_mut(dim).zip(&counts) {
+            let scale = 1.0 / count.max(1) as f32;
+            row.iter_mut().zip(&center).for_each(|(value, mean)| {
+                *value = if count == 0 { 0.0 } else { *value * scale - mean };
+            });
+        }
+        let spread = dot(&head.weight, &head.weight) / classes as f32;
+        let scale = MEAN_HEAD_SCALE / spread.max(1e-12);
+        for (row, bias) in head.weight.chunks_mut(dim).zip(&mut head.bias) {
+            *bias = -scale * (0.5 * dot(row, row) + dot(row, &center));
+            row.iter_mut().for_each(|value| *value *= scale);
+        }
+        head
+    }
+
+    /// L2-regularised multinomial logistic regression, fitted by accelerated full-batch gradient descent.
+    ///
+    /// Features are centred and scaled to a mean squared length of 1 first, so that `l2` means the
+    /// same for every model; the scaling is folded back into the head. Nesterov's method with the
+    /// step 1/L, L the Lipschitz constant of the gradient on such features.
+    pub fn logistic(features: &Features, classes: usize, l2: f32) -> Self {
+        let center = features.mean();
+        let scaled = normalized(features, &center);
+        let (mut head, mut previous) = (Self::zeros(classes, features.dim), Self::zeros(classes, features.dim));
+        // Softmax's Hessian is at most 1/2; inputs have mean squared length 1, plus 1 for the bias.
+        let rate = 1.0 / (1.0 + l2);
+        for step in 0..400 {
+            let momentum = step as f32 / (step as f32 + 3.0);
+            let look = head.extrapolate(&previous, momentum);
+            let gradient = look.gradient(&scaled.features, l2);
+            previous = std::mem::replace(&mut head, look);
+            add(&mut head.weight, &gradient.weight, -rate);
+            add(&mut head.bias, &gradient.bias, -rate);
+        }
+        head.unscale(&center, scaled.scale)
+    }
+
+    fn extrapolate(&self, previous: &Self, momentum: f32) -> Self {
+        let mix = |now: &[f32], before: &[f32]| {
+            now.iter().zip(before).map(|(now, before)| now + momentum * (now - before)).collect()
+        };
+        Self {
+            features: self.features,
+            weight: mix(&self.weight, &previous.weight),
+            bias: mix(&self.bias, &previous.bias),
+        }
+    }
+
+    /// Gradient of the mean cross-entropy plus `l2 / 2 |weight|²`.
+    fn gradient(&self, features: &Features, l2: f32) -> Self {
+        let mut gradient = Self::zeros(self.classes(), self.features);
+        let share = 1.0 / features.labels.len() as f32;
+        for (index, &label) in features.labels.iter().enumerate() {
+            let row = features.row(index);
+            let mut error = softmax(&self.logits(row));
+            error[label] -= 1.0;
+            for (class, error) in error.into_iter().enumerate() {
+                let weight = &mut gradient.weight[class * self.features..(class + 1) * self.features];
+                add(weight, row, error * share);
+                gradient.bias[class] += error * share;
+            }
+        }
+        add(&mut gradient.weight, &self.weight, l2);
+        gradient
+    }
+
+    /// The head on raw features whose output equals this one's on `scale * (x - center)`.
+    fn unscale(mut self, center: &[f32], scale: f32) -> Self {
+        self.weight.iter_mut().for_each(|value| *value *= scale);
+        for (row, bias) in self.weight.chunks(self.features).zip(&mut self.bias) {
+            *bias -= dot(row, center);
+        }
+        self
+    }
+
+    /// Moves the head to a device.
+    pub fn to_tensors(&self, device: &Device) -> HeadTensors {
+        let classes = self.classes();
+        let weight = TensorData::new(self.weight.clone(), [classes, self.features]);
+        let bias = TensorData::new(self.bias.clone(), [1, classes]);
+        HeadTensors {
+            weight: Tensor::<2>::from_data(weight, device).transpose(),
+            bias: Tensor::from_data(bias, device),
+        }
+    }
+}
+
+struct Normalized {
+    features: Features,
+    scale: f32,
+}
+
+fn normalized(features: &Features, center: &[f32]) -> Normalized {
+    let mut features = features.clone();
+    for row in features.values.chunks_mut(center.len().max(1)) {
+        add(row, center, -1.0);
+    }
+    let mean_square = dot(&features.values, &features.values) / features.labels.len().max(1) as f32;
+    let scale = mean_square.max(1e-12).sqrt().recip();
+    features.values.iter_mut().for_each(|value| *value *= scale);
+    Normalized { features, scale }
+}
+
+/// Softmax of logits, shifted by their maximum so that it cannot overflow.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+/// Index of the largest value; the first one on a tie.
+pub fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f32 {
+    left.iter().zip(right).map(|(left, right)| left * right).sum()
+}
+
+fn add(target: &mut [f32], source: &[f32], factor: f32) {
+    target.iter_mut().zip(source).for_each(|(target, source)| *target += factor * source);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clusters() -> Features {
+        let values = vec![2.0, 0.1, 1.8, -0.1, 0.0, 3.0, 0.2, 2.6, -4.0, -4.0];
+        Features { dim: 2, values, labels: vec![0, 0, 1, 1, 2] }
+    }
+
+    #[test]
+    fn nearest_mean_predicts_the_class_with_the_nearest_mean() {
+        let head = Head::nearest_mean(&clusters(), 3);
+        let means = [[1.9, 0.0], [0.1, 2.8], [-4.0, -4.0]];
+        for x in [[1.0, 1.0], [-1.0, 0.5], [-3.0, 0.0], [0.9, 1.5], [5.0, 5.0]] {
+            let distance = |mean: &[f32; 2]| -((x[0] - mean[0]).powi(2) + (x[1] - mean[1]).powi(2));
+            let nearest = argmax(&means.iter().map(distance).collect::<Vec<_>>());
+            assert_eq!(head.predict(&x), nearest, "{x:?}");
+        }
+    }
+
+    #[test]
+    fn logistic_regression_reaches_a_stationary_point() {
+        let features = clusters();
+        let center = features.mean();
+        let head = Head::logistic(&features, 3, 0.1);
+        assert_eq!(head.accuracy(&features), 1.0);
+        let scaled = normalized(&features, &center);
+        let inner = Head {
+            features: 2,
+            weight: head.weight.iter().map(|value| value / scaled.scale).collect(),
+            bias: head.weight.chunks(2).zip(&head.bias).map(|(row, bias)| bias + dot(row, &center)).collect(),
+        };
+        let gradient = inner.gradient(&scaled.features, 0.1);
+        let largest = gradient.weight.iter().chain(&gradient.bias).fold(0.0f32, |a, b| a.max(b.abs()));
+        assert!(largest < 1e-3, "{largest}");
+    }
+
+    #[test]
+    fn a_class_without_examples_is_allowed() {
+        let features = Features { dim: 2, values: vec![1.0, 0.0, 0.0, 1.0], labels: vec![0, 2] };
+        let head = Head::nearest_mean(&features, 3);
+        assert_eq!([head.predict(&[1.0, 0.0]), head.predict(&[0.0, 1.0])], [0, 2]);
+        assert!(head.weight.iter().chain(&head.bias).all(|value| value.is_finite()));
+    }
+}

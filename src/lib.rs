@@ -1,0 +1,39 @@
+//! loraloom adapts a small Vision Transformer to a handful of labelled images by composing LoRA
+//! modules that others trained.
+//!
+//! A method is a parameterisation of the ViT's weights: every arm is a map from some trainable
+//! numbers to the weights of the same plain model, and one training loop serves them all.
+//!
+//! ```text
+//! file -> RGB -> resized, cropped, normalised [3, H, W] -> batches of a fixed size
+//!   -> frozen weights: features once, cached -> nearest-mean and linear-probe answer at once
+//!   -> per method: parameters -> weights of the ViT -> forward -> logits -> loss -> gradients
+//!   n steps without a read-back, then one transaction: losses, coefficients -> report
+//! ```
+//!
+//! The modules in reading order; each one imports only what stands above it.
+#![deny(missing_docs)]
+
+pub mod error;
+
+pub mod device;
+pub mod matrix;
+pub mod random;
+
+pub mod dataset;
+pub mod image;
+pub mod report;
+pub mod vit;
+
+pub mod head;
+pub mod lora;
+
+pub mod methods;
+
+pub mod checkpoint;
+pub mod evaluate;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod hub;
+pub mod train;
+
+pub mod session;

@@ -1,0 +1,315 @@
+//! Weighted sums of any PEFT LoRA adapters, file to file.
+//!
+//! Only the adapters' files are read, so the models may be language models as well: a module is a
+//! path. Products are summed, never factors. One module's factors are in memory at a time.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    config::{Entry, Origin, PeftConfig, write_config},
+    folder,
+    module::LoraLayer,
+    names::{Dialect, Slot, VitPath, vit_path},
+    pairs::{FactorKeys, Pairs},
+    svd::{truncate, truncated_rank},
+    tensor_file::{TensorFile, TensorWriter},
+};
+use crate::error::{Error, Result};
+
+/// How the sum is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Exact: factors joined, ranks add up.
+    Cat,
+    /// The best approximation at a rank.
+    Svd {
+        /// Largest rank of a module.
+        rank: usize,
+    },
+}
+
+/// One module of the sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComposedModule {
+    /// Module path, without `base_model.model.`.
+    pub path: String,
+    /// Rank written.
+    pub rank: usize,
+    /// Relative Frobenius error of the update; 0 for [`Form::Cat`].
+    pub relative_error: f64,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct ComposeReport {
+    /// Modules by path.
+    pub modules: Vec<ComposedModule>,
+    /// Relative Frobenius error over all modules; 0 for [`Form::Cat`].
+    pub relative_error: f64,
+    /// What was left out or looks wrong.
+    pub warnings: Vec<Error>,
+}
+
+/// Writes the weighted sum of adapters as a new adapter of f32 factors with scaling 1.
+///
+/// An adapter without a module adds zero there. `names` renames the modules of ViTs to one dialect;
+/// adapters in both dialects cannot be summed without it.
+///
+/// # Errors
+/// No adapters, another number of weights, adapters for different models, anything that
+/// [`PeftConfig::parse`] or [`Pairs::new`] refuse, and files that cannot be read or written.
+pub fn compose(
+    adapters: &[PathBuf],
+    weights: &[f64],
+    form: Form,
+    names: Option<Dialect>,
+    out: &Path,
+) -> Result<ComposeReport> {
+    check_arguments(adapters, weights, form)?;
+    let mut plan = Plan::default();
+    for (dir, weight) in adapters.iter().zip(weights) {
+        plan.add(dir, *weight, names)?;
+    }
+    let saved = plan.saved_modules();
+    let origin = plan.origin(&saved)?;
+    let config = write_config(&plan.entries(form), &origin);
+    let (modules, relative_error) =
+        folder::write(out, &config, |output, path| plan.write(form, &saved, output, path))?;
+    Ok(ComposeReport { modules, relative_error, warnings: plan.warnings })
+}
+
+fn check_arguments(adapters: &[PathBuf], weights: &[f64], form: Form) -> Result<()> {
+    if adapters.is_empty() || adapters.len() != weights.len() {
+        let reason = format!("{} adapters and {} weights; give one weight per adapter", adapters.len(), weights.len());
+        return Err(Error::mismatch("weights", reason));
+    }
+    if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
+        return Err(Error::mismatch("weights", format!("{weight} is not a number")));
+    }
+    match form {
+        Form::Svd { rank: 0 } => Err(Error::mismatch("rank", "0 leaves nothing; give 1 or more")),
+        _ => Ok(()),
+    }
+}
+
+struct Adapter {
+    config: PeftConfig,
+    file: TensorFile,
+    /// Tensors that are no factors: path and key.
+    saved: BTreeMap<String, String>,
+}
+
+/// One adapter's share of a module.
+struct Share {
+    adapter: usize,
+    keys: FactorKeys,
+    /// Weight times scaling.
+    coefficient: f64,
+}
+
+#[derive(Default)]
+struct Plan {
+    adapters: Vec<Adapter>,
+    modules: BTreeMap<String, Vec<Share>>,
+    /// Path of each linear layer of a ViT, to notice one layer under two names.
+    layers: BTreeMap<(usize, Slot), String>,
+    warnings: Vec<Error>,
+}
+
+impl Plan {
+    /// Reads an adapter's configuration and header and adds its share to every module.
+    fn add(&mut self, dir: &Path, weight: f64, names: Option<Dialect>) -> Result<()> {
+        let (json, weights) = folder::open(dir)?;
+        let config = PeftConfig::parse(&dir.join(folder::CONFIG).display().to_string(), &json)?;
+        let file = TensorFile::open(&weights)?;
+        let pairs = Pairs::new(&file.name(), file.shapes())?;
+        let is_saved = |path: &str| {
+            config.modules_to_save.iter().any(|module| format!(".{path}").contains(&format!(".{module}.")))
+        };
+        let strays = pairs.others.iter().filter(|(path, _)| !is_saved(path)).map(|(_, key)| key.clone());
+        if let Some(error) = Pairs::unexpected(&file.name(), strays.collect()) {
+            return Err(error);
+        }
+        self.warnings.extend(config.untargeted(pairs.factors.keys().map(String::as_str)));
+        for (path, keys) in pairs.factors {
+            let coefficient = weight * config.scaling(&path, keys.rank)?;
+            let path = self.output_path(&file.name(), &path, names)?;
+            let shares = self.modules.entry(path.clone()).or_default();
+            let share = Share { adapter: self.adapters.len(), keys, coefficient };
+            check_share(&file.name(), &path, shares, &share)?;
+            shares.push(share);
+        }
+        self.adapters.push(Adapter { config, file, saved: pairs.others });
+        Ok(())
+    }
+
+    /// The path under which a module is written.
+    fn output_path(&mut self, file: &str, path: &str, names: Option<Dialect>) -> Result<String> {
+        let Some(place) = VitPath::parse(path) else { return Ok(path.to_string()) };
+        let renamed = match (names, place.slot) {
+            (None, _) => path.to_string(),
+            (Some(dialect), Slot::One(target)) if !place.timm => vit_path(place.prefix, place.block, target, dialect),
+            _ => {
+                let reason = "this layer has no name in transformers' dialects; compose without renaming".into();
+                return Err(Error::Unsupported { name: file.into(), option: path.into(), reason });
+            }
+        };
+        let known = self.layers.entry((place.block, place.slot)).or_insert_with(|| renamed.clone());
+        if *known != renamed {
+            let reason = format!(
+                "`{renamed}` is `{known}` in another adapter; rename all to the old or new names, of one kind of model"
+            );
+            return Err(Error::mismatch(file, reason));
+        }
+        Ok(renamed)
+    }
+
+    /// Saved modules of the only adapter that has some: output path, adapter and key. Heads for
+    /// different classes cannot be summed, so of several adapters' all are left out.
+    fn saved_modules(&mut self) -> Vec<(String, usize, String)> {
+        let having: Vec<usize> = (0..self.adapters.len()).filter(|index| !self.adapters[*index].saved.is_empty()).collect();
+        if let [only] = having[..] {
+            return self.adapters[only].saved.iter().map(|(path, key)| (path.clone(), only, key.clone())).collect();
+        }
+        for index in having {
+            let adapter = &self.adapters[index];
+            let reason = format!("left out `{}`: more than one adapter has such modules", adapter.config.modules_to_save.join("`, `"));
+            self.warnings.push(Error::config(&adapter.config.name, "modules_to_save", reason));
+        }
+        Vec::new()
+    }
+
+    fn origin(&mut self, saved: &[(String, usize, String)]) -> Result<Origin> {
+        let first = &self.adapters[0].config;
+        let mut origin = Origin {
+            base_model: first.base_model.clone(),
+            task_type: first.task_type.clone(),
+            fan_in_fan_out: first.fan_in_fan_out,
+            modules_to_save: Vec::new(),
+        };
+        if let Some((_, adapter, _)) = saved.first() {
+            origin.modules_to_save = self.adapters[*adapter].config.modules_to_save.clone();
+        }
+        for Adapter { config, .. } in &self.adapters[1..] {
+            if config.fan_in_fan_out != origin.fan_in_fan_out {
+                let reason = "it differs from the first adapter's; they are for different models";
+                return Err(Error::config(&config.name, "fan_in_fan_out", reason));
+            }
+            if config.base_model != origin.base_model {
+                let name = |model: &Option<String>| model.clone().unwrap_or_else(|| "none".into());
+                let reason = format!("{}, the first adapter says {}", name(&config.base_model), name(&origin.base_model));
+                self.warnings.push(Error::config(&config.name, "base_model_name_or_path", reason));
+            }
+            if config.task_type != origin.task_type {
+                origin.task_type = None;
+            }
+        }
+        Ok(origin)
+    }
+
+    fn entries(&self, form: Form) -> Vec<Entry> {
+        let entry = |(path, shares): (&String, &Vec<Share>)| Entry {
+            path: path.clone(),
+            rank: written_rank(shares, form),
+            scaling: 1.0,
+        };
+        self.modules.iter().map(entry).collect()
+    }
+
+    /// Names and shapes of everything that is written, in order.
+    fn tensors(&self, form: Form, saved: &[(String, usize, String)]) -> Vec<(String, Vec<usize>)> {
+        let mut tensors = Vec::new();
+        for (path, shares) in &self.modules {
+            let Some(Share { keys, .. }) = shares.first() else { continue };
+            let rank = written_rank(shares, form);
+            let [a, b] = match keys.embedding {
+                true => ["lora_embedding_A", "lora_embedding_B"],
+                false => ["lora_A.weight", "lora_B.weight"],
+            };
+            tensors.push((format!("base_model.model.{path}.{a}"), vec![rank, keys.in_dim]));
+            tensors.push((format!("base_model.model.{path}.{b}"), vec![keys.out_dim, rank]));
+        }
+        for (path, adapter, key) in saved {
+            let shape = self.adapters[*adapter].file.shape(key).unwrap_or_default();
+            tensors.push((format!("base_model.model.{path}"), shape.to_vec()));
+        }
+        tensors
+    }
+
+    /// Writes the weights; gives the modules and the relative error over all.
+    fn write(
+        &self,
+        form: Form,
+        saved: &[(String, usize, String)],
+        output: &mut BufWriter<File>,
+        path: &Path,
+    ) -> Result<(Vec<ComposedModule>, f64)> {
+        let mut writer = TensorWriter::new(output, path, &self.tensors(form, saved))?;
+        let mut modules = Vec::new();
+        let (mut squared_norm, mut squared_loss) = (0.0, 0.0);
+        for (path, shares) in &self.modules {
+            let mut sum = LoraLayer::concatenate(&self.read(shares)?)?;
+            let mut relative_error = 0.0;
+            if let Form::Svd { rank } = form {
+                let truncated = truncate(&sum, rank)?;
+                squared_norm += truncated.norm.powi(2);
+                squared_loss += truncated.lost.powi(2);
+                relative_error = truncated.relative_error();
+                sum = truncated.layer;
+            }
+            writer.write(&sum.a)?;
+            writer.write(&sum.b)?;
+            modules.push(ComposedModule { path: path.clone(), rank: sum.rank, relative_error });
+        }
+        for (_, adapter, key) in saved {
+            writer.write(&self.adapters[*adapter].file.read(key)?)?;
+        }
+        writer.finish()?;
+        let relative_error = if squared_norm > 0.0 { (squared_loss / squared_norm).sqrt() } else { 0.0 };
+        Ok((modules, relative_error))
+    }
+
+    fn read(&self, shares: &[Share]) -> Result<Vec<(f64, LoraLayer)>> {
+        let read = |Share { adapter, keys, coefficient }: &Share| {
+            let file = &self.adapters[*adapter].file;
+            let layer = LoraLayer {
+                rank: keys.rank,
+                in_dim: keys.in_dim,
+                out_dim: keys.out_dim,
+                a: file.read(&keys.a)?,
+                b: file.read(&keys.b)?,
+                scaling: 1.0,
+            };
+            Ok((*coefficient, layer))
+        };
+        shares.iter().map(read).collect()
+    }
+}
+
+fn check_share(file: &str, path: &str, shares: &[Share], share: &Share) -> Result<()> {
+    let kind = |keys: &FactorKeys| (keys.in_dim, keys.out_dim, keys.embedding);
+    match shares.first() {
+        Some(other) if kind(&other.keys) != kind(&share.keys) => {
+            let reason = format!(
+                "`{path}` maps {} to {} channels, in another adapter {} to {}; they are for different models",
+                share.keys.in_dim, share.keys.out_dim, other.keys.in_dim, other.keys.out_dim
+            );
+            Err(Error::mismatch(file, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The rank of a module's sum, known before its factors are read.
+fn written_rank(shares: &[Share], form: Form) -> usize {
+    let sum = shares.iter().map(|share| share.keys.rank).sum();
+    match (form, shares.first()) {
+        (Form::Svd { rank }, Some(Share { keys, .. })) => truncated_rank([sum, keys.in_dim, keys.out_dim], rank),
+        _ => sum,
+    }
+}

@@ -1,0 +1,69 @@
+//! The folder of an adapter: `adapter_config.json` beside `adapter_model.safetensors`.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// Name of the configuration.
+pub const CONFIG: &str = "adapter_config.json";
+/// Name of the weights.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+const PICKLE: &str = "adapter_model.bin";
+
+/// Largest configuration that is read, in bytes; real ones have a few thousand.
+const MAX_CONFIG: u64 = 10_000_000;
+
+/// Reads the configuration of an adapter and finds its weights.
+///
+/// # Errors
+/// A missing or unreadable file; weights in a pickle, with what to do.
+pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
+    let (config, weights) = (dir.join(CONFIG), dir.join(WEIGHTS));
+    let io = |source| Error::io("read", &config, source);
+    let mut json = String::new();
+    let length = File::open(&config).map_err(io)?.take(MAX_CONFIG + 1).read_to_string(&mut json).map_err(io)?;
+    if length as u64 > MAX_CONFIG {
+        return Err(Error::config(&config.display().to_string(), "-", format!("larger than {MAX_CONFIG} bytes")));
+    }
+    if !weights.exists() && dir.join(PICKLE).exists() {
+        return Err(Error::Unsupported {
+            name: dir.display().to_string(),
+            option: PICKLE.into(),
+            reason: "loading a pickle can run any code; load it in Python PEFT and save_pretrained again".into(),
+        });
+    }
+    Ok((json, weights))
+}
+
+/// Writes an adapter so that a reader never sees half of it: both files are written beside their
+/// place, then renamed.
+///
+/// `tensors` writes the weights; the path is for its messages.
+///
+/// # Errors
+/// The folder cannot be created or written, and whatever `tensors` reports.
+pub fn write<T>(
+    dir: &Path,
+    config: &str,
+    tensors: impl FnOnce(&mut BufWriter<File>, &Path) -> Result<T>,
+) -> Result<T> {
+    fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+    // A folder, not temporary files: those would keep their private permissions.
+    let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(dir);
+    let partial = partial.map_err(|source| Error::io("create", dir, source))?;
+    let weights = dir.join(WEIGHTS);
+    let io = |source| Error::io("write", &weights, source);
+    let mut output = BufWriter::new(File::create(partial.path().join(WEIGHTS)).map_err(io)?);
+    let result = tensors(&mut output, &weights)?;
+    output.flush().and_then(|()| output.get_ref().sync_all()).map_err(io)?;
+    fs::write(partial.path().join(CONFIG), config).map_err(|source| Error::io("write", &dir.join(CONFIG), source))?;
+    for file in [WEIGHTS, CONFIG] {
+        let path = dir.join(file);
+        fs::rename(partial.path().join(file), &path).map_err(|source| Error::io("write", &path, source))?;
+    }
+    Ok(result)
+}

@@ -1,0 +1,175 @@
+//! The library of upstream modules on a device: their factors joined per linear layer, so that a
+//! weighted sum of any number of modules is one small matrix product.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{
+    cat::{Updates, weighted_sum},
+    module::{LoraLayer, LoraModule},
+};
+use crate::{
+    error::{Error, Result},
+    matrix::transpose,
+    vit::{model::Vit, target::Target},
+};
+
+/// A linear layer of the ViT that carries LoRA: block index and target.
+pub type LayerKey = (usize, Target);
+
+/// The factors of all N modules at one linear layer.
+#[derive(Clone, Debug)]
+pub struct LibraryLayer {
+    /// `A` factors side by side, `[in, R]`, R the sum of the ranks.
+    pub a: Tensor<2>,
+    /// Scaled `B` factors stacked, `[R, out]`.
+    pub b: Tensor<2>,
+    /// Which columns of `a` belong to which module: ones in `[N, R]`.
+    pub expand: Tensor<2>,
+}
+
+/// Upstream modules, ready to be composed.
+#[derive(Clone, Debug)]
+pub struct LoraLibrary {
+    /// The modules on the host, for writing what was composed.
+    pub modules: Vec<LoraModule>,
+    /// Joined factors per linear layer.
+    pub layers: BTreeMap<LayerKey, LibraryLayer>,
+}
+
+impl LoraLibrary {
+    /// Joins modules for a model.
+    ///
+    /// # Errors
+    /// No modules, or a module that does not fit the model: its block, target or widths are named.
+    pub fn new(modules: &[LoraModule], vit: &Vit, device: &Device) -> Result<Self> {
+        if modules.is_empty() {
+            return Err(Error::mismatch("modules", "none given; name at least one folder of a LoRA module"));
+        }
+        let mut keys = BTreeSet::new();
+        for module in modules {
+            check_fit(module, vit)?;
+            keys.extend(module.layers.keys().copied());
+        }
+        let layers = keys.into_iter().map(|key| (key, join(modules, key, device))).collect();
+        Ok(Self { modules: modules.to_vec(), layers })
+    }
+
+    /// Number of modules N.
+    pub fn num_modules(&self) -> usize {
+        self.modules.len()
+    }
+
+    /// The weighted sum of the modules' updates at one layer.
+    ///
+    /// `sum_n c_n dW_n = (A diag(expand(c))) B`: exact, and its cost does not depend on the batch.
+    ///
+    /// # Shapes
+    /// - coefficients: `[1, N]`
+    /// - output: `[in, out]`
+    pub fn delta(&self, layer: &LibraryLayer, coefficients: Tensor<2>) -> Tensor<2> {
+        (layer.a.clone() * coefficients.matmul(layer.expand.clone())).matmul(layer.b.clone())
+    }
+
+    /// The model with fixed coefficients folded into its weights.
+    ///
+    /// `coefficients` holds one vector of N per layer, in the order of `layers`.
+    pub fn merge(&self, vit: &Vit, coefficients: &[Vec<f32>]) -> Vit {
+        let mut merged = vit.clone();
+        for ((key, layer), row) in self.layers.iter().zip(coefficients) {
+            let row = TensorData::new(row.clone(), [1, self.num_modules()]);
+            let delta = self.delta(layer, Tensor::from_data(row, &layer.a.device()));
+            add_delta(&mut merged, *key, delta);
+        }
+        merged
+    }
+
+    /// The same coefficients in every layer, for [`LoraLibrary::merge`].
+    pub fn broadcast(&self, coefficients: &[f32]) -> Vec<Vec<f32>> {
+        vec![coefficients.to_vec(); self.layers.len()]
+    }
+
+    /// Uniform composition: `W0 + (1/N) sum_n dW_n`.
+    pub fn merge_uniform(&self, vit: &Vit) -> Vit {
+        let share = 1.0 / self.num_modules() as f32;
+        self.merge(vit, &self.broadcast(&vec![share; self.num_modules()]))
+    }
+
+    /// The same composition as updates on the host, `weights` giving one weight per module for a layer.
+    pub fn updates(&self, weights: impl Fn(usize) -> Vec<f32>) -> Updates {
+        let keys: Vec<LayerKey> = self.layers.keys().copied().collect();
+        weighted_sum(&self.modules, &keys, weights)
+    }
+
+    /// One module alone: `W0 + dW_n`.
+    pub fn merge_one(&self, vit: &Vit, module: usize) -> Vit {
+        let mut one_hot = vec![0.0; self.num_modules()];
+        one_hot[module] = 1.0;
+        self.merge(vit, &self.broadcast(&one_hot))
+    }
+}
+
+/// The model with updates folded into its weights.
+pub fn merge_updates(vit: &Vit, updates: &Updates, device: &Device) -> Vit {
+    let mut merged = vit.clone();
+    for (key, layer) in updates {
+        let a = transpose(&layer.a, layer.rank, layer.in_dim);
+        let b: Vec<f32> = transpose(&layer.b, layer.out_dim, layer.rank);
+        let a = Tensor::<2>::from_data(TensorData::new(a, [layer.in_dim, layer.rank]), device);
+        let b = Tensor::<2>::from_data(TensorData::new(b, [layer.rank, layer.out_dim]), device);
+        add_delta(&mut merged, *key, a.matmul(b) * layer.scaling);
+    }
+    merged
+}
+
+/// Adds an update to one linear layer's weight, `[in, out]`.
+pub fn add_delta(vit: &mut Vit, (block, target): LayerKey, delta: Tensor<2>) {
+    let linear = vit.blocks[block].linear_mut(target);
+    linear.weight = linear.weight.clone() + delta;
+}
+
+fn check_fit(module: &LoraModule, vit: &Vit) -> Result<()> {
+    for (&(block, target), layer) in &module.layers {
+        let place = format!("module {}: block {block}, {}", module.name, target.name());
+        let Some(found) = vit.blocks.get(block) else {
+            let reason = format!("the model has {} blocks; the module was made for another model", vit.blocks.len());
+            return Err(Error::mismatch(place, reason));
+        };
+        let [inputs, outputs] = found.linear(target).weight.dims();
+        if [inputs, outputs] != [layer.in_dim, layer.out_dim] {
+            let reason = format!(
+                "it maps {} to {} channels, the model {inputs} to {outputs}; the module was made for another model",
+                layer.in_dim, layer.out_dim
+            );
+            return Err(Error::mismatch(place, reason));
+        }
+    }
+    Ok(())
+}
+
+fn join(modules: &[LoraModule], key: LayerKey, device: &Device) -> LibraryLayer {
+    let layers: Vec<Option<&LoraLayer>> = modules.iter().map(|module| module.layers.get(&key)).collect();
+    let present = || layers.iter().flatten();
+    let rank: usize = present().map(|layer| layer.rank).sum();
+    let (inputs, outputs) = present().next().map_or((0, 0), |layer| (layer.in_dim, layer.out_dim));
+    let stacked_a: Vec<f32> = present().flat_map(|layer| layer.a.iter().copied()).collect(); // [R, in]
+    let scaled_b = |layer: &&LoraLayer| {
+        let b = transpose(&layer.b, layer.out_dim, layer.rank); // [r, out]
+        b.into_iter().map(|value| value * layer.scaling).collect::<Vec<_>>()
+    };
+    let stacked_b: Vec<f32> = present().flat_map(scaled_b).collect(); // [R, out]
+    let mut expand = vec![0.0; modules.len() * rank];
+    let mut column = 0;
+    for (module, layer) in layers.iter().enumerate() {
+        let width = layer.map_or(0, |layer| layer.rank);
+        expand[module * rank + column..module * rank + column + width].fill(1.0);
+        column += width;
+    }
+    let tensor = |values, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
+    LibraryLayer {
+        a: tensor(transpose(&stacked_a, rank, inputs), [inputs, rank]),
+        b: tensor(stacked_b, [rank, outputs]),
+        expand: tensor(expand, [modules.len(), rank]),
+    }
+}

@@ -1,0 +1,38 @@
+//! LoRA modules: their factors, PEFT's files in every key dialect, and sums of them.
+//!
+//! One update of a linear layer is `dW = scaling * B A` with `A [rank, in]` and `B [out, rank]`.
+//! Files name a layer by the path of its module, and that path depends on who wrote it:
+//!
+//! | layer | transformers before 5.9 | transformers since 5.9 | timm |
+//! | --- | --- | --- | --- |
+//! | query | `encoder.layer.N.attention.attention.query` | `layers.N.attention.q_proj` | `blocks.N.attn.qkv` |
+//! | proj | `encoder.layer.N.attention.output.dense` | `layers.N.attention.o_proj` | `blocks.N.attn.proj` |
+//! | fc1 | `encoder.layer.N.intermediate.dense` | `layers.N.mlp.fc1` | `blocks.N.mlp.fc1` |
+//! | fc2 | `encoder.layer.N.output.dense` | `layers.N.mlp.fc2` | `blocks.N.mlp.fc2` |
+//!
+//! Key and value go like query. A classifier puts `vit.`, `deit.` or `dinov2.` in front, PEFT puts
+//! `base_model.model.` in front of that. DINOv2 keeps `encoder.layer` and `mlp.fc1` in both.
+//!
+//! - [`module`]: one upstream module in memory
+//! - [`names`]: paths and tensor names
+//! - [`pairs`]: which factors of a file belong together
+//! - [`config`]: `adapter_config.json`
+//! - [`folder`]: the two files of an adapter, written whole or not at all
+//! - [`tensor_file`]: element types, and single tensors out of a file on disk
+//! - [`peft`]: files to modules and back
+//! - [`svd`]: truncation to a lower rank
+//! - [`compose`]: weighted sums of any adapters, file to file
+//! - [`library`]: upstream modules on a device
+//! - [`random_modules`]: the control of random factors
+
+pub mod compose;
+pub mod config;
+pub mod folder;
+pub mod library;
+pub mod module;
+pub mod names;
+pub mod pairs;
+pub mod peft;
+pub mod random_modules;
+pub mod svd;
+pub mod tensor_file;

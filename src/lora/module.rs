@@ -1,0 +1,234 @@
+//! One LoRA module in memory: plain numbers in PEFT's layout.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// A linear layer of a block that can carry LoRA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Query projection of the attention.
+    Query,
+    /// Key projection of the attention.
+    Key,
+    /// Value projection of the attention.
+    Value,
+    /// Output projection of the attention.
+    Proj,
+    /// First linear layer of the MLP.
+    Fc1,
+    /// Second linear layer of the MLP.
+    Fc2,
+}
+
+impl Target {
+    /// All targets, in the order of a block's forward pass.
+    pub const ALL: [Self; 6] = [Self::Query, Self::Key, Self::Value, Self::Proj, Self::Fc1, Self::Fc2];
+
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Value => "value",
+            Self::Proj => "proj",
+            Self::Fc1 => "fc1",
+            Self::Fc2 => "fc2",
+        }
+    }
+
+    /// The target of a name.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with the names that exist.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|target| target.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::mismatch(format!("target {name}"), format!("not one of {names}"))
+        })
+    }
+}
+
+/// The update of one linear layer, `dW = scaling * B A`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraLayer {
+    /// Rank r.
+    pub rank: usize,
+    /// Input width of the linear layer.
+    pub in_dim: usize,
+    /// Output width of the linear layer.
+    pub out_dim: usize,
+    /// `A`, `[rank, in]`.
+    pub a: Vec<f32>,
+    /// `B`, `[out, rank]`.
+    pub b: Vec<f32>,
+    /// `alpha / rank`, or `alpha / sqrt(rank)` for rsLoRA.
+    pub scaling: f32,
+}
+
+impl LoraLayer {
+    /// The dense update.
+    ///
+    /// # Shapes
+    /// - output: `[out, in]`
+    pub fn delta(&self) -> Vec<f32> {
+        let mut delta = vec![0.0; self.out_dim * self.in_dim];
+        if self.rank == 0 || self.in_dim == 0 {
+            return delta;
+        }
+        for (row, coefficients) in delta.chunks_exact_mut(self.in_dim).zip(self.b.chunks_exact(self.rank)) {
+            for (coefficient, direction) in coefficients.iter().zip(self.a.chunks_exact(self.in_dim)) {
+                let coefficient = coefficient * self.scaling;
+                row.iter_mut().zip(direction).for_each(|(sum, value)| *sum += coefficient * value);
+            }
+        }
+        delta
+    }
+
+    /// Frobenius norm of the update, from the factors alone:
+    /// `|B A|^2 = trace((B^T B) (A A^T))`.
+    pub fn frobenius_norm(&self) -> f32 {
+        let mut squared = 0.0;
+        for i in 0..self.rank {
+            for j in 0..self.rank {
+                let (row_i, row_j) = (self.a_row(i), self.a_row(j));
+                let gram_a: f64 = row_i.zip(row_j).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+                let (column_i, column_j) = (self.b_column(i), self.b_column(j));
+                let gram_b: f64 = column_i.zip(column_j).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+                squared += gram_a * gram_b;
+            }
+        }
+        // Rounding can leave a tiny negative number where the update is zero.
+        (squared.max(0.0).sqrt() * f64::from(self.scaling.abs())) as f32
+    }
+
+    /// The exact weighted sum of updates: `A` factors stacked with weight and scaling folded in, `B`
+    /// factors side by side. Ranks add up and the scaling is 1 (PEFT's `cat`).
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when there is nothing to sum or the widths differ.
+    pub fn concatenate(parts: &[(f64, LoraLayer)]) -> Result<Self> {
+        let Some((_, first)) = parts.first() else {
+            return Err(Error::mismatch("weighted sum", "no update to sum"));
+        };
+        let (in_dim, out_dim) = (first.in_dim, first.out_dim);
+        if let Some((_, other)) = parts.iter().find(|(_, part)| (part.in_dim, part.out_dim) != (in_dim, out_dim)) {
+            let reason = format!(
+                "one update maps {in_dim} to {out_dim} channels, another {} to {}; they are for different models",
+                other.in_dim, other.out_dim
+            );
+            return Err(Error::mismatch("weighted sum", reason));
+        }
+        let scale = |(weight, part): &(f64, LoraLayer)| weight * f64::from(part.scaling);
+        let folded = |part: &(f64, LoraLayer)| {
+            let factor = scale(part);
+            part.1.a.iter().map(|value| (f64::from(*value) * factor) as f32).collect::<Vec<_>>()
+        };
+        let b_row = |row: usize| parts.iter().flat_map(move |(_, part)| part.b_row(row).iter().copied());
+        Ok(Self {
+            rank: parts.iter().map(|(_, part)| part.rank).sum(),
+            in_dim,
+            out_dim,
+            a: parts.iter().flat_map(folded).collect(),
+            b: (0..out_dim).flat_map(b_row).collect(),
+            scaling: 1.0,
+        })
+    }
+
+    fn a_row(&self, row: usize) -> impl Iterator<Item = &f32> {
+        self.a.iter().skip(row * self.in_dim).take(self.in_dim)
+    }
+
+    fn b_column(&self, column: usize) -> impl Iterator<Item = &f32> {
+        self.b.iter().skip(column).step_by(self.rank)
+    }
+
+    fn b_row(&self, row: usize) -> &[f32] {
+        self.b.get(row * self.rank..(row + 1) * self.rank).unwrap_or_default()
+    }
+}
+
+/// The classification head that was trained and saved with a module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedHead {
+    /// Number of classes C.
+    pub classes: usize,
+    /// Feature width D.
+    pub dim: usize,
+    /// `[C, D]`.
+    pub weight: Vec<f32>,
+    /// `[C]`.
+    pub bias: Vec<f32>,
+}
+
+/// One upstream module: updates of linear layers and perhaps a head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraModule {
+    /// Name shown to people: the folder's.
+    pub name: String,
+    /// Updates by block index and target.
+    pub layers: BTreeMap<(usize, Target), LoraLayer>,
+    /// Head saved with the module.
+    pub head: Option<SavedHead>,
+    /// The base model it was trained on, as the file says.
+    pub base_model: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(rank: usize, scaling: f32, seed: usize) -> LoraLayer {
+        let value = |index: usize| ((index * 7 + seed * 13) % 11) as f32 - 5.0;
+        let a = (0..rank * 3).map(value).collect();
+        let b = (0..2 * rank).map(|index| value(index + 5)).collect();
+        LoraLayer { rank, in_dim: 3, out_dim: 2, a, b, scaling }
+    }
+
+    #[test]
+    fn delta_is_scaled_b_times_a() {
+        let layer = LoraLayer {
+            rank: 1,
+            in_dim: 3,
+            out_dim: 2,
+            a: vec![1.0, 2.0, 3.0],
+            b: vec![10.0, -1.0],
+            scaling: 0.5,
+        };
+        assert_eq!(layer.delta(), [5.0, 10.0, 15.0, -0.5, -1.0, -1.5]);
+    }
+
+    #[test]
+    fn the_norm_of_the_factors_is_the_norm_of_the_delta() {
+        for rank in 0..4 {
+            let layer = layer(rank, -1.5, rank);
+            let dense = layer.delta().iter().map(|value| value * value).sum::<f32>().sqrt();
+            assert!((layer.frobenius_norm() - dense).abs() <= 1e-5 * dense, "rank {rank}");
+        }
+    }
+
+    #[test]
+    fn a_concatenation_is_the_weighted_sum() -> Result<()> {
+        let parts = [(0.25, layer(2, 2.0, 1)), (-3.0, layer(1, 0.5, 2)), (0.0, layer(3, 1.0, 3))];
+        let sum = LoraLayer::concatenate(&parts)?;
+        assert_eq!((sum.rank, sum.scaling), (6, 1.0));
+        for (index, value) in sum.delta().iter().enumerate() {
+            let expected: f64 = parts.iter().map(|(weight, part)| weight * f64::from(part.delta()[index])).sum();
+            assert!((f64::from(*value) - expected).abs() < 1e-4, "{value} {expected}");
+        }
+        let mut other = layer(1, 1.0, 1);
+        other.in_dim = 4;
+        assert!(LoraLayer::concatenate(&[(1.0, layer(1, 1.0, 1)), (1.0, other)]).is_err());
+        assert!(LoraLayer::concatenate(&[]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn targets_have_distinct_names_that_parse() -> Result<()> {
+        for target in Target::ALL {
+            assert_eq!(Target::parse(target.name())?, target);
+        }
+        assert!(Target::parse("qkv").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! PEFT's files to modules and back.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use safetensors::SafeTensors;
+
+use super::{
+    config::{Entry, Origin, PeftConfig, write_config},
+    folder,
+    module::{LoraLayer, LoraModule, SavedHead, Target},
+    names::{Dialect, Slot, VitPath, vit_path},
+    pairs::{FactorKeys, Pairs},
+    tensor_file::{TensorWriter, decode},
+};
+use crate::error::{Error, Result};
+
+/// Widest layer that is read: its dense update would take 1 GB.
+const MAX_WIDTH: usize = 16_384;
+
+/// Heads of a distilled DeiT, of which there are two.
+const PAIRED_HEADS: [&str; 2] = ["cls_classifier", "distillation_classifier"];
+
+impl LoraModule {
+    /// Reads a module from the two files' contents.
+    ///
+    /// The second part of the result are warnings: what was left out or differs from PEFT.
+    ///
+    /// # Errors
+    /// Options and tensors that are not supported, missing, unexpected or mis-shaped tensors, values
+    /// that are not finite; `name` is in every message.
+    pub fn from_bytes(name: &str, adapter_config_json: &str, safetensors: &[u8]) -> Result<(Self, Vec<Error>)> {
+        let config = PeftConfig::parse(name, adapter_config_json)?;
+        if config.fan_in_fan_out {
+            let reason = "a ViT's linear layers are stored [out, in]; the adapter is for another model".into();
+            return Err(Error::Unsupported { name: name.into(), option: "fan_in_fan_out".into(), reason });
+        }
+        let file = SafeTensors::deserialize(safetensors)
+            .map_err(|error| Error::Safetensors { name: name.into(), reason: error.to_string() })?;
+        let shapes: Vec<(&str, Vec<usize>)> = file.iter().map(|(key, view)| (key, view.shape().to_vec())).collect();
+        let pairs = Pairs::new(name, shapes.iter().map(|(key, shape)| (*key, shape.as_slice())))?;
+        let mut reader = Reader { name, config: &config, file: &file, unexpected: Vec::new() };
+        let mut layers = BTreeMap::new();
+        for (path, keys) in &pairs.factors {
+            reader.layer(path, keys, &mut layers)?;
+        }
+        let mut warnings: Vec<Error> = config.untargeted(pairs.factors.keys().map(String::as_str)).into_iter().collect();
+        let head = reader.head(pairs.others, &mut warnings)?;
+        if let Some(error) = Pairs::unexpected(name, reader.unexpected) {
+            return Err(error);
+        }
+        Ok((Self { name: name.into(), layers, head, base_model: config.base_model }, warnings))
+    }
+
+    /// Reads a module from its folder; the module takes the folder's name.
+    ///
+    /// # Errors
+    /// As [`LoraModule::from_bytes`] with the folder in every message, and files that cannot be read.
+    pub fn from_dir(dir: &Path) -> Result<(Self, Vec<Error>)> {
+        let (json, weights) = folder::open(dir)?;
+        let bytes = fs::read(&weights).map_err(|source| Error::io("read", &weights, source))?;
+        let (mut module, warnings) = Self::from_bytes(&dir.display().to_string(), &json, &bytes)?;
+        if let Some(name) = dir.file_name() {
+            module.name = name.to_string_lossy().into_owned();
+        }
+        Ok((module, warnings))
+    }
+
+    /// `adapter_config.json` and `adapter_model.safetensors` that PEFT loads.
+    ///
+    /// `prefix` is the attribute that holds the backbone in the model it is for: `vit`, `deit`,
+    /// `dinov2`, or nothing for a bare ViT. The bytes depend on the module only.
+    ///
+    /// # Errors
+    /// A module without updates, or one whose vectors have other lengths than its sizes say.
+    pub fn to_peft(&self, dialect: Dialect, prefix: &str) -> Result<(String, Vec<u8>)> {
+        if self.layers.is_empty() {
+            return Err(Error::mismatch(&self.name, "no update to write; PEFT loads no adapter without one"));
+        }
+        let mut entries = Vec::new();
+        let mut tensors = Vec::new();
+        for (&(block, target), layer) in &self.layers {
+            let path = vit_path(prefix, block, target, dialect);
+            tensors.push((format!("base_model.model.{path}.lora_A.weight"), vec![layer.rank, layer.in_dim], &layer.a));
+            tensors.push((format!("base_model.model.{path}.lora_B.weight"), vec![layer.out_dim, layer.rank], &layer.b));
+            entries.push(Entry { path, rank: layer.rank, scaling: f64::from(layer.scaling) });
+        }
+        let mut origin = Origin { base_model: self.base_model.clone(), ..Origin::default() };
+        if let Some(head) = &self.head {
+            origin.modules_to_save.push("classifier".into());
+            tensors.push(("base_model.model.classifier.bias".into(), vec![head.classes], &head.bias));
+            tensors.push(("base_model.model.classifier.weight".into(), vec![head.classes, head.dim], &head.weight));
+        }
+        let shapes: Vec<_> = tensors.iter().map(|(key, shape, _)| (key.clone(), shape.clone())).collect();
+        let mut writer = TensorWriter::new(Vec::new(), Path::new(&self.name), &shapes)?;
+        tensors.iter().try_for_each(|(_, _, values)| writer.write(values))?;
+        Ok((write_config(&entries, &origin), writer.finish()?))
+    }
+
+    /// Writes [`LoraModule::to_peft`] into a folder, both files at once or none.
+    ///
+    /// # Errors
+    /// As [`LoraModule::to_peft`], and a folder that cannot be written.
+    pub fn save_dir(&self, dir: &Path, dialect: Dialect, prefix: &str) -> Result<()> {
+        let (config, bytes) = self.to_peft(dialect, prefix)?;
+        folder::write(dir, &config, |output, path| {
+            std::io::Write::write_all(output, &bytes).map_err(|source| Error::io("write", path, source))
+        })
+    }
+}
+
+type Layers = BTreeMap<(usize, Target), LoraLayer>;
+
+struct Reader<'a> {
+    name: &'a str,
+    config: &'a PeftConfig,
+    file: &'a SafeTensors<'a>,
+    unexpected: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// Reads one module of the file into one layer, or timm's fused one into three.
+    fn layer(&mut self, path: &str, keys: &FactorKeys, layers: &mut Layers) -> Result<()> {
+        let Some(place) = VitPath::parse(path).filter(|_| !keys.embedding) else {
+            self.unexpected.extend([keys.a.clone(), keys.b.clone()]);
+            return Ok(());
+        };
+        self.check_width(keys)?;
+        let layer = LoraLayer {
+            rank: keys.rank,
+            in_dim: keys.in_dim,
+            out_dim: keys.out_dim,
+            a: self.values(&keys.a)?,
+            b: self.values(&keys.b)?,
+            scaling: self.config.scaling(path, keys.rank)? as f32,
+        };
+        let parts = match place.slot {
+            Slot::One(target) => vec![(target, layer)],
+            Slot::Qkv => self.split_qkv(keys, layer)?,
+            Slot::Gated => {
+                let reason = "updates of a gated MLP are not read; train on the attention".into();
+                return Err(Error::Unsupported { name: self.name.into(), option: path.into(), reason });
+            }
+        };
+        for (target, part) in parts {
+            if layers.insert((place.block, target), part).is_some() {
+                let reason = format!("`{path}` updates {} of block {} again", target.name(), place.block);
+                return Err(Error::Safetensors { name: self.name.into(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_width(&self, keys: &FactorKeys) -> Result<()> {
+        if keys.in_dim.max(keys.out_dim) <= MAX_WIDTH {
+            return Ok(());
+        }
+        let reason = format!("`{}` maps {} to {} channels, the limit is {MAX_WIDTH}", keys.a, keys.in_dim, keys.out_dim);
+        Err(Error::mismatch(self.name, reason))
+    }
+
+    /// Rows of the fused `B` are query, then key, then value; all three share `A`.
+    fn split_qkv(&self, keys: &FactorKeys, fused: LoraLayer) -> Result<Vec<(Target, LoraLayer)>> {
+        let out_dim = fused.out_dim / 3;
+        if out_dim * 3 != fused.out_dim {
+            return Err(self.shape(&keys.b, &[fused.out_dim, fused.rank], &[out_dim * 3, fused.rank]));
+        }
+        let thirds = fused.b.chunks_exact(out_dim * fused.rank);
+        let targets = [Target::Query, Target::Key, Target::Value];
+        Ok(targets
+            .into_iter()
+            .zip(thirds)
+            .map(|(target, b)| (target, LoraLayer { out_dim, b: b.to_vec(), ..fused.clone() }))
+            .collect())
+    }
+
+    /// Takes the head out of the tensors that are no factors; the rest is unexpected.
+    fn head(&mut self, mut others: BTreeMap<String, String>, warnings: &mut Vec<Error>) -> Result<Option<SavedHead>> {
+        let paired = |path: &str| PAIRED_HEADS.iter().any(|head| path.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')));
+        let left_out: Vec<String> = others.extract_if(.., |path, _| paired(path)).map(|(path, _)| path).collect();
+        if let Some(option) = left_out.into_iter().next() {
+            let reason = "a distilled model's two heads are left out; its updates are used".into();
+            warnings.push(Error::Unsupported { name: self.name.into(), option, reason });
+        }
+        let mut head = None;
+        for name in ["classifier", "head"] {
+            let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+            if head.is_none() && (others.contains_key(&weight) || others.contains_key(&bias)) {
+                let missing = |tensor: String| Error::MissingTensor { name: self.name.into(), tensor };
+                let weight = others.remove(&weight).ok_or_else(|| missing(weight))?;
+                let bias = others.remove(&bias).ok_or_else(|| missing(bias))?;
+                head = Some(self.read_head(&weight, &bias)?);
+            }
+        }
+        self.unexpected.extend(others.into_values());
+        Ok(head)
+    }
+
+    fn read_head(&self, weight: &str, bias: &str) -> Result<SavedHead> {
+        let (weight_shape, bias_shape) = (self.dims(weight)?, self.dims(bias)?);
+        let [classes, dim] = weight_shape[..] else {
+            return Err(self.shape(weight, &weight_shape, &[bias_shape.first().copied().unwrap_or(1), 1]));
+        };
+        if bias_shape != [classes] {
+            return Err(self.shape(bias, &bias_shape, &[classes]));
+        }
+        Ok(SavedHead { classes, dim, weight: self.values(weight)?, bias: self.values(bias)? })
+    }
+
+    fn dims(&self, key: &str) -> Result<Vec<usize>> {
+        Ok(self.view(key)?.shape().to_vec())
+    }
+
+    fn values(&self, key: &str) -> Result<Vec<f32>> {
+        let view = self.view(key)?;
+        decode(self.name, key, view.dtype(), view.data())
+    }
+
+    fn view(&self, key: &str) -> Result<safetensors::tensor::TensorView<'_>> {
+        let missing = |_| Error::MissingTensor { name: self.name.into(), tensor: key.into() };
+        self.file.tensor(key).map_err(missing)
+    }
+
+    fn shape(&self, key: &str, found: &[usize], expected: &[usize]) -> Error {
+        let (found, expected) = (found.to_vec(), expected.to_vec());
+        Error::TensorShape { name: self.name.into(), tensor: key.into(), found, expected }
+    }
+}

@@ -1,0 +1,105 @@
+//! A LoRA trained from scratch: `W = W0 + (alpha / r) B A`, A random, B zero.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Adapt, Group, Parameter};
+use crate::{
+    lora::{
+        cat::Updates,
+        library::{LayerKey, add_delta},
+        module::LoraLayer,
+    },
+    matrix::transpose,
+    random,
+    vit::{model::Vit, target::Target},
+};
+
+/// Shape of a fresh LoRA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank of each update.
+    pub rank: usize,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f32,
+    /// Linear layers of each block that get one.
+    pub targets: Vec<Target>,
+}
+
+impl Default for LoraConfig {
+    /// Rank 4 at scale 2 on all six linear layers: modules on all of them transfer better than on
+    /// query and value alone.
+    fn default() -> Self {
+        Self { rank: 4, alpha: 8.0, targets: Target::ALL.to_vec() }
+    }
+}
+
+/// A LoRA trained from scratch.
+pub struct Factors {
+    scaling: f32,
+    layers: Vec<(LayerKey, Tensor<2>, Tensor<2>)>,
+}
+
+impl Factors {
+    /// Fresh factors for every block: A uniform in ±1/sqrt(in) as PEFT draws it (Kaiming uniform with
+    /// a = sqrt(5)), B zero.
+    pub fn new(vit: &Vit, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let mut layers = Vec::new();
+        for (index, block) in vit.blocks.iter().enumerate() {
+            for &target in &config.targets {
+                let [inputs, outputs] = block.linear(target).weight.dims();
+                let bound = (inputs as f32).powf(-0.5);
+                let values: Vec<f32> =
+                    (0..inputs * config.rank).map(|_| random::uniform(rng, -bound, bound)).collect();
+                let a = Tensor::from_data(TensorData::new(values, [inputs, config.rank]), device);
+                layers.push(((index, target), a, Tensor::zeros([config.rank, outputs], device)));
+            }
+        }
+        Self { scaling: config.alpha / config.rank as f32, layers }
+    }
+
+    /// The trained factors in PEFT's layout, from values read back in parameter order.
+    fn layers(&self, values: &[Vec<f32>]) -> Updates {
+        let pairs = self.layers.iter().zip(values.chunks_exact(2));
+        pairs
+            .map(|((key, a, b), values)| {
+                let ([in_dim, rank], [_, out_dim]) = (a.dims(), b.dims());
+                let layer = LoraLayer {
+                    rank,
+                    in_dim,
+                    out_dim,
+                    a: transpose(&values[0], in_dim, rank),
+                    b: transpose(&values[1], rank, out_dim),
+                    scaling: self.scaling,
+                };
+                (*key, layer)
+            })
+            .collect()
+    }
+}
+
+impl Adapt for Factors {
+    fn parameters(&self) -> Vec<Parameter> {
+        let parameter = |value: &Tensor<2>| Parameter { value: value.clone(), group: Group::Factors };
+        self.layers.iter().flat_map(|(_, a, b)| [parameter(a), parameter(b)]).collect()
+    }
+
+    fn apply(&self, vit: &Vit, values: &[Tensor<2>]) -> Vit {
+        let mut adapted = vit.clone();
+        for ((key, ..), factors) in self.layers.iter().zip(values.chunks_exact(2)) {
+            let delta = factors[0].clone().matmul(factors[1].clone()) * self.scaling;
+            add_delta(&mut adapted, *key, delta);
+        }
+        adapted
+    }
+
+    fn coefficients(&self, _values: &[Vec<f32>]) -> Option<Vec<Vec<f32>>> {
+        None
+    }
+
+    fn updates(&self, values: &[Vec<f32>]) -> Option<Updates> {
+        Some(self.layers(values))
+    }
+}

@@ -1,0 +1,211 @@
+//! The arms by name, and how each one turns a model and a library into something to train.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Adapt, Chain,
+    composition::{Composition, Granularity, Normalization},
+    factors::{Factors, LoraConfig},
+    full::Full,
+};
+use crate::{
+    device::OpenDevice,
+    error::{Error, Result},
+    lora::{
+        cat::{self, Updates},
+        library::LoraLibrary, module::LoraModule, random_modules::randomized},
+    random::{self, Purpose},
+    vit::model::Vit,
+};
+
+/// A method of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Nearest class mean of frozen features; nothing is trained.
+    NearestMean,
+    /// Logistic regression on frozen features.
+    LinearProbe,
+    /// Logistic regression on the features of the modules' mean update.
+    Uniform,
+    /// Softmax weights per module and layer group, trained with the head.
+    Learned,
+    /// Signed weights of any size per module and layer group, trained with the head.
+    LearnedFree,
+    /// A LoRA from scratch.
+    Lora,
+    /// A LoRA from scratch on top of the modules' mean update.
+    #[serde(rename = "uniform+lora")]
+    UniformLora,
+    /// A LoRA from scratch trained together with softmax weights.
+    #[serde(rename = "learned+lora")]
+    LearnedLora,
+    /// Every weight of the model.
+    Full,
+    /// Logistic regression on the features of the one module that held-out images prefer.
+    BestModule,
+    /// As `learned`, with every module replaced by noise of the same norm: the control.
+    RandomModules,
+    /// One signed weight per module on the factors, found without gradients (LoraHub).
+    #[serde(rename = "lorahub")]
+    LoraHub,
+}
+
+impl Method {
+    /// All methods, cheapest families first.
+    pub const ALL: [Self; 12] = [
+        Self::NearestMean,
+        Self::LinearProbe,
+        Self::Uniform,
+        Self::Learned,
+        Self::LearnedFree,
+        Self::Lora,
+        Self::UniformLora,
+        Self::LearnedLora,
+        Self::Full,
+        Self::BestModule,
+        Self::RandomModules,
+        Self::LoraHub,
+    ];
+
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NearestMean => "nearest-mean",
+            Self::LinearProbe => "linear-probe",
+            Self::Uniform => "uniform",
+            Self::Learned => "learned",
+            Self::LearnedFree => "learned-free",
+            Self::Lora => "lora",
+            Self::UniformLora => "uniform+lora",
+            Self::LearnedLora => "learned+lora",
+            Self::Full => "full",
+            Self::BestModule => "best-module",
+            Self::RandomModules => "random-modules",
+            Self::LoraHub => "lorahub",
+        }
+    }
+
+    /// The method with a name.
+    ///
+    /// # Errors
+    /// An unknown name; the error lists the known ones.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(|method| method.name()).collect();
+            Error::mismatch(format!("method {name}"), format!("unknown; the methods are {}", known.join(", ")))
+        })
+    }
+
+    /// Whether it composes modules, so that it needs some.
+    pub fn needs_modules(self) -> bool {
+        !matches!(self, Self::NearestMean | Self::LinearProbe | Self::Lora | Self::Full)
+    }
+
+    /// Whether it trains more than a head, step by step.
+    pub fn is_trained(self) -> bool {
+        matches!(
+            self,
+            Self::Learned
+                | Self::LearnedFree
+                | Self::Lora
+                | Self::UniformLora
+                | Self::LearnedLora
+                | Self::Full
+                | Self::RandomModules
+        )
+    }
+}
+
+/// What the trained methods are built from.
+pub struct Ingredients<'a> {
+    /// The base model.
+    pub vit: &'a Vit,
+    /// The modules, as read.
+    pub modules: &'a [LoraModule],
+    /// The modules, on the device.
+    pub library: Option<&'a LoraLibrary>,
+    /// How many sets of composition weights.
+    pub granularity: Granularity,
+    /// Shape of a fresh LoRA.
+    pub lora: &'a LoraConfig,
+    /// Where to compute.
+    pub device: &'a OpenDevice,
+    /// Seed of initial values and random modules.
+    pub seed: u64,
+}
+
+/// A method ready to be trained: where it starts and what it changes.
+pub struct Plan {
+    /// The model it starts from (the base, or the base with the mean update merged in).
+    pub vit: Vit,
+    /// What it trains besides the head.
+    pub adapt: Box<dyn Adapt>,
+    /// Updates that are merged into `vit` already.
+    pub merged: Updates,
+}
+
+impl Plan {
+    fn new(vit: Vit, adapt: Box<dyn Adapt>) -> Self {
+        Self { vit, adapt, merged: Updates::new() }
+    }
+
+    /// All updates of the base model at some values, for saving; `None` if they are not low-rank.
+    pub fn updates(&self, values: &[Vec<f32>]) -> Option<Updates> {
+        Some(cat::sum(self.merged.clone(), self.adapt.updates(values)?))
+    }
+}
+
+impl Ingredients<'_> {
+    /// The library.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the method needs modules and there are none.
+    pub fn library(&self, method: Method) -> Result<&LoraLibrary> {
+        self.library.ok_or_else(|| {
+            let reason = "it composes LoRA modules and none are given; name some with --modules";
+            Error::mismatch(format!("method {}", method.name()), reason)
+        })
+    }
+
+    /// Builds a trained method; `None` for the methods that only fit a head.
+    ///
+    /// # Errors
+    /// Modules are needed and absent.
+    pub fn plan(&self, method: Method) -> Result<Option<Plan>> {
+        let start = |adapt| Plan::new(self.vit.clone(), adapt);
+        let composed = |library: &LoraLibrary, normalization| -> Box<dyn Adapt> {
+            Box::new(Composition::new(library.clone(), self.granularity, normalization))
+        };
+        let plan = match method {
+            Method::Learned => start(composed(self.library(method)?, Normalization::Softmax)),
+            Method::LearnedFree => start(composed(self.library(method)?, Normalization::Free)),
+            Method::RandomModules => {
+                self.library(method)?;
+                let noise = randomized(self.modules, self.seed);
+                let library = LoraLibrary::new(&noise, self.vit, &self.device.plain)?;
+                start(composed(&library, Normalization::Softmax))
+            }
+            Method::Lora => start(Box::new(self.factors())),
+            Method::UniformLora => {
+                let library = self.library(method)?;
+                let share = vec![1.0 / library.num_modules() as f32; library.num_modules()];
+                let merged = library.updates(|_| share.clone());
+                Plan { vit: library.merge_uniform(self.vit), adapt: Box::new(self.factors()), merged }
+            }
+            Method::LearnedLora => {
+                let learned = composed(self.library(method)?, Normalization::Softmax);
+                start(Box::new(Chain(vec![learned, Box::new(self.factors())])))
+            }
+            Method::Full => start(Box::new(Full::new(self.vit))),
+            _ => return Ok(None),
+        };
+        Ok(Some(plan))
+    }
+
+    /// Fresh factors; the same ones in every arm of a seed.
+    pub fn factors(&self) -> Factors {
+        let mut rng = random::stream(self.seed, Purpose::Init);
+        Factors::new(self.vit, self.lora, &mut rng, &self.device.plain)
+    }
+}

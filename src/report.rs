@@ -1,0 +1,164 @@
+//! Plain data that the command line prints as JSON and the page receives: one definition for both.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A share of correct answers with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Correct answers.
+    pub correct: usize,
+    /// Answers in total.
+    pub total: usize,
+    /// `correct / total`, between 0 and 1.
+    pub value: f64,
+    /// Lower end of the Wilson 95 % interval.
+    pub low: f64,
+    /// Upper end of the Wilson 95 % interval.
+    pub high: f64,
+}
+
+impl Accuracy {
+    /// From counts; Wilson (1927) score interval, which stays inside 0..1 for few examples.
+    pub fn new(correct: usize, total: usize) -> Self {
+        let count = total.max(1) as f64;
+        let value = correct as f64 / count;
+        let z = 1.959_964;
+        let z2 = z * z / count;
+        let center = (value + z2 / 2.0) / (1.0 + z2);
+        let half = z / (1.0 + z2) * (value * (1.0 - value) / count + z2 / (4.0 * count)).sqrt();
+        Self { correct, total, value, low: (center - half).max(0.0), high: (center + half).min(1.0) }
+    }
+}
+
+/// Something that went wrong without stopping the work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// [`Error::code`].
+    pub code: String,
+    /// What happened, naming the file.
+    pub message: String,
+}
+
+impl From<&Error> for Warning {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code().into(), message: error.to_string() }
+    }
+}
+
+/// Composition weights of a method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoefficientReport {
+    /// Module names, the columns of `weights`.
+    pub modules: Vec<String>,
+    /// Layer groups (`blocks.3.fc1`, `blocks.3` or `model`), the rows of `weights`.
+    pub groups: Vec<String>,
+    /// One weight per group and module.
+    pub weights: Vec<Vec<f32>>,
+    /// Mean of each module's weights over the groups.
+    pub means: Vec<f32>,
+}
+
+impl CoefficientReport {
+    /// From weights per group and module.
+    pub fn new(modules: Vec<String>, groups: Vec<String>, weights: Vec<Vec<f32>>) -> Self {
+        let mean = |column: usize| {
+            weights.iter().filter_map(|row| row.get(column)).sum::<f32>() / weights.len().max(1) as f32
+        };
+        let means = (0..modules.len()).map(mean).collect();
+        Self { modules, groups, weights, means }
+    }
+}
+
+/// What one method achieved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodReport {
+    /// Command-line name.
+    pub method: String,
+    /// Share of test images classified correctly; absent without a test folder.
+    pub test_accuracy: Option<f64>,
+    /// 95 % interval of the test accuracy.
+    pub test_interval: Option<[f64; 2]>,
+    /// Share of training images classified correctly after training.
+    pub train_accuracy: f64,
+    /// Share of training images classified correctly when held out; absent if nothing can be held out.
+    pub loo_accuracy: Option<f64>,
+    /// 95 % interval of the held-out accuracy.
+    pub loo_interval: Option<[f64; 2]>,
+    /// How many folds the held-out accuracy comes from; as many as images means leave-one-out.
+    pub loo_folds: usize,
+    /// Trained values, the head included.
+    pub trainable_parameters: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Wall-clock seconds of the final run, without the held-out runs.
+    pub seconds: f64,
+    /// Loss of every step.
+    pub losses: Vec<f32>,
+    /// Whether the head was refitted on the final features, as the held-out images preferred.
+    pub head_refitted: bool,
+    /// Composition weights, for methods that compose.
+    pub coefficients: Option<CoefficientReport>,
+    /// The module that was chosen, for `best-module`.
+    pub chosen_module: Option<String>,
+    /// Counts of (true, predicted) test images.
+    pub confusion: Option<Vec<Vec<usize>>>,
+}
+
+/// What `adapt` reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdaptReport {
+    /// The model's name.
+    pub model: String,
+    /// Device that computed.
+    pub device: String,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Training images used.
+    pub num_train: usize,
+    /// Test images used.
+    pub num_test: usize,
+    /// Images per class asked for; absent means all.
+    pub shots: Option<usize>,
+    /// Seed.
+    pub seed: u64,
+    /// One entry per method, in the order asked for.
+    pub methods: Vec<MethodReport>,
+    /// What went wrong without stopping the work.
+    pub warnings: Vec<Warning>,
+}
+
+/// One class with its probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassProbability {
+    /// Class name.
+    pub label: String,
+    /// Index of the class.
+    pub index: usize,
+    /// Softmax probability.
+    pub probability: f32,
+}
+
+/// What a model says of one image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// File name.
+    pub image: String,
+    /// Most probable classes, best first.
+    pub top: Vec<ClassProbability>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wilson interval of 8 out of 10, as statsmodels gives it.
+    #[test]
+    fn the_interval_is_wilsons() {
+        let accuracy = Accuracy::new(8, 10);
+        assert!((accuracy.low - 0.490_162).abs() < 1e-4 && (accuracy.high - 0.943_318).abs() < 1e-4);
+        assert_eq!(Accuracy::new(0, 0).value, 0.0);
+        assert!(Accuracy::new(5, 5).high <= 1.0);
+    }
+}

@@ -1,0 +1,173 @@
+//! The main job: several methods side by side on the same few labelled images.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Session, arm::Adapted, held_out::HeldOut};
+use crate::{
+    dataset::Dataset,
+    error::{Error, Result},
+    evaluate,
+    head::{DEFAULT_L2, Features, Head},
+    methods::{composition::Granularity, factors::LoraConfig, registry::Method},
+    report::MethodReport,
+    train::trainer::TrainConfig,
+};
+
+/// Everything that decides what `adapt` computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdaptConfig {
+    /// Steps, rates, seed.
+    pub train: TrainConfig,
+    /// How many sets of composition weights.
+    pub granularity: Granularity,
+    /// Shape of a fresh LoRA.
+    pub lora: LoraConfig,
+    /// L2 penalty of logistic regression.
+    pub l2: f32,
+    /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
+    pub folds: usize,
+    /// Most folds of the estimate of methods that only fit a head; up to this many images it is
+    /// leave-one-out.
+    pub head_folds: usize,
+}
+
+impl Default for AdaptConfig {
+    fn default() -> Self {
+        Self {
+            train: TrainConfig::default(),
+            granularity: Granularity::default(),
+            lora: LoraConfig::default(),
+            l2: DEFAULT_L2,
+            folds: 5,
+            head_folds: 50,
+        }
+    }
+}
+
+impl AdaptConfig {
+    /// The head of a method that only fits one.
+    pub(super) fn fit_head(&self, method: Method, features: &Features, classes: usize) -> Head {
+        match method {
+            Method::NearestMean => Head::nearest_mean(features, classes),
+            _ => Head::logistic(features, classes, self.l2),
+        }
+    }
+}
+
+/// Where a run is, for a progress bar.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Progress {
+    /// Training steps of the final run.
+    Step {
+        /// Command-line name of the method.
+        method: String,
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        num_steps: usize,
+        /// Loss of the last step.
+        loss: f32,
+    },
+    /// Folds of the held-out estimate.
+    Fold {
+        /// Command-line name of the method.
+        method: String,
+        /// Folds done.
+        fold: usize,
+        /// Folds in all, at most.
+        num_folds: usize,
+    },
+    /// The test images.
+    Test {
+        /// Command-line name of the method.
+        method: String,
+    },
+}
+
+/// Told where a run is; says whether to go on.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
+
+impl Session {
+    /// Runs one method: trains it, estimates its held-out accuracy, and tests it.
+    ///
+    /// When `on_progress` says stop, the method keeps what it has learned so far and is still tested.
+    ///
+    /// # Errors
+    /// A dataset without examples, missing modules, or a lost device.
+    pub async fn adapt_method(
+        &self,
+        method: Method,
+        train: &Dataset,
+        test: Option<&Dataset>,
+        config: &AdaptConfig,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(MethodReport, Adapted)> {
+        let classes = train.classes.len();
+        if classes < 2 {
+            let reason = format!("{classes} class(es); at least two are needed to tell apart");
+            return Err(Error::Dataset { name: train.name.clone(), reason });
+        }
+        let name = method.name().to_string();
+        let started = web_time::Instant::now();
+        let num_steps = config.train.num_steps;
+        let mut step = |step: usize, losses: &[f32]| {
+            let loss = losses.last().copied().unwrap_or(f32::NAN);
+            on_progress(Progress::Step { method: name.clone(), step, num_steps, loss })
+        };
+        let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut fold =
+            |fold| on_progress(Progress::Fold { method: name.clone(), fold, num_folds: config.folds });
+        let held_out = self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?;
+        let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
+        on_progress(Progress::Test { method: name });
+        let mut report = self.report(&adapted, held_out, refitted);
+        report.seconds = seconds;
+        if let Some(test) = test {
+            self.add_test(&mut report, &adapted, test).await?;
+        }
+        Ok((report, adapted))
+    }
+
+    fn report(&self, adapted: &Adapted, held_out: Option<HeldOut>, head_refitted: bool) -> MethodReport {
+        let held = held_out.map(|held| if head_refitted { held.refitted } else { held.accuracy });
+        MethodReport {
+            method: adapted.method.name().into(),
+            test_accuracy: None,
+            test_interval: None,
+            train_accuracy: evaluate::accuracy(&adapted.head, &adapted.features).value,
+            loo_accuracy: held.map(|held| held.value),
+            loo_interval: held.map(|held| [held.low, held.high]),
+            loo_folds: held_out.map_or(0, |held| held.num_folds),
+            trainable_parameters: adapted.trainable_parameters,
+            steps: adapted.losses.len(),
+            seconds: 0.0,
+            losses: adapted.losses.clone(),
+            head_refitted,
+            coefficients: adapted.coefficients.clone(),
+            chosen_module: adapted.chosen_module.map(|index| self.modules[index].name.clone()),
+            confusion: None,
+        }
+    }
+
+    async fn add_test(&self, report: &mut MethodReport, adapted: &Adapted, test: &Dataset) -> Result<()> {
+        let features = self.features(&adapted.vit, &test.examples).await?;
+        let accuracy = evaluate::accuracy(&adapted.head, &features);
+        report.test_accuracy = Some(accuracy.value);
+        report.test_interval = Some([accuracy.low, accuracy.high]);
+        report.confusion = Some(evaluate::confusion(&adapted.head, &features));
+        Ok(())
+    }
+}
+
+/// Replaces the trained head by one refitted on the final features if held-out images prefer it.
+fn refit(adapted: &mut Adapted, held_out: Option<&HeldOut>, classes: usize, config: &AdaptConfig) -> bool {
+    let better = held_out.is_some_and(|held| held.refitted.correct > held.accuracy.correct);
+    if better && adapted.method.is_trained() {
+        adapted.head = Head::logistic(&adapted.features, classes, config.l2);
+        return true;
+    }
+    false
+}

@@ -1,0 +1,149 @@
+//! One method on one set of training images, step by step: what the page draws and the CLI waits for.
+
+use super::{Session, frozen::FrozenArm};
+use crate::{
+    dataset::Example,
+    error::Result,
+    evaluate,
+    head::{Features, Head},
+    lora::cat::Updates,
+    methods::registry::{Ingredients, Method, Plan},
+    report::CoefficientReport,
+    session::adapt::AdaptConfig,
+    train::trainer::{Trained, Trainer},
+    vit::{model::Vit, target::Target},
+};
+
+/// The result of a method: a model, a head, and how they came about.
+#[derive(Clone, Debug)]
+pub struct Adapted {
+    /// The method.
+    pub method: Method,
+    /// The adapted model.
+    pub vit: Vit,
+    /// The trained head.
+    pub head: Head,
+    /// Features of the training images under the adapted model.
+    pub features: Features,
+    /// What was trained, read back; absent for methods that only fit a head.
+    pub trained: Option<Trained>,
+    /// The low-rank updates of the base model, for saving; `None` after full fine-tuning.
+    pub updates: Option<Updates>,
+    /// Composition weights.
+    pub coefficients: Option<CoefficientReport>,
+    /// The module that `best-module` chose.
+    pub chosen_module: Option<usize>,
+    /// Trained values, the head included.
+    pub trainable_parameters: usize,
+    /// Loss of every step.
+    pub losses: Vec<f32>,
+}
+
+/// What the loop around an arm is told after some steps.
+pub type OnSteps<'a> = &'a mut dyn FnMut(usize, &[f32]) -> bool;
+
+impl Session {
+    /// Runs one method on some examples from its start to its fixed number of steps.
+    ///
+    /// `on_steps` gets the number of steps done and their losses, and says whether to go on; a run
+    /// that is stopped keeps what it has learned.
+    ///
+    /// # Errors
+    /// Modules are needed and absent, or the device was lost.
+    pub async fn run_arm(
+        &self,
+        method: Method,
+        examples: &[Example],
+        classes: usize,
+        config: &AdaptConfig,
+        on_steps: OnSteps<'_>,
+    ) -> Result<Adapted> {
+        let ingredients = self.ingredients(config);
+        match ingredients.plan(method)? {
+            Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,
+            None => FrozenArm { session: self, config, classes }.run(method, examples).await,
+        }
+    }
+
+    pub(super) fn ingredients<'a>(&'a self, config: &'a AdaptConfig) -> Ingredients<'a> {
+        Ingredients {
+            vit: &self.model.vit,
+            modules: &self.modules,
+            library: self.library.as_ref(),
+            granularity: config.granularity,
+            lora: &config.lora,
+            device: &self.device,
+            seed: config.train.seed,
+        }
+    }
+
+    async fn train_plan(
+        &self,
+        method: Method,
+        plan: Plan,
+        examples: &[Example],
+        classes: usize,
+        config: &AdaptConfig,
+        on_steps: OnSteps<'_>,
+    ) -> Result<Adapted> {
+        // The head starts from the class means of the arm's own starting weights.
+        let initial: Vec<_> = plan.adapt.parameters().into_iter().map(|parameter| parameter.value).collect();
+        let start = self.features(&plan.adapt.apply(&plan.vit, &initial), examples).await?;
+        let head = Head::nearest_mean(&start, classes);
+        let preprocess = &self.model.preprocess;
+        let autodiff = &self.device.autodiff;
+        let mut trainer =
+            Trainer::new(&*plan.adapt, &plan.vit, &head, examples, preprocess, &config.train, autodiff);
+        let mut losses = Vec::new();
+        while !trainer.is_done() {
+            trainer.train_step();
+            // One read-back per step on the CPU costs nothing; it also lets a person stop.
+            losses.extend(trainer.take_losses().await?);
+            if !on_steps(trainer.step(), &losses) {
+                break;
+            }
+        }
+        let trained = trainer.trained().await?;
+        let vit = trainer.adapted();
+        let values: usize = trained.values.iter().map(Vec::len).sum();
+        let weights = plan.adapt.coefficients(&trained.values);
+        Ok(Adapted {
+            method,
+            features: self.features(&vit, examples).await?,
+            vit,
+            trainable_parameters: values + trained.head.num_parameters(),
+            head: trained.head.clone(),
+            coefficients: weights.map(|weights| self.coefficient_report(method, weights, config)),
+            updates: plan.updates(&trained.values),
+            trained: Some(trained),
+            chosen_module: None,
+            losses,
+        })
+    }
+
+    /// Features of examples under a model on the session's device.
+    pub(super) async fn features(&self, vit: &Vit, examples: &[Example]) -> Result<Features> {
+        evaluate::features(vit, examples, &self.model.preprocess, &self.device.plain, &mut |_| ()).await
+    }
+
+    fn coefficient_report(&self, method: Method, weights: Vec<Vec<f32>>, config: &AdaptConfig) -> CoefficientReport {
+        let suffix = if method == Method::RandomModules { " (random)" } else { "" };
+        let modules: Vec<String> =
+            self.modules.iter().map(|module| format!("{}{suffix}", module.name)).collect();
+        let keys = self.library.iter().flat_map(|library| library.layers.keys().copied());
+        let mut groups: Vec<String> = keys.map(|key| config.granularity.group_name(key)).collect();
+        groups.dedup();
+        CoefficientReport::new(modules, groups, weights)
+    }
+}
+
+impl crate::methods::composition::Granularity {
+    /// Name of the group that a layer belongs to.
+    pub fn group_name(self, (block, target): (usize, Target)) -> String {
+        match self {
+            Self::Layer => format!("blocks.{block}.{}", target.name()),
+            Self::Block => format!("blocks.{block}"),
+            Self::Module => "model".into(),
+        }
+    }
+}

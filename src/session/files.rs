@@ -1,0 +1,123 @@
+//! Reading models, modules and tasks from folders, and writing files so that nothing is left half-written.
+
+use std::{fs, path::Path};
+
+use super::{ModelFiles, ModelOptions, Session};
+use crate::{
+    dataset::{Dataset, Listing},
+    device::DeviceChoice,
+    error::{Error, Result},
+    image::{Picture, decode::decode, preprocess::Preprocess},
+    lora::module::LoraModule,
+};
+
+impl Session {
+    /// Opens a device and loads a model from a folder (`config.json`, `model.safetensors` and, if
+    /// there is one, `preprocessor_config.json`).
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a checkpoint that is refused.
+    pub async fn open_dir(choice: DeviceChoice, name: &str, dir: &Path, options: &ModelOptions) -> Result<Self> {
+        let config = read_text(&dir.join("config.json"))?;
+        let preprocessor = dir.join("preprocessor_config.json");
+        let preprocessor = preprocessor.exists().then(|| read_text(&preprocessor)).transpose()?;
+        let weights = read_bytes(&dir.join("model.safetensors"))?;
+        let files = ModelFiles { name, config: &config, preprocessor: preprocessor.as_deref(), weights: &weights };
+        Self::open(choice, files, options).await
+    }
+
+    /// Adds the PEFT module of a folder to the library; returns its warnings.
+    ///
+    /// # Errors
+    /// The folder holds no module that is read, or it does not fit the model.
+    pub fn add_module_dir(&mut self, dir: &Path) -> Result<Vec<Error>> {
+        let (module, mut warnings) = LoraModule::from_dir(dir)?;
+        warnings.extend(self.base_mismatch(&module));
+        self.add_module(module)?;
+        Ok(warnings)
+    }
+
+    /// A warning when a module names another base model than the one in use.
+    fn base_mismatch(&self, module: &LoraModule) -> Option<Error> {
+        let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_string();
+        let base = module.base_model.as_deref().filter(|base| !base.is_empty())?;
+        let differs = last(base) != last(&self.model.name);
+        differs.then(|| {
+            let reason = format!("it was trained on {base}, the model in use is {}", self.model.name);
+            Error::mismatch(format!("module {}", module.name), reason)
+        })
+    }
+
+    /// Reads the images of class folders as the model sees them; returns warnings of bad ones.
+    ///
+    /// `classes` asks for another task's class order; `shots` for at most so many images per class.
+    ///
+    /// # Errors
+    /// No classes, no readable images, or a class that the task does not have.
+    pub fn load_dataset(
+        &self,
+        dir: &Path,
+        classes: Option<&[String]>,
+        shots: Option<(usize, u64)>,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Dataset, Vec<Error>)> {
+        let (mut listing, mut warnings) = Listing::from_folder(dir)?;
+        if let Some(classes) = classes {
+            listing = listing.aligned(classes)?;
+        }
+        if let Some((shots, seed)) = shots {
+            listing = listing.few_shot(shots, seed);
+        }
+        let (dataset, bad) = Dataset::load(&listing, &self.model.preprocess, on_progress)?;
+        warnings.extend(bad);
+        Ok((dataset, warnings))
+    }
+
+    /// How the model's input is prepared.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.model.preprocess
+    }
+}
+
+/// Reads one image file.
+///
+/// # Errors
+/// It cannot be read or decoded.
+pub fn read_picture(path: &Path) -> Result<Picture> {
+    decode(&path.display().to_string(), &read_bytes(path)?)
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::io("read", path, error))
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| Error::io("read", path, error))
+}
+
+/// Writes a file through a temporary neighbour, so that a reader sees the old or the new one.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |error| Error::io("write", path, error);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+    }
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    fs::write(&temporary, bytes).map_err(failed)?;
+    fs::rename(&temporary, path).map_err(|error| {
+        // The first failure is the one worth telling; a leftover is only untidy.
+        let _ = fs::remove_file(&temporary);
+        failed(error)
+    })
+}

@@ -1,0 +1,215 @@
+//! The front door: every verb that the command line and the page use.
+//!
+//! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
+//! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
+//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders.
+
+pub mod adapt;
+pub mod arm;
+pub mod files;
+pub mod frozen;
+pub mod held_out;
+pub mod task;
+pub mod tensors;
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::{
+    checkpoint::load,
+    device::{self, DeviceChoice, DeviceInfo, OpenDevice},
+    error::{Error, Result},
+    head::{Head, argmax, softmax},
+    image::{Picture, preprocess::Preprocess},
+    lora::{library::LoraLibrary, module::LoraModule},
+    report::{ClassProbability, Prediction},
+    vit::model::Vit,
+};
+
+/// The bytes of a checkpoint, with file names for messages.
+pub struct ModelFiles<'a> {
+    /// The model's name.
+    pub name: &'a str,
+    /// `config.json`.
+    pub config: &'a str,
+    /// `preprocessor_config.json`, if there is one.
+    pub preprocessor: Option<&'a str>,
+    /// `model.safetensors`.
+    pub weights: &'a [u8],
+}
+
+/// What may differ from the checkpoint's own files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelOptions {
+    /// Square input size in pixels; position embeddings are interpolated to it.
+    pub img_size: Option<usize>,
+    /// Mean per channel, on the 0..1 scale.
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation per channel, on the 0..1 scale.
+    pub std: Option<[f32; 3]>,
+}
+
+/// A loaded model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Name as given.
+    pub name: String,
+    /// The ViT on the session's device.
+    pub vit: Vit,
+    /// The checkpoint's own head.
+    pub head: Option<Head>,
+    /// Names of the head's classes; empty when the checkpoint names none.
+    pub labels: Vec<String>,
+    /// From pictures to input values.
+    pub preprocess: Preprocess,
+}
+
+/// Device, model and modules.
+pub struct Session {
+    device: OpenDevice,
+    model: Model,
+    modules: Vec<LoraModule>,
+    library: Option<LoraLibrary>,
+}
+
+impl Session {
+    /// Opens a device and loads a model onto it.
+    ///
+    /// # Errors
+    /// No usable device, or a checkpoint that is refused.
+    pub async fn open(choice: DeviceChoice, files: ModelFiles<'_>, options: &ModelOptions) -> Result<Self> {
+        let device = device::open(choice).await?;
+        let model = load_model(files, options, &device)?;
+        Ok(Self { device, model, modules: Vec::new(), library: None })
+    }
+
+    /// The device in use.
+    pub fn device(&self) -> &DeviceInfo {
+        &self.device.info
+    }
+
+    /// The model in use.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Names of the modules, in the order of coefficients.
+    pub fn module_names(&self) -> Vec<String> {
+        self.modules.iter().map(|module| module.name.clone()).collect()
+    }
+
+    /// Adds a module to the library.
+    ///
+    /// # Errors
+    /// It does not fit the model; the library stays as it was.
+    pub fn add_module(&mut self, module: LoraModule) -> Result<()> {
+        let mut modules = self.modules.clone();
+        modules.push(module);
+        self.library = Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?);
+        self.modules = modules;
+        Ok(())
+    }
+
+    /// The model with modules folded in by fixed weights, one per module, the same in every layer.
+    ///
+    /// The head becomes the last saved head among modules with a non-zero weight, if there is one.
+    ///
+    /// # Errors
+    /// Another number of weights than modules.
+    pub fn merge(&mut self, weights: &[f32]) -> Result<()> {
+        let Some(library) = &self.library else { return Ok(()) };
+        if weights.len() != self.modules.len() {
+            let reason = format!("{} weights for {} modules", weights.len(), self.modules.len());
+            return Err(Error::mismatch("--weights", reason));
+        }
+        self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
+        let heads = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        if let Some(saved) = heads.filter_map(|(module, _)| module.head.clone()).next_back() {
+            self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint's own answer for one picture.
+    ///
+    /// # Errors
+    /// The checkpoint has no head, or the device was lost.
+    pub async fn classify(&self, name: &str, picture: &Picture, top: usize) -> Result<Prediction> {
+        let head = self.model.head.as_ref().ok_or_else(|| {
+            Error::mismatch(&*self.model.name, "it has no classification head; adapt it to your classes first")
+        })?;
+        let features = self.picture_features(picture).await?;
+        Ok(prediction(name, &head.logits(&features), &self.model.labels, top))
+    }
+
+    /// Pooled features of one picture, `[F]`.
+    async fn picture_features(&self, picture: &Picture) -> Result<Vec<f32>> {
+        let (height, width) = self.model.preprocess.input_size();
+        let mut pixels = vec![0.0; 3 * height * width];
+        self.model.preprocess.normalize(&self.model.preprocess.crop(picture)?, &mut pixels);
+        let images = TensorData::new(pixels, [1, 3, height, width]);
+        let images = Tensor::<4>::from_data(images, &self.device.plain);
+        device::read(self.model.vit.pool(self.model.vit.forward_features(images))).await
+    }
+
+    /// Last hidden state `[B, T, D]` and, if there is a head, logits `[B, C]` of normalised pixels.
+    ///
+    /// # Errors
+    /// Pixels of another shape than `[B, 3, H, W]` at the model's input size.
+    pub async fn forward(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Outputs> {
+        let (height, width) = self.model.vit.config.img_size;
+        if shape[1..] != [3, height, width] || shape[0] == 0 {
+            let reason = format!("shape {shape:?}, expected [images, 3, {height}, {width}]; see --img-size");
+            return Err(Error::mismatch("pixel_values", reason));
+        }
+        let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &self.device.plain);
+        let hidden = self.model.vit.forward_features(images);
+        let hidden_shape = hidden.dims();
+        let logits = match &self.model.head {
+            Some(head) => {
+                let logits = self.model.vit.forward_head(hidden.clone(), &head.to_tensors(&self.device.plain));
+                Some((device::read(logits).await?, [shape[0], head.classes()]))
+            }
+            None => None,
+        };
+        Ok(Outputs { last_hidden_state: (device::read(hidden).await?, hidden_shape), logits })
+    }
+}
+
+/// What a forward pass gives, row-major with shapes.
+pub struct Outputs {
+    /// `[B, T, D]`.
+    pub last_hidden_state: (Vec<f32>, [usize; 3]),
+    /// `[B, C]`.
+    pub logits: Option<(Vec<f32>, [usize; 2])>,
+}
+
+fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice) -> Result<Model> {
+    let config_name = format!("{}/config.json", files.name);
+    let preprocessor_name = format!("{}/preprocessor_config.json", files.name);
+    let preprocessor = files.preprocessor.map(|json| (preprocessor_name.as_str(), json));
+    let mut preprocess = Preprocess::from_json(preprocessor, (&config_name, files.config))?;
+    let img_size = options.img_size.map(|side| (side, side)).unwrap_or(preprocess.input_size());
+    preprocess = preprocess.with_input_size(img_size.0, img_size.1);
+    let (mean, std) = (options.mean.unwrap_or(preprocess.mean()), options.std.unwrap_or(preprocess.std()));
+    let preprocess = preprocess.with_mean_std(mean, std);
+    let weights_name = format!("{}/model.safetensors", files.name);
+    let checkpoint =
+        load::load((&config_name, files.config), (&weights_name, files.weights), Some(img_size), &device.plain)?;
+    let classes = checkpoint.head.as_ref().map_or(0, Head::classes);
+    let named = checkpoint.info.labels.len() == classes;
+    let labels = if named { checkpoint.info.labels } else { Vec::new() };
+    Ok(Model { name: files.name.into(), vit: checkpoint.vit, head: checkpoint.head, labels, preprocess })
+}
+
+/// The most probable classes of some logits.
+pub fn prediction(image: &str, logits: &[f32], labels: &[String], top: usize) -> Prediction {
+    let mut probabilities = softmax(logits);
+    let mut best = Vec::new();
+    for _ in 0..top.min(logits.len()) {
+        let index = argmax(&probabilities);
+        let label = labels.get(index).cloned().unwrap_or_else(|| format!("class {index}"));
+        best.push(ClassProbability { label, index, probability: probabilities[index] });
+        probabilities[index] = -1.0;
+    }
+    Prediction { image: image.into(), top: best }
+}

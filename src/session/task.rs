@@ -1,0 +1,161 @@
+//! Saving what was learned: a PEFT adapter with its head (or a whole model after full fine-tuning)
+//! plus `task.json`, which is enough to predict later.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ModelOptions, Session,
+    arm::Adapted,
+    files::{read_text, write_atomic},
+};
+use crate::{
+    checkpoint::save,
+    error::{Error, Result},
+    lora::{
+        cat::Updates,
+        module::{LoraLayer, LoraModule, SavedHead},
+        names::Dialect,
+    },
+    methods::registry::Method,
+    vit::{config::Pooling, target::Target},
+};
+
+/// `task.json`: what `predict` needs beside the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFile {
+    /// Version of this file's layout.
+    pub format: u32,
+    /// The model that was adapted, as it was named.
+    pub model: String,
+    /// The method.
+    pub method: Method,
+    /// Class names in the order of the head.
+    pub classes: Vec<String>,
+    /// Square input size in pixels.
+    pub img_size: usize,
+    /// Mean per channel.
+    pub mean: [f32; 3],
+    /// Standard deviation per channel.
+    pub std: [f32; 3],
+}
+
+impl TaskFile {
+    /// Reads `task.json` of a folder.
+    ///
+    /// # Errors
+    /// It is absent or not of this layout.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("task.json");
+        let name = path.display().to_string();
+        let task: Self = serde_json::from_str(&read_text(&path)?)
+            .map_err(|error| Error::config(&name, "-", format!("{error}; is the folder one that --save wrote?")))?;
+        if task.format != 1 {
+            return Err(Error::config(&name, "format", format!("{} is not 1; update loraloom", task.format)));
+        }
+        Ok(task)
+    }
+
+    /// Whether the folder holds a whole model instead of an adapter.
+    pub fn is_whole_model(&self) -> bool {
+        self.method == Method::Full
+    }
+
+    /// How the model's input was prepared.
+    pub fn model_options(&self) -> ModelOptions {
+        ModelOptions { img_size: Some(self.img_size), mean: Some(self.mean), std: Some(self.std) }
+    }
+}
+
+impl Session {
+    /// Saves an adapted model: PEFT files that Python PEFT loads, or a checkpoint after full
+    /// fine-tuning, and `task.json` last, so that a folder with it is complete.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the device was lost.
+    pub async fn save_task(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
+        match &adapted.updates {
+            Some(updates) => self.module(adapted, updates)?.save_dir(dir, Dialect::Old, self.peft_prefix())?,
+            None => self.save_checkpoint(adapted, classes, dir).await?,
+        }
+        let preprocess = &self.model.preprocess;
+        let task = TaskFile {
+            format: 1,
+            model: self.model.name.clone(),
+            method: adapted.method,
+            classes: classes.to_vec(),
+            img_size: preprocess.input_size().0,
+            mean: preprocess.mean(),
+            std: preprocess.std(),
+        };
+        write_json(&dir.join("task.json"), &task)
+    }
+
+    /// A folder's adapted model loaded into this session, whose model must be the task's.
+    ///
+    /// # Errors
+    /// The adapter cannot be read or does not fit.
+    pub fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
+        let (module, warnings) = LoraModule::from_dir(dir)?;
+        self.modules.clear();
+        self.library = None;
+        self.add_module(module)?;
+        self.merge(&[1.0])?;
+        self.model.labels = task.classes.clone();
+        Ok(warnings)
+    }
+
+    /// The result of an arm as one LoRA module with its head.
+    ///
+    /// PEFT cannot save a head alone: a method without updates gets one of rank 1 and value zero.
+    ///
+    /// # Errors
+    /// DeiT's joined head, which PEFT has no name for.
+    pub fn module(&self, adapted: &Adapted, updates: &Updates) -> Result<LoraModule> {
+        let mut layers = updates.clone();
+        if layers.is_empty() {
+            let dim = self.model.vit.config.embed_dim;
+            let zero = LoraLayer { rank: 1, in_dim: dim, out_dim: dim, a: vec![0.0; dim], b: vec![0.0; dim], scaling: 1.0 };
+            layers.insert((0, Target::Query), zero);
+        }
+        let head = &adapted.head;
+        let head = SavedHead { classes: head.classes(), dim: head.features, weight: head.weight.clone(), bias: head.bias.clone() };
+        Ok(LoraModule {
+            name: adapted.method.name().into(),
+            layers,
+            head: Some(head),
+            base_model: Some(self.model.name.clone()),
+        })
+    }
+
+    /// The name under which transformers wraps this architecture.
+    pub fn peft_prefix(&self) -> &'static str {
+        let config = &self.model.vit.config;
+        match config.pooling {
+            Pooling::ClsPatchMean => "dinov2",
+            _ if config.num_prefix_tokens == 2 => "deit",
+            _ => "vit",
+        }
+    }
+
+    async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
+        let config = save::config_json(&self.model.name, &adapted.vit.config, classes)?;
+        let weights = save::safetensors(&self.model.name, &adapted.vit, &adapted.head).await?;
+        write_atomic(&dir.join("model.safetensors"), &weights)?;
+        write_json(&dir.join("preprocessor_config.json"), &self.model.preprocess.to_json())?;
+        write_json(&dir.join("config.json"), &config)
+    }
+}
+
+/// Writes a value as indented JSON, atomically.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+    text.push('\n');
+    write_atomic(path, text.as_bytes())
+}

@@ -1,0 +1,5 @@
+//! Training: one optimiser, one schedule, one loop for every method.
+
+pub mod batches;
+pub mod optimizer;
+pub mod trainer;

@@ -1,0 +1,210 @@
+//! The one loop: parameters -> weights of the ViT -> forward -> loss -> gradients -> optimiser.
+//!
+//! No read-back and no I/O inside a step; losses stay on the device until they are asked for.
+
+use burn::tensor::{Device, Tensor, activation::log_softmax};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    batches::Batches,
+    optimizer::{AdamW, Rate, schedule},
+};
+use crate::{
+    dataset::Example,
+    device,
+    error::Result,
+    head::Head,
+    image::{augment::Augment, preprocess::Preprocess},
+    methods::{Adapt, Group, Parameter},
+    vit::model::{HeadTensors, Vit},
+};
+
+/// Everything that decides a training run; the same for every method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps; fixed in advance, nothing stops earlier.
+    pub num_steps: usize,
+    /// Images per step, at most.
+    pub batch_size: usize,
+    /// Learning rate of the head.
+    pub head_rate: f64,
+    /// Learning rate of softmax logits.
+    pub logit_rate: f64,
+    /// Learning rate of free coefficients.
+    pub free_rate: f64,
+    /// Learning rate of LoRA factors.
+    pub factor_rate: f64,
+    /// Learning rate of the ViT's own weights.
+    pub full_rate: f64,
+    /// Weight decay of everything but composition weights.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradients.
+    pub clip_norm: f64,
+    /// Whether training images are cropped at random and mirrored.
+    pub augment: bool,
+    /// Seed of order, initial values and augmentation.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            num_steps: 40,
+            batch_size: 32,
+            head_rate: 2e-3,
+            logit_rate: 0.1,
+            free_rate: 0.05,
+            factor_rate: 2e-3,
+            full_rate: 1e-4,
+            weight_decay: 1e-4,
+            clip_norm: 1.0,
+            augment: false,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    fn rate(&self, group: Group, factor: f64) -> Rate {
+        let (rate, decay) = match group {
+            Group::Head => (self.head_rate, self.weight_decay),
+            Group::Logits => (self.logit_rate, 0.0),
+            Group::Coefficients => (self.free_rate, 0.0),
+            Group::Factors => (self.factor_rate, self.weight_decay),
+            Group::Weights => (self.full_rate, self.weight_decay),
+        };
+        Rate { learning_rate: rate * factor, weight_decay: decay }
+    }
+
+    /// The augmentation that the configuration asks for.
+    pub fn augmentation(&self) -> Option<Augment> {
+        self.augment.then_some(Augment { min_scale: 0.5, flip: true })
+    }
+}
+
+/// A training run in progress. The head's weight and bias come first among the values.
+pub struct Trainer<'a> {
+    method: &'a dyn Adapt,
+    vit: &'a Vit,
+    examples: &'a [Example],
+    preprocess: &'a Preprocess,
+    config: TrainConfig,
+    groups: Vec<Group>,
+    values: Vec<Tensor<2>>,
+    optimizer: AdamW,
+    batches: Batches,
+    step: usize,
+    losses: Vec<Tensor<1>>,
+    autodiff: Device,
+}
+
+/// What a run has learned, read back to the host.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The head.
+    pub head: Head,
+    /// The method's values, row-major, in parameter order.
+    pub values: Vec<Vec<f32>>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a run of `method` from an initial head.
+    ///
+    /// `autodiff` is the one autodiff device of the session.
+    pub fn new(
+        method: &'a dyn Adapt,
+        vit: &'a Vit,
+        head: &Head,
+        examples: &'a [Example],
+        preprocess: &'a Preprocess,
+        config: &TrainConfig,
+        autodiff: &Device,
+    ) -> Self {
+        let head = head.to_tensors(&autodiff.clone().inner());
+        let on_head = |value| Parameter { value, group: Group::Head };
+        let mut parameters = vec![on_head(head.weight), on_head(head.bias)];
+        parameters.extend(method.parameters());
+        Self {
+            method,
+            vit,
+            examples,
+            preprocess,
+            batches: Batches::new(examples.len(), config.batch_size, config.augmentation(), config.seed),
+            groups: parameters.iter().map(|parameter| parameter.group).collect(),
+            values: parameters.into_iter().map(|parameter| parameter.value).collect(),
+            config: config.clone(),
+            optimizer: AdamW::default(),
+            step: 0,
+            losses: Vec::new(),
+            autodiff: autodiff.clone(),
+        }
+    }
+
+    /// Steps taken so far.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether all steps are taken.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.config.num_steps
+    }
+
+    /// Takes one step; the loss stays on the device.
+    pub fn train_step(&mut self) {
+        let device = self.autodiff.clone().inner();
+        let classes = self.values[1].dims()[1];
+        let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device);
+        let tracked: Vec<Tensor<2>> = self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
+        let loss = self.loss(&tracked, images, targets);
+        let mut gradients = loss.backward();
+        let gradients = tracked.iter().map(|value| value.grad_remove(&mut gradients)).collect();
+        let factor = schedule(self.step, self.config.num_steps);
+        let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
+        self.optimizer.step(&mut self.values, gradients, &rates, self.config.clip_norm);
+        self.losses.push(loss.inner());
+        self.step += 1;
+    }
+
+    /// Mean cross-entropy of one batch as a function of the values.
+    fn loss(&self, values: &[Tensor<2>], images: Tensor<4>, targets: Tensor<2>) -> Tensor<1> {
+        let batch = targets.dims()[0] as f64;
+        let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
+        let logits = self.method.apply(self.vit, &values[2..]).forward(images, &head);
+        (log_softmax(logits, 1) * targets).sum() / -batch
+    }
+
+    /// Losses since the last call, read back in one go.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn take_losses(&mut self) -> Result<Vec<f32>> {
+        let losses = std::mem::take(&mut self.losses);
+        if losses.is_empty() {
+            return Ok(Vec::new());
+        }
+        device::read(Tensor::cat(losses, 0)).await
+    }
+
+    /// Reads the head and the method's values back.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn trained(&self) -> Result<Trained> {
+        let [features, _] = self.values[0].dims();
+        let mut values = Vec::with_capacity(self.values.len());
+        let head_weight = self.values[0].clone().transpose();
+        for value in std::iter::once(&head_weight).chain(&self.values[1..]) {
+            values.push(device::read(value.clone()).await?);
+        }
+        let mut values = values.into_iter();
+        let head = Head { features, weight: values.next().unwrap_or_default(), bias: values.next().unwrap_or_default() };
+        Ok(Trained { head, values: values.collect() })
+    }
+
+    /// The adapted model at the current values, on the plain device.
+    pub fn adapted(&self) -> Vit {
+        self.method.apply(self.vit, &self.values[2..])
+    }
+}
