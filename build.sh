@@ -52,7 +52,7 @@ crossings() {
     fi
   }
   forbid "src/cli and web import the crate's root, session, report and error only" \
-    'loraloom::(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
+    '^ *(use loraloom::|loraloom::)?(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
   forbid "vit, image and dataset do not know LoRA, methods or sessions" \
     'crate::(lora|methods|train|evaluate|checkpoint|session)' src/vit src/image src/dataset.rs src/head.rs
   forbid "lora does not know methods or sessions" 'crate::(methods|train|evaluate|checkpoint|session)' src/lora

@@ -37,3 +37,13 @@ pub mod hub;
 pub mod train;
 
 pub mod session;
+
+pub use dataset::Dataset;
+pub use device::{DeviceChoice, block_on, open as open_device};
+pub use lora::{
+    compose::{ComposeReport, Form, compose},
+    module::LoraModule,
+    names::Dialect,
+};
+pub use methods::{composition::Granularity, registry::Method};
+pub use vit::{config::VitConfig, target::Target};

@@ -19,6 +19,10 @@ pub enum Purpose {
     Modules = 4,
     /// Gradient-free search.
     Search = 5,
+    /// Which images a few-shot task keeps.
+    Shots = 6,
+    /// Which images are held out together.
+    Folds = 7,
 }
 
 /// The stream of a seed for a purpose.

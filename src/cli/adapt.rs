@@ -2,10 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
-    dataset::Dataset,
-    device::block_on,
+    Dataset, Method, block_on,
     error::{Error, Result},
-    methods::registry::Method,
     report::{AdaptReport, MethodReport, Warning},
     session::{
         Session,

@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loraloom::{
-    device::DeviceChoice,
-    methods::{composition::Granularity, registry::Method},
-    vit::target::Target,
-};
+use loraloom::{DeviceChoice, Granularity, Method, Target};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]

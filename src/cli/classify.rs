@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use loraloom::{
-    device::block_on,
+    block_on,
     error::{Error, Result},
     report::Prediction,
     session::{Session, files::read_picture},

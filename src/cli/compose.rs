@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 
 use loraloom::{
+    ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
-    lora::{
-        compose::{ComposeReport, Form, compose},
-        names::Dialect,
-    },
     report::Warning,
 };
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use loraloom::{
-    device::block_on,
+    block_on,
     error::{Error, Result},
     session::{
         Outputs, Session,

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use loraloom::{
-    device::{self, DeviceChoice, block_on},
+    DeviceChoice, LoraModule, VitConfig, block_on,
     error::Result,
-    lora::module::LoraModule,
 };
 use serde::Serialize;
 
@@ -33,7 +32,7 @@ struct DeviceLine {
 #[derive(Serialize)]
 struct ModelLine {
     name: String,
-    config: loraloom::vit::config::VitConfig,
+    config: VitConfig,
     parameters: usize,
     classes: usize,
 }

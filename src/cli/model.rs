@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
-    device::block_on,
+    block_on,
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
     session::{ModelOptions, Session},

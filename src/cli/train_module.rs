@@ -1,11 +1,8 @@
 //! `train-module`: one upstream LoRA module, written as PEFT files.
 
 use loraloom::{
-    dataset::Dataset,
-    device::block_on,
+    Dataset, Dialect, Method, block_on,
     error::Result,
-    lora::names::Dialect,
-    methods::registry::Method,
     report::{MethodReport, Warning},
     session::{Session, adapt::AdaptConfig},
 };

@@ -253,7 +253,9 @@ impl Plan {
         let mut modules = Vec::new();
         let (mut squared_norm, mut squared_loss) = (0.0, 0.0);
         for (path, shares) in &self.modules {
-            let mut sum = LoraLayer::concatenate(&self.read(shares)?)?;
+            let layers = self.read(shares)?;
+            let parts: Vec<_> = layers.iter().map(|(weight, layer)| (*weight, layer)).collect();
+            let mut sum = LoraLayer::concatenate(&parts)?;
             let mut relative_error = 0.0;
             if let Form::Svd { rank } = form {
                 let truncated = truncate(&sum, rank)?;

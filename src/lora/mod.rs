@@ -21,10 +21,12 @@
 //! - [`tensor_file`]: element types, and single tensors out of a file on disk
 //! - [`peft`]: files to modules and back
 //! - [`svd`]: truncation to a lower rank
+//! - [`cat`]: sums of modules in memory, exact
 //! - [`compose`]: weighted sums of any adapters, file to file
 //! - [`library`]: upstream modules on a device
 //! - [`random_modules`]: the control of random factors
 
+pub mod cat;
 pub mod compose;
 pub mod config;
 pub mod folder;

@@ -2,52 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Result};
-
-/// A linear layer of a block that can carry LoRA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// Query projection of the attention.
-    Query,
-    /// Key projection of the attention.
-    Key,
-    /// Value projection of the attention.
-    Value,
-    /// Output projection of the attention.
-    Proj,
-    /// First linear layer of the MLP.
-    Fc1,
-    /// Second linear layer of the MLP.
-    Fc2,
-}
-
-impl Target {
-    /// All targets, in the order of a block's forward pass.
-    pub const ALL: [Self; 6] = [Self::Query, Self::Key, Self::Value, Self::Proj, Self::Fc1, Self::Fc2];
-
-    /// Name on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Key => "key",
-            Self::Value => "value",
-            Self::Proj => "proj",
-            Self::Fc1 => "fc1",
-            Self::Fc2 => "fc2",
-        }
-    }
-
-    /// The target of a name.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] with the names that exist.
-    pub fn parse(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::mismatch(format!("target {name}"), format!("not one of {names}"))
-        })
-    }
-}
+use crate::{
+    error::{Error, Result},
+    vit::target::Target,
+};
 
 /// The update of one linear layer, `dW = scaling * B A`.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,8 +65,8 @@ impl LoraLayer {
     ///
     /// # Errors
     /// [`Error::Mismatch`] when there is nothing to sum or the widths differ.
-    pub fn concatenate(parts: &[(f64, LoraLayer)]) -> Result<Self> {
-        let Some((_, first)) = parts.first() else {
+    pub fn concatenate(parts: &[(f64, &LoraLayer)]) -> Result<Self> {
+        let Some(&(_, first)) = parts.first() else {
             return Err(Error::mismatch("weighted sum", "no update to sum"));
         };
         let (in_dim, out_dim) = (first.in_dim, first.out_dim);
@@ -119,20 +77,25 @@ impl LoraLayer {
             );
             return Err(Error::mismatch("weighted sum", reason));
         }
-        let scale = |(weight, part): &(f64, LoraLayer)| weight * f64::from(part.scaling);
-        let folded = |part: &(f64, LoraLayer)| {
-            let factor = scale(part);
-            part.1.a.iter().map(|value| (f64::from(*value) * factor) as f32).collect::<Vec<_>>()
+        Ok(Self::joined(parts))
+    }
+
+    /// [`Self::concatenate`] of updates of one linear layer, whose widths agree; empty without parts.
+    pub(super) fn joined(parts: &[(f64, &LoraLayer)]) -> Self {
+        let (in_dim, out_dim) = parts.first().map_or((0, 0), |(_, first)| (first.in_dim, first.out_dim));
+        let folded = |&(weight, part): &(f64, &LoraLayer)| {
+            let factor = weight * f64::from(part.scaling);
+            part.a.iter().map(|value| (f64::from(*value) * factor) as f32).collect::<Vec<_>>()
         };
         let b_row = |row: usize| parts.iter().flat_map(move |(_, part)| part.b_row(row).iter().copied());
-        Ok(Self {
+        Self {
             rank: parts.iter().map(|(_, part)| part.rank).sum(),
             in_dim,
             out_dim,
             a: parts.iter().flat_map(folded).collect(),
             b: (0..out_dim).flat_map(b_row).collect(),
             scaling: 1.0,
-        })
+        }
     }
 
     fn a_row(&self, row: usize) -> impl Iterator<Item = &f32> {
@@ -209,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_concatenation_is_the_weighted_sum() -> Result<()> {
-        let parts = [(0.25, layer(2, 2.0, 1)), (-3.0, layer(1, 0.5, 2)), (0.0, layer(3, 1.0, 3))];
+        let layers = [layer(2, 2.0, 1), layer(1, 0.5, 2), layer(3, 1.0, 3)];
+        let parts = [(0.25, &layers[0]), (-3.0, &layers[1]), (0.0, &layers[2])];
         let sum = LoraLayer::concatenate(&parts)?;
         assert_eq!((sum.rank, sum.scaling), (6, 1.0));
         for (index, value) in sum.delta().iter().enumerate() {
@@ -218,17 +182,8 @@ mod tests {
         }
         let mut other = layer(1, 1.0, 1);
         other.in_dim = 4;
-        assert!(LoraLayer::concatenate(&[(1.0, layer(1, 1.0, 1)), (1.0, other)]).is_err());
+        assert!(LoraLayer::concatenate(&[(1.0, &layers[0]), (1.0, &other)]).is_err());
         assert!(LoraLayer::concatenate(&[]).is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn targets_have_distinct_names_that_parse() -> Result<()> {
-        for target in Target::ALL {
-            assert_eq!(Target::parse(target.name())?, target);
-        }
-        assert!(Target::parse("qkv").is_err());
         Ok(())
     }
 }

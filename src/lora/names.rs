@@ -1,6 +1,6 @@
 //! Names in PEFT files: tensor keys to module paths, and module paths of ViTs in every dialect.
 
-use super::module::Target;
+use crate::vit::target::Target;
 
 /// Which transformers' module names a file uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use super::{
     config::{Entry, Origin, PeftConfig, write_config},
     folder,
-    module::{LoraLayer, LoraModule, SavedHead, Target},
+    module::{LoraLayer, LoraModule, SavedHead},
     names::{Dialect, Slot, VitPath, vit_path},
     pairs::{FactorKeys, Pairs},
     tensor_file::{TensorWriter, decode},

@@ -96,7 +96,7 @@ impl Session {
             Trainer::new(&*plan.adapt, &plan.vit, &head, examples, preprocess, &config.train, autodiff);
         let mut losses = Vec::new();
         while !trainer.is_done() {
-            trainer.train_step();
+            trainer.train_step()?;
             // One read-back per step on the CPU costs nothing; it also lets a person stop.
             losses.extend(trainer.take_losses().await?);
             if !on_steps(trainer.step(), &losses) {

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     dataset::Example,
+    error::Result,
     image::{augment::Augment, preprocess::Preprocess},
     random::{self, Purpose},
 };
@@ -59,13 +60,16 @@ impl Batches {
     /// # Shapes
     /// - images: `[B, 3, H, W]`, normalised
     /// - targets: `[B, C]`, one-hot (built here: burn's `one_hot` reads back)
+    ///
+    /// # Errors
+    /// An image that cannot be augmented.
     pub fn next(
         &mut self,
         examples: &[Example],
         classes: usize,
         preprocess: &Preprocess,
         device: &Device,
-    ) -> (Tensor<4>, Tensor<2>) {
+    ) -> Result<(Tensor<4>, Tensor<2>)> {
         let indices = self.next_indices();
         let (height, width) = preprocess.input_size();
         let mut pixels = vec![0.0; indices.len() * 3 * height * width];
@@ -75,7 +79,7 @@ impl Batches {
             let out = &mut pixels[row * 3 * height * width..(row + 1) * 3 * height * width];
             match &self.augment {
                 Some(augment) => {
-                    preprocess.normalize(&augment.apply(&example.crop, &mut self.augment_rng), out);
+                    preprocess.normalize(&augment.apply(&example.crop, &mut self.augment_rng)?, out);
                 }
                 None => preprocess.normalize(&example.crop, out),
             }
@@ -83,7 +87,7 @@ impl Batches {
         }
         let images = TensorData::new(pixels, [indices.len(), 3, height, width]);
         let targets = TensorData::new(targets, [indices.len(), classes]);
-        (Tensor::from_data(images, device), Tensor::from_data(targets, device))
+        Ok((Tensor::from_data(images, device), Tensor::from_data(targets, device)))
     }
 }
 

@@ -152,10 +152,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// Takes one step; the loss stays on the device.
-    pub fn train_step(&mut self) {
+    ///
+    /// # Errors
+    /// An image that cannot be augmented.
+    pub fn train_step(&mut self) -> Result<()> {
         let device = self.autodiff.clone().inner();
         let classes = self.values[1].dims()[1];
-        let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device);
+        let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
         let tracked: Vec<Tensor<2>> = self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
         let loss = self.loss(&tracked, images, targets);
         let mut gradients = loss.backward();
@@ -165,6 +168,7 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(&mut self.values, gradients, &rates, self.config.clip_norm);
         self.losses.push(loss.inner());
         self.step += 1;
+        Ok(())
     }
 
     /// Mean cross-entropy of one batch as a function of the values.

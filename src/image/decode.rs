@@ -1,0 +1,113 @@
+//! Image files to upright pictures, with limits that are checked before memory is taken.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder, ImageReader, metadata::Orientation};
+
+use super::Picture;
+use crate::error::{Error, Result};
+
+/// Largest image file, in bytes.
+pub const MAX_BYTES: usize = 50 * 1024 * 1024;
+
+/// Most pixels of an image.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// File name endings of images that folders are searched for.
+pub const EXTENSIONS: [&str; 9] = ["bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// Decodes a file: EXIF orientation applied, alpha dropped, grey and CMYK made RGB, 16 bits made 8.
+///
+/// # Errors
+/// [`Error::Image`] names the file and says what is wrong: not an image, truncated, over a limit.
+pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
+    let failed = |reason: String| Error::Image { name: name.into(), reason };
+    if bytes.is_empty() {
+        return Err(failed("the file is empty".into()));
+    }
+    if bytes.len() > MAX_BYTES {
+        let size = bytes.len() as f64 / (1024.0 * 1024.0);
+        return Err(failed(format!("{size:.0} MB is over the limit of 50 MB; make it smaller")));
+    }
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
+    if reader.format().is_none() {
+        return Err(failed("not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into()));
+    }
+    let unreadable = |error: image::ImageError| failed(format!("cannot be decoded ({error}); save it again"));
+    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(failed("it has no pixels".into()));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(failed(format!("{width}x{height} is over the limit of 100 megapixels; make it smaller")));
+    }
+    // A broken EXIF block does not make the pixels worse: Pillow shows them as they are, too.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    image.apply_orientation(orientation);
+    Ok(to_picture(image))
+}
+
+/// RGB as Pillow's `convert("RGB")` gives it, except that 16 bits keep their high byte instead of being clipped.
+fn to_picture(image: DynamicImage) -> Picture {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let high = |value: u16| (value >> 8) as u8;
+    let rgb = match image {
+        DynamicImage::ImageRgb8(image) => image.into_raw(),
+        DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(high).collect(),
+        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect(),
+        DynamicImage::ImageLuma16(image) => image.into_raw().into_iter().flat_map(|v| [high(v); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|pixel| [high(pixel[0]); 3]).collect(),
+        other => other.into_rgb8().into_raw(),
+    };
+    Picture { width, height, rgb }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageFormat, Rgba, RgbaImage};
+
+    use super::*;
+
+    fn png(image: &DynamicImage) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png).expect("PNG encoder");
+        bytes.into_inner()
+    }
+
+    fn reason(bytes: &[u8]) -> String {
+        decode("x.png", bytes).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn alpha_is_dropped_and_16_bits_keep_the_high_byte() {
+        let image = DynamicImage::ImageRgba8(RgbaImage::from_pixel(2, 1, Rgba([9, 8, 7, 0])));
+        assert_eq!(decode("a.png", &png(&image)).expect("decodes").rgb, [9, 8, 7, 9, 8, 7]);
+        let wide = image::ImageBuffer::from_pixel(1, 1, image::Luma([0x80ffu16]));
+        assert_eq!(decode("g.png", &png(&DynamicImage::ImageLuma16(wide))).expect("decodes").rgb, [0x80; 3]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let whole = png(&DynamicImage::new_rgb8(64, 64));
+        assert!(reason(&[]).contains("empty"));
+        assert!(reason(b"hello").contains("not an image"));
+        assert!(reason(&whole[..whole.len() / 2]).contains("cannot be decoded"));
+        assert!(reason(&vec![0; MAX_BYTES + 1]).contains("over the limit of 50 MB"));
+    }
+
+    #[test]
+    fn a_huge_header_is_refused_before_memory_is_taken() {
+        let mut bytes = png(&DynamicImage::new_rgb8(1, 1));
+        bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        let crc = crc(&bytes[12..29]).to_be_bytes();
+        bytes[29..33].copy_from_slice(&crc);
+        assert!(reason(&bytes).contains("100 megapixels"), "{}", reason(&bytes));
+    }
+
+    fn crc(bytes: &[u8]) -> u32 {
+        let step = |crc: u32| (crc >> 1) ^ (0xedb8_8320 * (crc & 1));
+        !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
+    }
+}

@@ -1,0 +1,210 @@
+//! A picture as a model sees it: resized, cropped, normalised.
+
+use super::{
+    Picture, processor,
+    resize::{Filter, resize},
+};
+use crate::error::{Error, Result};
+
+/// How a picture is brought to a size before the crop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Not at all.
+    Keep,
+    /// To (height, width); the aspect ratio is not kept.
+    Exact(usize, usize),
+    /// The shorter side to so many pixels, the aspect ratio kept.
+    ShortestEdge(usize),
+}
+
+/// The preprocessing of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess {
+    /// Resizing.
+    pub scale: Scale,
+    /// Resampling filter.
+    pub filter: Filter,
+    /// Centre crop to (height, width) after resizing.
+    pub center_crop: Option<(usize, usize)>,
+    /// Factor on pixel values before mean and deviation: 1/255, or 1 where a file asks for no rescaling.
+    pub rescale: f32,
+    /// Mean per channel.
+    pub mean: [f32; 3],
+    /// Standard deviation per channel.
+    pub std: [f32; 3],
+    input_size: (usize, usize),
+}
+
+impl Preprocess {
+    /// Preprocessing from its parts.
+    ///
+    /// `image_size` decides the input size where neither resize nor crop does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when images of different shapes would come out with different sizes.
+    pub fn new(name: &str, scale: Scale, center_crop: Option<(usize, usize)>, image_size: (usize, usize)) -> Result<Self> {
+        let input_size = match (center_crop, scale) {
+            (Some(size), _) => size,
+            (None, Scale::Exact(height, width)) => (height, width),
+            (None, Scale::Keep) => image_size,
+            (None, Scale::ShortestEdge(_)) => {
+                let reason = "a shortest edge without a centre crop gives every image another size; set crop_size";
+                return Err(Error::config(name, "do_center_crop", reason));
+            }
+        };
+        let (mean, std) = ([0.5; 3], [0.5; 3]);
+        Ok(Self { scale, filter: Filter::Bilinear, center_crop, rescale: 1.0 / 255.0, mean, std, input_size })
+    }
+
+    /// The preprocessing that `preprocessor_config.json` asks for, or the architecture's default.
+    ///
+    /// Both arguments are (file name, text); the second is `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Unsupported`] with the field.
+    pub fn from_json(processor: Option<(&str, &str)>, config: (&str, &str)) -> Result<Self> {
+        processor::read(processor, config)
+    }
+
+    /// Height and width that the model sees.
+    pub fn input_size(&self) -> (usize, usize) {
+        self.input_size
+    }
+
+    /// The same preprocessing at another input size: what is cut off stays the same part of the image.
+    pub fn with_input_size(mut self, height: usize, width: usize) -> Self {
+        let (old_height, old_width) = self.input_size;
+        let scaled = |value: usize, new: usize, old: usize| (value * new + old / 2) / old.max(1);
+        self.scale = match self.scale {
+            _ if (height, width) == self.input_size => self.scale,
+            Scale::Keep => Scale::Keep,
+            Scale::Exact(h, w) => Scale::Exact(scaled(h, height, old_height), scaled(w, width, old_width)),
+            Scale::ShortestEdge(edge) => Scale::ShortestEdge(scaled(edge, height.min(width), old_height.min(old_width))),
+        };
+        self.center_crop = self.center_crop.map(|_| (height, width));
+        self.input_size = (height, width);
+        self
+    }
+
+    /// The same preprocessing with another mean and standard deviation.
+    pub fn with_mean_std(mut self, mean: [f32; 3], std: [f32; 3]) -> Self {
+        (self.mean, self.std) = (mean, std);
+        self
+    }
+
+    /// Mean per channel.
+    pub fn mean(&self) -> [f32; 3] {
+        self.mean
+    }
+
+    /// Standard deviation per channel.
+    pub fn std(&self) -> [f32; 3] {
+        self.std
+    }
+
+    /// The exact pixels that the model sees, of [`Self::input_size`].
+    ///
+    /// # Errors
+    /// [`Error::Image`] when nothing resizes and the picture has another size.
+    pub fn crop(&self, picture: &Picture) -> Result<Picture> {
+        let (height, width) = self.scaled_size(picture);
+        let resized = resize(picture, width, height, self.filter)?;
+        let (rows, columns) = self.input_size;
+        if self.center_crop.is_none() {
+            if (height, width) != (rows, columns) {
+                let reason = format!("{width}x{height}, but the model takes {columns}x{rows} and its config does not resize");
+                return Err(Error::Image { name: "image".into(), reason });
+            }
+            return Ok(resized);
+        }
+        Ok(resized.window(centered(width, columns), centered(height, rows), columns, rows))
+    }
+
+    /// Height and width after resizing; the longer side is rounded down, as in transformers.
+    fn scaled_size(&self, picture: &Picture) -> (usize, usize) {
+        let (height, width) = (picture.height, picture.width);
+        match self.scale {
+            Scale::Keep => (height, width),
+            Scale::Exact(height, width) => (height, width),
+            Scale::ShortestEdge(edge) if height <= width => (edge, (edge * width / height).max(1)),
+            Scale::ShortestEdge(edge) => ((edge * height / width).max(1), edge),
+        }
+    }
+
+    /// Writes the model's input for a picture of [`Self::input_size`].
+    ///
+    /// # Shapes
+    /// - `out`: `[3, H, W]`
+    pub fn normalize(&self, crop: &Picture, out: &mut [f32]) {
+        let plane = crop.width * crop.height;
+        for channel in 0..3 {
+            let table: Vec<f32> = (0..256).map(|value| self.normalized(value as f32, channel)).collect();
+            let values = crop.rgb.iter().skip(channel).step_by(3);
+            for (out, &value) in out[channel * plane..].iter_mut().zip(values) {
+                *out = table[usize::from(value)];
+            }
+        }
+    }
+
+    fn normalized(&self, value: f32, channel: usize) -> f32 {
+        (value * self.rescale - self.mean[channel]) / self.std[channel]
+    }
+
+    /// `preprocessor_config.json` with these settings.
+    pub fn to_json(&self) -> serde_json::Value {
+        processor::write(self)
+    }
+}
+
+/// Where a centred window starts (before the picture when the window is larger), rounded as transformers does.
+fn centered(whole: usize, part: usize) -> isize {
+    (whole as isize - part as isize) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preprocess(scale: Scale, crop: Option<(usize, usize)>) -> Preprocess {
+        Preprocess::new("x", scale, crop, (8, 8)).expect("valid")
+    }
+
+    #[test]
+    fn the_shortest_edge_keeps_the_aspect_ratio() {
+        let shortest = preprocess(Scale::ShortestEdge(10), Some((8, 8)));
+        assert_eq!(shortest.scaled_size(&Picture::filled(33, 20, [0; 3])), (10, 16));
+        assert_eq!(shortest.scaled_size(&Picture::filled(20, 33, [0; 3])), (16, 10));
+        let crop = shortest.crop(&Picture::filled(33, 20, [7; 3])).expect("crops");
+        assert_eq!(crop, Picture::filled(8, 8, [7; 3]));
+    }
+
+    #[test]
+    fn a_crop_that_is_larger_than_the_image_pads() {
+        let padded = preprocess(Scale::Keep, Some((4, 4))).crop(&Picture::filled(2, 2, [9; 3])).expect("crops");
+        assert_eq!(padded.rgb.iter().filter(|value| **value == 9).count(), 12);
+        assert_eq!(padded.window(1, 1, 2, 2), Picture::filled(2, 2, [9; 3]));
+    }
+
+    #[test]
+    fn another_input_size_keeps_the_crop_ratio() {
+        let larger = preprocess(Scale::ShortestEdge(256), Some((224, 224))).with_input_size(112, 112);
+        assert_eq!((larger.scale, larger.input_size()), (Scale::ShortestEdge(128), (112, 112)));
+        let exact = preprocess(Scale::Exact(64, 64), None).with_input_size(96, 48);
+        assert_eq!(exact.scale, Scale::Exact(96, 48));
+    }
+
+    #[test]
+    fn normalising_is_planar() {
+        let mut out = vec![0.0; 6];
+        let picture = Picture { width: 2, height: 1, rgb: vec![0, 255, 51, 255, 0, 102] };
+        preprocess(Scale::Keep, None).normalize(&picture, &mut out);
+        let expected = [-1.0, 1.0, 1.0, -1.0, -0.6, -0.2];
+        assert!(out.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{out:?}");
+    }
+
+    #[test]
+    fn what_gives_no_fixed_size_is_refused() {
+        assert!(Preprocess::new("x", Scale::ShortestEdge(9), None, (8, 8)).is_err());
+        assert!(preprocess(Scale::Keep, None).crop(&Picture::filled(9, 8, [0; 3])).is_err());
+    }
+}

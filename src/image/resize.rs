@@ -1,0 +1,105 @@
+//! Resampling as Pillow does it: filters widen when an image shrinks (antialiasing).
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+
+use super::Picture;
+use crate::error::{Error, Result};
+
+/// Resampling filter; the numbers are Pillow's, which `preprocessor_config.json` uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The nearest pixel.
+    Nearest = 0,
+    /// Windowed sinc of radius 3.
+    Lanczos = 1,
+    /// Triangle.
+    Bilinear = 2,
+    /// Keys's cubic with a = -0.5.
+    Bicubic = 3,
+    /// Mean of the covered pixels.
+    Box = 4,
+    /// Hamming-windowed sinc of radius 1.
+    Hamming = 5,
+}
+
+impl Filter {
+    /// Every filter with its usual name, in the order of Pillow's numbers.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Nearest, "nearest"),
+        (Self::Lanczos, "lanczos"),
+        (Self::Bilinear, "bilinear"),
+        (Self::Bicubic, "bicubic"),
+        (Self::Box, "box"),
+        (Self::Hamming, "hamming"),
+    ];
+
+    /// The filter of a Pillow number.
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).map(|(filter, _)| *filter)
+    }
+
+    /// The filter of a name such as `bicubic`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(filter, _)| *filter)
+    }
+
+    fn algorithm(self) -> ResizeAlg {
+        ResizeAlg::Convolution(match self {
+            Self::Nearest => return ResizeAlg::Nearest,
+            Self::Lanczos => FilterType::Lanczos3,
+            Self::Bilinear => FilterType::Bilinear,
+            Self::Bicubic => FilterType::CatmullRom,
+            Self::Box => FilterType::Box,
+            Self::Hamming => FilterType::Hamming,
+        })
+    }
+}
+
+/// A picture resized to `width` x `height`; the aspect ratio is the caller's affair.
+///
+/// # Errors
+/// [`Error::Image`] for a size of zero or one that the resizer refuses.
+pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) -> Result<Picture> {
+    if (picture.width, picture.height) == (width, height) {
+        return Ok(picture.clone());
+    }
+    let failed = |reason: String| Error::Image {
+        name: format!("resize {}x{} to {width}x{height}", picture.width, picture.height),
+        reason,
+    };
+    let side = |value: usize| u32::try_from(value).map_err(|error| failed(error.to_string()));
+    let source = ImageRef::new(side(picture.width)?, side(picture.height)?, &picture.rgb, PixelType::U8x3)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut out = Image::new(side(width)?, side(height)?, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(filter.algorithm());
+    Resizer::new().resize(&source, &mut out, &options).map_err(|error| failed(error.to_string()))?;
+    Ok(Picture { width, height, rgb: out.into_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_agree() {
+        for (index, (filter, name)) in Filter::ALL.into_iter().enumerate() {
+            assert_eq!(Filter::from_code(index as u64), Some(filter));
+            assert_eq!(Filter::from_name(name), Some(filter));
+            assert_eq!(filter as usize, index);
+        }
+        assert_eq!(Filter::from_code(6), None);
+        assert_eq!(Filter::from_name("cubic"), None);
+    }
+
+    #[test]
+    fn one_colour_stays_that_colour() {
+        let picture = Picture::filled(37, 11, [200, 3, 77]);
+        for (filter, name) in Filter::ALL {
+            let resized = resize(&picture, 5, 64, filter).expect(name);
+            assert_eq!(resized, Picture::filled(5, 64, [200, 3, 77]), "{name}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+"""Writes tests/golden/images: small images of many kinds and what Pillow and transformers make of them.
+
+Needs numpy, pillow, torch, torchvision, transformers and safetensors. Run it in this folder: `python make_images.py`.
+`expected.safetensors` holds, as 8-bit [H, W, 3], every image as Pillow decodes it (`decoded/<file>`, upright) and
+every preprocessor's crop of it before normalising (`<preprocessor>/<file>`), and in `values/<preprocessor>` the
+normalised [3, H, W] of `photo.png`. `preprocessors.json` holds the preprocessors.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import save_file
+from transformers import BitImageProcessorPil, DeiTImageProcessorPil, ViTImageProcessorPil
+
+OUT = Path(__file__).parent / "images"
+PREPROCESSORS = {
+    "vit-bilinear": dict(image_processor_type="ViTImageProcessor", size={"height": 32, "width": 32}, resample=2),
+    "vit-integer": dict(feature_extractor_type="ViTFeatureExtractor", size=24, resample=3, image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.6, 0.7]),
+    "vit-oblong": dict(image_processor_type="ViTImageProcessor", size={"height": 16, "width": 40}, resample=1),
+    "vit-box": dict(image_processor_type="ViTImageProcessorFast", size={"height": 9, "width": 9}, resample=4),
+    "vit-hamming": dict(image_processor_type="ViTImageProcessor", size={"height": 20, "width": 20}, resample=5),
+    "vit-no-rescale": dict(image_processor_type="ViTImageProcessor", size=16, do_rescale=False, do_normalize=False),
+    "deit": dict(image_processor_type="DeiTImageProcessor", size={"height": 40, "width": 40}, crop_size={"height": 32, "width": 32}),
+    "deit-integers": dict(feature_extractor_type="DeiTFeatureExtractor", size=29, crop_size=24, resample=3),
+    "bit": dict(image_processor_type="BitImageProcessor", size={"shortest_edge": 37}, crop_size={"height": 32, "width": 32}),
+    "bit-integer": dict(image_processor_type="BitImageProcessor", size=33, crop_size=28, resample=2),
+    "bit-padded": dict(image_processor_type="BitImageProcessor", size={"shortest_edge": 20}, crop_size={"height": 33, "width": 28}),
+}
+CLASSES = {"ViT": ViTImageProcessorPil, "DeiT": DeiTImageProcessorPil, "Bit": BitImageProcessorPil}
+
+
+def photo(width, height, seed):
+    """Smooth colour with detail: gradients, edges and noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    waves = [127 + 90 * np.sin(x * a + y * b + c) for a, b, c in rng.uniform(0.05, 0.9, (3, 3))]
+    image = np.stack(waves, -1) + rng.normal(0, 12, (height, width, 3))
+    image[height // 3 : height // 2, width // 4 : width // 2] = rng.uniform(0, 255, 3)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def write_images():
+    rgb = Image.fromarray(photo(61, 47, 1))
+    rgb.save(OUT / "photo.png")
+    rgb.save(OUT / "photo.bmp")
+    rgb.save(OUT / "photo.tif")
+    rgb.save(OUT / "lossless.webp", lossless=True)
+    rgb.save(OUT / "photo.jpg", quality=92, subsampling=0)
+    rgb.save(OUT / "subsampled.jpg", quality=88, subsampling=2)
+    rgb.save(OUT / "progressive.jpg", quality=92, subsampling=0, progressive=True)
+    Image.fromarray(photo(33, 80, 2)).save(OUT / "tall.png")
+    Image.fromarray(photo(90, 31, 3)).save(OUT / "wide.png")
+    Image.fromarray(photo(5, 7, 4)).save(OUT / "tiny.png")
+    Image.fromarray(np.dstack([photo(40, 30, 5), photo(40, 30, 6)[..., :1]])).save(OUT / "alpha.png")
+    Image.fromarray(photo(40, 30, 7)[..., 0]).save(OUT / "grey.png")
+    Image.fromarray(photo(40, 30, 7)[..., 0]).save(OUT / "grey.jpg", quality=95)
+    Image.fromarray(photo(40, 30, 7)[..., :2].copy(), "LA").save(OUT / "grey-alpha.png")
+    rgb.quantize(32).save(OUT / "palette.png")
+    rgb.quantize(32).save(OUT / "palette.gif")
+    Image.fromarray((photo(40, 30, 8)[..., 0] > 128)).save(OUT / "bits.png")
+    Image.fromarray(photo(40, 30, 9)).convert("CMYK").save(OUT / "cmyk.jpg", quality=95, subsampling=0)
+    deep = photo(40, 30, 10)[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(OUT / "grey16.png")
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        rgb.save(OUT / f"exif-{orientation}.jpg", quality=92, subsampling=0, exif=exif)
+
+
+def decoded(path):
+    image = Image.open(path)
+    if image.mode.startswith("I"):
+        # Pillow's convert("RGB") clips 16 bits; the high byte is what every viewer shows.
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def processor(settings):
+    settings = dict(settings)
+    kind = settings.pop("image_processor_type", None) or settings.pop("feature_extractor_type")
+    return CLASSES[kind.split("ImageProcessor")[0].split("FeatureExtractor")[0]](**settings)
+
+
+def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir()
+    write_images()
+    (OUT / "preprocessors.json").write_text(json.dumps(PREPROCESSORS, indent=1) + "\n")
+    tensors = {}
+    for path in sorted(OUT.glob("*.*")):
+        if path.suffix == ".json":
+            continue
+        image = decoded(path)
+        tensors[f"decoded/{path.name}"] = torch.from_numpy(np.array(image))
+        for name, settings in PREPROCESSORS.items():
+            if path.name not in ("photo.png", "tall.png", "wide.png", "tiny.png"):
+                continue
+            raw = processor(settings)(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
+            tensors[f"{name}/{path.name}"] = torch.from_numpy(np.round(raw).astype(np.uint8).transpose(1, 2, 0).copy())
+            if path.name == "photo.png":
+                values = processor(settings)(image, return_tensors="np")["pixel_values"][0]
+                tensors[f"values/{name}"] = torch.from_numpy(values.astype(np.float32))
+    save_file(tensors, OUT / "expected.safetensors")
+
+
+if __name__ == "__main__":
+    main()
