@@ -55,7 +55,8 @@ impl Dataset {
             on_progress(index + 1, listing.files.len());
         }
         let had = |class: usize| listing.files.iter().any(|(_, own)| *own == class);
-        let lost = (0..listing.classes.len()).find(|class| had(*class) && examples.iter().all(|e| e.class != *class));
+        let lost = (0..listing.classes.len())
+            .find(|class| had(*class) && examples.iter().all(|e| e.class != *class));
         if let Some(class) = lost {
             let first = bad.first().map_or(String::new(), |error| format!(" (the first: {error})"));
             let reason = format!("no image of class `{}` can be read{first}", listing.classes[class]);
@@ -116,11 +117,15 @@ impl Listing {
             }
         }
         if by_class.is_empty() {
-            let reason = "no class folders with images; make one folder per class and put its images inside".into();
+            let reason =
+                "no class folders with images; make one folder per class and put its images inside".into();
             return Err(Error::Dataset { name, reason });
         }
         let classes = by_class.keys().cloned().collect();
-        let files = by_class.into_values().enumerate().flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
+        let files = by_class
+            .into_values()
+            .enumerate()
+            .flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
         Ok((Self { name, classes, files: files.collect() }, warnings))
     }
 
@@ -152,7 +157,10 @@ impl Listing {
             random::shuffle(&mut rng, files);
             files.truncate(shots);
         }
-        let files = by_class.into_iter().enumerate().flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
+        let files = by_class
+            .into_iter()
+            .enumerate()
+            .flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
         Self { name: self.name, classes: self.classes, files: files.collect() }
     }
 }

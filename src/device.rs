@@ -75,9 +75,8 @@ async fn open_gpu() -> Result<OpenDevice> {
     if let Some(device) = GPU.get() {
         return Ok(device.clone());
     }
-    let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| Error::Device {
-        device: "gpu".into(),
-        reason: format!("{error}; use --device cpu"),
+    let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| {
+        Error::Device { device: "gpu".into(), reason: format!("{error}; use --device cpu") }
     })?;
     let adapter = setup.adapter.get_info();
     let info = DeviceInfo {

@@ -72,12 +72,17 @@ pub fn confusion(head: &Head, features: &Features) -> Vec<Vec<usize>> {
 /// Held-out predictions of a head that is refitted for every fold.
 ///
 /// `fit` sees the features outside a fold. The number of hits and of held-out examples.
-pub fn held_out_hits(features: &Features, folds: &[Vec<usize>], fit: &dyn Fn(&Features) -> Head) -> (usize, usize) {
+pub fn held_out_hits(
+    features: &Features,
+    folds: &[Vec<usize>],
+    fit: &dyn Fn(&Features) -> Head,
+) -> (usize, usize) {
     let (mut hits, mut total) = (0, 0);
     for fold in folds {
         let rest: Vec<usize> = (0..features.labels.len()).filter(|index| !fold.contains(index)).collect();
         let head = fit(&features.select(&rest));
-        hits += fold.iter().filter(|&&index| head.predict(features.row(index)) == features.labels[index]).count();
+        hits +=
+            fold.iter().filter(|&&index| head.predict(features.row(index)) == features.labels[index]).count();
         total += fold.len();
     }
     (hits, total)
@@ -100,7 +105,8 @@ fn centered_gram(features: &Features) -> Vec<f64> {
     for row in features.values.chunks(features.dim) {
         mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / count as f64);
     }
-    let centered = |row: usize| features.row(row).iter().zip(&mean).map(|(value, mean)| f64::from(*value) - mean);
+    let centered =
+        |row: usize| features.row(row).iter().zip(&mean).map(|(value, mean)| f64::from(*value) - mean);
     let rows: Vec<Vec<f64>> = (0..count).map(|row| centered(row).collect()).collect();
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     rows.iter().flat_map(|a| rows.iter().map(|b| product(a, b)).collect::<Vec<_>>()).collect()

@@ -135,7 +135,8 @@ impl Head {
     pub fn logistic(features: &Features, classes: usize, l2: f32) -> Self {
         let center = features.mean();
         let scaled = normalized(features, &center);
-        let (mut head, mut previous) = (Self::zeros(classes, features.dim), Self::zeros(classes, features.dim));
+        let (mut head, mut previous) =
+            (Self::zeros(classes, features.dim), Self::zeros(classes, features.dim));
         // Softmax's Hessian is at most 1/2; inputs have mean squared length 1, plus 1 for the bias.
         let rate = 1.0 / (1.0 + l2);
         for step in 0..400 {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hub_server::{Manner, Server};
-use loraloom::hub::{Hub, HubConfig, Progress, is_repo_id};
 use loraloom::error::{Error, Result};
+use loraloom::hub::{Hub, HubConfig, Progress, is_repo_id};
 
 const REPO: &str = "owner/vit-tiny";
 /// Larger than one read, so that progress comes in several pieces.

@@ -20,8 +20,8 @@ pub struct ModelInfo {
 /// # Errors
 /// A field that is absent, of the wrong type, or whose value is not supported, by name.
 pub fn vit_config(name: &str, json: &str, weights: &Weights) -> Result<(VitConfig, ModelInfo)> {
-    let config: Value = serde_json::from_str(json)
-        .map_err(|error| Error::config(name, "-", format!("not JSON: {error}")))?;
+    let config: Value =
+        serde_json::from_str(json).map_err(|error| Error::config(name, "-", format!("not JSON: {error}")))?;
     let reader = Reader { name, config: &config };
     let parsed = match config.get("architecture") {
         Some(_) => timm(&reader, weights)?,
@@ -202,7 +202,8 @@ fn check(name: &str, config: &VitConfig, weights: &Weights) -> Result<()> {
     }
     let fits = |size: usize, patch: usize| patch <= size && size.is_multiple_of(patch);
     if !fits(config.img_size.0, config.patch_size.0) || !fits(config.img_size.1, config.patch_size.1) {
-        let reason = format!("{:?} is not a multiple of the patch size {:?}", config.img_size, config.patch_size);
+        let reason =
+            format!("{:?} is not a multiple of the patch size {:?}", config.img_size, config.patch_size);
         return fail("image_size", reason);
     }
     if config.depth == 0 || config.depth > weights.depth() {

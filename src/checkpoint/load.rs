@@ -62,8 +62,13 @@ pub fn load(
 fn check_size(name: &str, config: &VitConfig) -> Result<()> {
     let ((height, width), (rows, columns)) = (config.img_size, config.patch_size);
     let limit = 2048;
-    if height.max(width) > limit || !height.is_multiple_of(rows) || !width.is_multiple_of(columns) || height.min(width) == 0 {
-        let reason = format!("{height}x{width} is not a multiple of the {rows}x{columns} patch up to {limit}");
+    if height.max(width) > limit
+        || !height.is_multiple_of(rows)
+        || !width.is_multiple_of(columns)
+        || height.min(width) == 0
+    {
+        let reason =
+            format!("{height}x{width} is not a multiple of the {rows}x{columns} patch up to {limit}");
         return Err(Error::config(name, "image_size", reason));
     }
     Ok(())

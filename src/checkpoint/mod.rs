@@ -3,7 +3,6 @@
 //! [`weights`] reads a safetensors file and renames its tensors to timm's names, [`config`] reads the
 //! architecture, [`load`] builds the model and refuses whatever does not fit.
 
-
 pub mod config;
 pub mod load;
 pub mod save;

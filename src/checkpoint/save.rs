@@ -30,7 +30,9 @@ pub fn config_json(name: &str, config: &VitConfig, labels: &[String]) -> Result<
         labels.iter().enumerate().map(|(index, label)| (index.to_string(), json!(label))).collect();
     let label2id: serde_json::Map<String, Value> =
         labels.iter().enumerate().map(|(index, label)| (label.clone(), json!(index))).collect();
-    let side = |(height, width): (usize, usize)| if height == width { json!(height) } else { json!([height, width]) };
+    let side = |(height, width): (usize, usize)| {
+        if height == width { json!(height) } else { json!([height, width]) }
+    };
     let mut json = json!({
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -77,9 +79,14 @@ pub async fn safetensors(name: &str, vit: &Vit, head: &Head) -> Result<Vec<u8>> 
     insert_head(&mut tensors, &family, head);
     let bytes: Vec<_> = tensors
         .into_iter()
-        .map(|(key, (shape, values))| (key, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()))
+        .map(|(key, (shape, values))| {
+            (key, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+        })
         .collect();
-    let bad = |error: safetensors::SafeTensorError| Error::Safetensors { name: name.into(), reason: error.to_string() };
+    let bad = |error: safetensors::SafeTensorError| Error::Safetensors {
+        name: name.into(),
+        reason: error.to_string(),
+    };
     let views = bytes.iter().map(|(key, shape, data)| {
         Ok((key.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).map_err(bad)?))
     });
@@ -124,7 +131,9 @@ fn insert(tensors: &mut BTreeMap<String, Host>, family: &Family, config: &VitCon
     let prefix = family.prefix;
     match name {
         "prefix_tokens" => {
-            for (part, values) in ["cls_token", "distillation_token"].iter().zip(values.chunks(config.embed_dim)) {
+            for (part, values) in
+                ["cls_token", "distillation_token"].iter().zip(values.chunks(config.embed_dim))
+            {
                 let host = (vec![1, 1, config.embed_dim], values.to_vec());
                 tensors.insert(format!("{prefix}.embeddings.{part}"), host);
             }
@@ -132,7 +141,8 @@ fn insert(tensors: &mut BTreeMap<String, Host>, family: &Family, config: &VitCon
         "patch_embed.proj.weight" => {
             let shape = vec![config.embed_dim, 3, config.patch_size.0, config.patch_size.1];
             let weight = transpose(&values, config.patch_dim(), config.embed_dim);
-            tensors.insert(format!("{prefix}.embeddings.patch_embeddings.projection.weight"), (shape, weight));
+            tensors
+                .insert(format!("{prefix}.embeddings.patch_embeddings.projection.weight"), (shape, weight));
         }
         _ => {
             let host = match shape.as_slice() {

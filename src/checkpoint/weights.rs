@@ -37,8 +37,7 @@ impl Weights {
         for (original, view) in file.iter() {
             let Some(key) = canonical_name(original) else { continue };
             let values = to_f32(name, original, &view)?;
-            let tensor =
-                HostTensor { original: original.to_string(), shape: view.shape().to_vec(), values };
+            let tensor = HostTensor { original: original.to_string(), shape: view.shape().to_vec(), values };
             if let Some(other) = tensors.insert(key, tensor) {
                 return Err(Error::Safetensors {
                     name: name.into(),

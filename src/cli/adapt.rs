@@ -36,7 +36,8 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let config = config(arguments);
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config)?;
     if interrupt::stopped() {
-        let reason = format!("{} of {} methods were run; the last one kept its state", reports.len(), methods.len());
+        let reason =
+            format!("{} of {} methods were run; the last one kept its state", reports.len(), methods.len());
         warnings.push(Error::mismatch("stopped", reason));
         output::warning(&warnings[warnings.len() - 1]);
     }

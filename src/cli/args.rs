@@ -181,7 +181,9 @@ pub struct PredictArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  loraloom classify --model facebook/deit-tiny-patch16-224 --top 3 photos/*.jpg")]
+#[command(
+    after_help = "Example:\n  loraloom classify --model facebook/deit-tiny-patch16-224 --top 3 photos/*.jpg"
+)]
 pub struct ClassifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -262,7 +264,9 @@ pub enum NamesName {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  loraloom train-module --model DIR --data animals/train --test animals/test --out lora/animals")]
+#[command(
+    after_help = "Example:\n  loraloom train-module --model DIR --data animals/train --test animals/test --out lora/animals"
+)]
 pub struct TrainModuleArgs {
     #[command(flatten)]
     pub model: ModelArgs,

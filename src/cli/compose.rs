@@ -66,7 +66,10 @@ fn weights(text: &str, count: usize) -> Result<Vec<f64>> {
     text.split(',')
         .map(|weight| {
             weight.trim().parse().map_err(|_| {
-                Error::mismatch("--weights", format!("{weight} is not a number; give `uniform` or e.g. 0.7,0.3"))
+                Error::mismatch(
+                    "--weights",
+                    format!("{weight} is not a number; give `uniform` or e.g. 0.7,0.3"),
+                )
             })
         })
         .collect()
@@ -75,7 +78,9 @@ fn weights(text: &str, count: usize) -> Result<Vec<f64>> {
 fn form(arguments: &ComposeArgs) -> Result<Form> {
     match (arguments.form, arguments.rank) {
         (FormName::Cat, None) => Ok(Form::Cat),
-        (FormName::Cat, Some(_)) => Err(Error::mismatch("--rank", "it belongs to --form svd; `cat` is exact")),
+        (FormName::Cat, Some(_)) => {
+            Err(Error::mismatch("--rank", "it belongs to --form svd; `cat` is exact"))
+        }
         (FormName::Svd, Some(rank)) => Ok(Form::Svd { rank }),
         (FormName::Svd, None) => Err(Error::mismatch("--form svd", "give the rank with --rank")),
     }

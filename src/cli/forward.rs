@@ -45,7 +45,12 @@ fn pixel_values(path: &Path) -> Result<([usize; 4], Vec<f32>)> {
     let (shape, values) = read_tensor(&name, &read_bytes(path)?, "pixel_values")?;
     match shape.as_slice() {
         &[batch, channels, height, width] => Ok(([batch, channels, height, width], values)),
-        _ => Err(Error::TensorShape { name, tensor: "pixel_values".into(), found: shape, expected: vec![1, 3, 224, 224] }),
+        _ => Err(Error::TensorShape {
+            name,
+            tensor: "pixel_values".into(),
+            found: shape,
+            expected: vec![1, 3, 224, 224],
+        }),
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use loraloom::{
-    DeviceChoice, LoraModule, VitConfig, block_on,
-    error::Result,
-};
+use loraloom::{DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device};
 use serde::Serialize;
 
 use super::{
@@ -68,7 +65,7 @@ pub fn run(arguments: &InfoArgs) -> Result<Outcome> {
 }
 
 fn devices() -> Vec<DeviceLine> {
-    let open = |choice| block_on(device::open(choice)).ok().map(|device| device.info);
+    let open = |choice| block_on(open_device(choice)).ok().map(|device| device.info);
     let lines = [open(DeviceChoice::Cpu), open(DeviceChoice::Gpu)].into_iter().flatten();
     lines.map(|info| DeviceLine { kind: info.kind, name: info.name, software: info.software }).collect()
 }

@@ -75,7 +75,8 @@ fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> R
 
 fn download_bar() -> ProgressBar {
     let bar = output::bar(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}") {
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
+    {
         bar.set_style(style);
     }
     bar
@@ -85,9 +86,10 @@ fn options(arguments: &InputArgs) -> Result<ModelOptions> {
     let three = |name: &str, values: &Option<Vec<f32>>| match values.as_deref() {
         None => Ok(None),
         Some(&[red, green, blue]) => Ok(Some([red, green, blue])),
-        Some(other) => {
-            Err(Error::mismatch(name, format!("{} values given, three are needed: red, green, blue", other.len())))
-        }
+        Some(other) => Err(Error::mismatch(
+            name,
+            format!("{} values given, three are needed: red, green, blue", other.len()),
+        )),
     };
     Ok(ModelOptions {
         img_size: arguments.img_size,

@@ -5,12 +5,7 @@ use loraloom::{
     session::{Session, task::TaskFile},
 };
 
-use super::{
-    Outcome,
-    args::PredictArgs,
-    classify::predict_all,
-    model, output,
-};
+use super::{Outcome, args::PredictArgs, classify::predict_all, model, output};
 
 /// Runs the command.
 ///

@@ -29,7 +29,8 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
         let size = bytes.len() as f64 / (1024.0 * 1024.0);
         return Err(failed(format!("{size:.0} MB is over the limit of 50 MB; make it smaller")));
     }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
+    let reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
     if reader.format().is_none() {
         return Err(failed("not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into()));
     }
@@ -56,7 +57,9 @@ fn to_picture(image: DynamicImage) -> Picture {
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
         DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(high).collect(),
-        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
+        }
         DynamicImage::ImageLuma16(image) => image.into_raw().into_iter().flat_map(|v| [high(v); 3]).collect(),
         DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|pixel| [high(pixel[0]); 3]).collect(),
         other => other.into_rgb8().into_raw(),

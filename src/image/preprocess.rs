@@ -42,13 +42,19 @@ impl Preprocess {
     ///
     /// # Errors
     /// [`Error::Config`] when images of different shapes would come out with different sizes.
-    pub fn new(name: &str, scale: Scale, center_crop: Option<(usize, usize)>, image_size: (usize, usize)) -> Result<Self> {
+    pub fn new(
+        name: &str,
+        scale: Scale,
+        center_crop: Option<(usize, usize)>,
+        image_size: (usize, usize),
+    ) -> Result<Self> {
         let input_size = match (center_crop, scale) {
             (Some(size), _) => size,
             (None, Scale::Exact(height, width)) => (height, width),
             (None, Scale::Keep) => image_size,
             (None, Scale::ShortestEdge(_)) => {
-                let reason = "a shortest edge without a centre crop gives every image another size; set crop_size";
+                let reason =
+                    "a shortest edge without a centre crop gives every image another size; set crop_size";
                 return Err(Error::config(name, "do_center_crop", reason));
             }
         };
@@ -79,7 +85,9 @@ impl Preprocess {
             _ if (height, width) == self.input_size => self.scale,
             Scale::Keep => Scale::Keep,
             Scale::Exact(h, w) => Scale::Exact(scaled(h, height, old_height), scaled(w, width, old_width)),
-            Scale::ShortestEdge(edge) => Scale::ShortestEdge(scaled(edge, height.min(width), old_height.min(old_width))),
+            Scale::ShortestEdge(edge) => {
+                Scale::ShortestEdge(scaled(edge, height.min(width), old_height.min(old_width)))
+            }
         };
         self.center_crop = self.center_crop.map(|_| (height, width));
         self.input_size = (height, width);
@@ -112,7 +120,9 @@ impl Preprocess {
         let (rows, columns) = self.input_size;
         if self.center_crop.is_none() {
             if (height, width) != (rows, columns) {
-                let reason = format!("{width}x{height}, but the model takes {columns}x{rows} and its config does not resize");
+                let reason = format!(
+                    "{width}x{height}, but the model takes {columns}x{rows} and its config does not resize"
+                );
                 return Err(Error::Image { name: "image".into(), reason });
             }
             return Ok(resized);
@@ -180,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_crop_that_is_larger_than_the_image_pads() {
-        let padded = preprocess(Scale::Keep, Some((4, 4))).crop(&Picture::filled(2, 2, [9; 3])).expect("crops");
+        let padded =
+            preprocess(Scale::Keep, Some((4, 4))).crop(&Picture::filled(2, 2, [9; 3])).expect("crops");
         assert_eq!(padded.rgb.iter().filter(|value| **value == 9).count(), 12);
         assert_eq!(padded.window(1, 1, 2, 2), Picture::filled(2, 2, [9; 3]));
     }

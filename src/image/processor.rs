@@ -9,7 +9,8 @@ use super::{
 use crate::error::{Error, Result};
 
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-const CLIP: ([f32; 3], [f32; 3]) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+const CLIP: ([f32; 3], [f32; 3]) =
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
 const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
 
 /// What a processor class does where its file says nothing (transformers' own defaults).
@@ -66,25 +67,36 @@ fn read_processor(fields: &Fields, config: &Fields) -> Result<Preprocess> {
 
 /// The class of a processor decides its defaults; without a file the architecture does.
 fn defaults(fields: &Fields, config: &Fields) -> Result<Defaults> {
-    let class = ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| fields.get(key)?.as_str());
+    let class =
+        ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| fields.get(key)?.as_str());
     let class = class.or_else(|| config.get("model_type")?.as_str()).unwrap_or("vit");
     let kind = class.split("ImageProcessor").next().unwrap_or(class);
     let kind = kind.split("FeatureExtractor").next().unwrap_or(kind).to_lowercase();
     let side = |filter, crop, mean_std| Defaults {
-        scale: Scale::Exact(224, 224), square: true, filter, crop, crop_size: 224, mean_std,
+        scale: Scale::Exact(224, 224),
+        square: true,
+        filter,
+        crop,
+        crop_size: 224,
+        mean_std,
     };
     match kind.as_str() {
         "vit" => Ok(Defaults { scale: exact(image_size(config)?), ..side(Filter::Bilinear, false, HALF) }),
         "deit" => Ok(Defaults { scale: Scale::Exact(256, 256), ..side(Filter::Bicubic, true, HALF) }),
         "beit" => Ok(Defaults { scale: Scale::Exact(256, 256), ..side(Filter::Bicubic, true, HALF) }),
         "bit" | "dinov2" | "clip" => {
-            let shortest = Defaults { scale: Scale::ShortestEdge(224), square: false, ..side(Filter::Bicubic, true, CLIP) };
+            let shortest = Defaults {
+                scale: Scale::ShortestEdge(224),
+                square: false,
+                ..side(Filter::Bicubic, true, CLIP)
+            };
             Ok(shortest)
         }
         _ => Err(Error::Unsupported {
             name: fields.name.into(),
             option: format!("image_processor_type {class}"),
-            reason: "known are ViT, DeiT, BEiT, BiT and CLIP; write the settings as a ViTImageProcessor".into(),
+            reason: "known are ViT, DeiT, BEiT, BiT and CLIP; write the settings as a ViTImageProcessor"
+                .into(),
         }),
     }
 }
@@ -95,9 +107,10 @@ fn exact(size: (usize, usize)) -> Scale {
 
 /// timm's own settings: the shorter side to input / `crop_pct`, then a centre crop.
 fn read_timm(fields: &Fields) -> Result<Preprocess> {
-    let input: Vec<u64> = fields.get("input_size").and_then(Value::as_array).map_or(vec![3, 224, 224], |sizes| {
-        sizes.iter().map(|size| size.as_u64().unwrap_or(0)).collect()
-    });
+    let input: Vec<u64> = fields
+        .get("input_size")
+        .and_then(Value::as_array)
+        .map_or(vec![3, 224, 224], |sizes| sizes.iter().map(|size| size.as_u64().unwrap_or(0)).collect());
     let &[3, height, width] = input.as_slice() else {
         return Err(Error::config(fields.name, "pretrained_cfg.input_size", "must be [3, height, width]"));
     };
@@ -109,7 +122,11 @@ fn read_timm(fields: &Fields) -> Result<Preprocess> {
         "squash" => Scale::Exact(enlarged(size.0), enlarged(size.1)),
         other => {
             let reason = "known are `center` on square inputs and `squash`".to_string();
-            return Err(Error::Unsupported { name: fields.name.into(), option: format!("crop_mode {other}"), reason });
+            return Err(Error::Unsupported {
+                name: fields.name.into(),
+                option: format!("crop_mode {other}"),
+                reason,
+            });
         }
     };
     let mut preprocess = Preprocess::new(fields.name, scale, Some(size), size)?;
@@ -131,7 +148,8 @@ fn image_size(config: &Fields) -> Result<(usize, usize)> {
 }
 
 fn object((name, text): (&str, &str)) -> Result<Map<String, Value>> {
-    serde_json::from_str(text).map_err(|error| Error::config(name, "-", format!("not a JSON object: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| Error::config(name, "-", format!("not a JSON object: {error}")))
 }
 
 impl<'a> Fields<'a> {
@@ -145,7 +163,8 @@ impl<'a> Fields<'a> {
     }
 
     fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.error(key, "true or false")))
+        self.get(key)
+            .map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.error(key, "true or false")))
     }
 
     fn number(&self, key: &str) -> Result<Option<f64>> {
@@ -156,7 +175,8 @@ impl<'a> Fields<'a> {
     /// Three numbers, or one for all channels.
     fn channels(&self, key: &str) -> Result<Option<[f32; 3]>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let number = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        let number =
+            |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
         let three = |values: &Vec<Value>| -> Option<[f32; 3]> {
             let numbers: Vec<f32> = values.iter().map(number).collect::<Option<_>>()?;
             numbers.try_into().ok()
@@ -175,7 +195,11 @@ impl<'a> Fields<'a> {
     /// A side in pixels; the upper limit keeps a malformed file from asking for memory.
     fn side(&self, key: &str, value: u64) -> Result<usize> {
         let limit = 1..=8192;
-        if limit.contains(&value) { Ok(value as usize) } else { Err(self.error(key, "between 1 and 8192 pixels")) }
+        if limit.contains(&value) {
+            Ok(value as usize)
+        } else {
+            Err(self.error(key, "between 1 and 8192 pixels"))
+        }
     }
 
     /// (height, width) from a number, [height, width] or {"height", "width"}.
@@ -183,7 +207,9 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let pair = match value {
             Value::Array(sides) if sides.len() == 2 => (sides[0].as_u64(), sides[1].as_u64()),
-            Value::Object(sides) => (sides.get("height").and_then(Value::as_u64), sides.get("width").and_then(Value::as_u64)),
+            Value::Object(sides) => {
+                (sides.get("height").and_then(Value::as_u64), sides.get("width").and_then(Value::as_u64))
+            }
             side => (side.as_u64(), side.as_u64()),
         };
         let (Some(height), Some(width)) = pair else {

@@ -11,7 +11,11 @@ use super::{
 pub type Updates = BTreeMap<LayerKey, LoraLayer>;
 
 /// The weighted sum of modules; `weights` gives one weight per module for a layer.
-pub fn weighted_sum(modules: &[LoraModule], keys: &[LayerKey], weights: impl Fn(usize) -> Vec<f32>) -> Updates {
+pub fn weighted_sum(
+    modules: &[LoraModule],
+    keys: &[LayerKey],
+    weights: impl Fn(usize) -> Vec<f32>,
+) -> Updates {
     let mut updates = Updates::new();
     for (index, key) in keys.iter().enumerate() {
         let weights = weights(index);

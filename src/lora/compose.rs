@@ -85,7 +85,8 @@ pub fn compose(
 
 fn check_arguments(adapters: &[PathBuf], weights: &[f64], form: Form) -> Result<()> {
     if adapters.is_empty() || adapters.len() != weights.len() {
-        let reason = format!("{} adapters and {} weights; give one weight per adapter", adapters.len(), weights.len());
+        let reason =
+            format!("{} adapters and {} weights; give one weight per adapter", adapters.len(), weights.len());
         return Err(Error::mismatch("weights", reason));
     }
     if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
@@ -153,9 +154,12 @@ impl Plan {
         let Some(place) = VitPath::parse(path) else { return Ok(path.to_string()) };
         let renamed = match (names, place.slot) {
             (None, _) => path.to_string(),
-            (Some(dialect), Slot::One(target)) if !place.timm => vit_path(place.prefix, place.block, target, dialect),
+            (Some(dialect), Slot::One(target)) if !place.timm => {
+                vit_path(place.prefix, place.block, target, dialect)
+            }
             _ => {
-                let reason = "this layer has no name in transformers' dialects; compose without renaming".into();
+                let reason =
+                    "this layer has no name in transformers' dialects; compose without renaming".into();
                 return Err(Error::Unsupported { name: file.into(), option: path.into(), reason });
             }
         };
@@ -172,13 +176,21 @@ impl Plan {
     /// Saved modules of the only adapter that has some: output path, adapter and key. Heads for
     /// different classes cannot be summed, so of several adapters' all are left out.
     fn saved_modules(&mut self) -> Vec<(String, usize, String)> {
-        let having: Vec<usize> = (0..self.adapters.len()).filter(|index| !self.adapters[*index].saved.is_empty()).collect();
+        let having: Vec<usize> =
+            (0..self.adapters.len()).filter(|index| !self.adapters[*index].saved.is_empty()).collect();
         if let [only] = having[..] {
-            return self.adapters[only].saved.iter().map(|(path, key)| (path.clone(), only, key.clone())).collect();
+            return self.adapters[only]
+                .saved
+                .iter()
+                .map(|(path, key)| (path.clone(), only, key.clone()))
+                .collect();
         }
         for index in having {
             let adapter = &self.adapters[index];
-            let reason = format!("left out `{}`: more than one adapter has such modules", adapter.config.modules_to_save.join("`, `"));
+            let reason = format!(
+                "left out `{}`: more than one adapter has such modules",
+                adapter.config.modules_to_save.join("`, `")
+            );
             self.warnings.push(Error::config(&adapter.config.name, "modules_to_save", reason));
         }
         Vec::new()
@@ -202,7 +214,11 @@ impl Plan {
             }
             if config.base_model != origin.base_model {
                 let name = |model: &Option<String>| model.clone().unwrap_or_else(|| "none".into());
-                let reason = format!("{}, the first adapter says {}", name(&config.base_model), name(&origin.base_model));
+                let reason = format!(
+                    "{}, the first adapter says {}",
+                    name(&config.base_model),
+                    name(&origin.base_model)
+                );
                 self.warnings.push(Error::config(&config.name, "base_model_name_or_path", reason));
             }
             if config.task_type != origin.task_type {
@@ -311,7 +327,9 @@ fn check_share(file: &str, path: &str, shares: &[Share], share: &Share) -> Resul
 fn written_rank(shares: &[Share], form: Form) -> usize {
     let sum = shares.iter().map(|share| share.keys.rank).sum();
     match (form, shares.first()) {
-        (Form::Svd { rank }, Some(Share { keys, .. })) => truncated_rank([sum, keys.in_dim, keys.out_dim], rank),
+        (Form::Svd { rank }, Some(Share { keys, .. })) => {
+            truncated_rank([sum, keys.in_dim, keys.out_dim], rank)
+        }
         _ => sum,
     }
 }

@@ -150,7 +150,10 @@ fn refuse_options(name: &str, map: &Map<String, Value>) -> Result<()> {
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_lowercase);
     if let Some(value) = map.get("bias").filter(|value| is_set(value) && text(value) != "none") {
-        return unsupported(&format!("bias: {}", text(value)), "the file changes biases of the base; train with none");
+        return unsupported(
+            &format!("bias: {}", text(value)),
+            "the file changes biases of the base; train with none",
+        );
     }
     match map.get("init_lora_weights").filter(|value| is_set(value)).map(text) {
         Some(init) if !PLAIN_INIT.contains(&init.as_str()) => unsupported(
@@ -210,11 +213,12 @@ impl<'de> Deserialize<'de> for Ordered {
 
 fn compile(name: &str, field: &str, entries: Option<Ordered>) -> Result<Vec<Pattern>> {
     let compile = |(pattern, value): (String, f64)| {
-        let regex = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).map_err(|error| Error::Unsupported {
-            name: name.into(),
-            option: format!("{field}: {pattern}"),
-            reason: format!("no regular expression that can be read here: {error}"),
-        })?;
+        let regex =
+            Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).map_err(|error| Error::Unsupported {
+                name: name.into(),
+                option: format!("{field}: {pattern}"),
+                reason: format!("no regular expression that can be read here: {error}"),
+            })?;
         Ok(Pattern { regex, value })
     };
     entries.unwrap_or_default().0.into_iter().map(compile).collect()

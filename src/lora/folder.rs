@@ -25,15 +25,21 @@ pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
     let (config, weights) = (dir.join(CONFIG), dir.join(WEIGHTS));
     let io = |source| Error::io("read", &config, source);
     let mut json = String::new();
-    let length = File::open(&config).map_err(io)?.take(MAX_CONFIG + 1).read_to_string(&mut json).map_err(io)?;
+    let length =
+        File::open(&config).map_err(io)?.take(MAX_CONFIG + 1).read_to_string(&mut json).map_err(io)?;
     if length as u64 > MAX_CONFIG {
-        return Err(Error::config(&config.display().to_string(), "-", format!("larger than {MAX_CONFIG} bytes")));
+        return Err(Error::config(
+            &config.display().to_string(),
+            "-",
+            format!("larger than {MAX_CONFIG} bytes"),
+        ));
     }
     if !weights.exists() && dir.join(PICKLE).exists() {
         return Err(Error::Unsupported {
             name: dir.display().to_string(),
             option: PICKLE.into(),
-            reason: "loading a pickle can run any code; load it in Python PEFT and save_pretrained again".into(),
+            reason: "loading a pickle can run any code; load it in Python PEFT and save_pretrained again"
+                .into(),
         });
     }
     Ok((json, weights))
@@ -60,7 +66,8 @@ pub fn write<T>(
     let mut output = BufWriter::new(File::create(partial.path().join(WEIGHTS)).map_err(io)?);
     let result = tensors(&mut output, &weights)?;
     output.flush().and_then(|()| output.get_ref().sync_all()).map_err(io)?;
-    fs::write(partial.path().join(CONFIG), config).map_err(|source| Error::io("write", &dir.join(CONFIG), source))?;
+    fs::write(partial.path().join(CONFIG), config)
+        .map_err(|source| Error::io("write", &dir.join(CONFIG), source))?;
     for file in [WEIGHTS, CONFIG] {
         let path = dir.join(file);
         fs::rename(partial.path().join(file), &path).map_err(|source| Error::io("write", &path, source))?;

@@ -133,7 +133,8 @@ fn check_fit(module: &LoraModule, vit: &Vit) -> Result<()> {
     for (&(block, target), layer) in &module.layers {
         let place = format!("module {}: block {block}, {}", module.name, target.name());
         let Some(found) = vit.blocks.get(block) else {
-            let reason = format!("the model has {} blocks; the module was made for another model", vit.blocks.len());
+            let reason =
+                format!("the model has {} blocks; the module was made for another model", vit.blocks.len());
             return Err(Error::mismatch(place, reason));
         };
         let [inputs, outputs] = found.linear(target).weight.dims();

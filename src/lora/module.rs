@@ -70,7 +70,9 @@ impl LoraLayer {
             return Err(Error::mismatch("weighted sum", "no update to sum"));
         };
         let (in_dim, out_dim) = (first.in_dim, first.out_dim);
-        if let Some((_, other)) = parts.iter().find(|(_, part)| (part.in_dim, part.out_dim) != (in_dim, out_dim)) {
+        if let Some((_, other)) =
+            parts.iter().find(|(_, part)| (part.in_dim, part.out_dim) != (in_dim, out_dim))
+        {
             let reason = format!(
                 "one update maps {in_dim} to {out_dim} channels, another {} to {}; they are for different models",
                 other.in_dim, other.out_dim
@@ -177,7 +179,8 @@ mod tests {
         let sum = LoraLayer::concatenate(&parts)?;
         assert_eq!((sum.rank, sum.scaling), (6, 1.0));
         for (index, value) in sum.delta().iter().enumerate() {
-            let expected: f64 = parts.iter().map(|(weight, part)| weight * f64::from(part.delta()[index])).sum();
+            let expected: f64 =
+                parts.iter().map(|(weight, part)| weight * f64::from(part.delta()[index])).sum();
             assert!((f64::from(*value) - expected).abs() < 1e-4, "{value} {expected}");
         }
         let mut other = layer(1, 1.0, 1);

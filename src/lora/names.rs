@@ -107,10 +107,12 @@ impl<'a> VitPath<'a> {
     /// Takes a module path apart; `None` when it is not a linear layer of a ViT block.
     pub fn parse(path: &'a str) -> Option<Self> {
         let prefixed = |prefix: &&str| path.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with('.'));
-        let prefix = PREFIXES.iter().find(|prefix| prefixed(prefix)).map_or("", |prefix| &path[..prefix.len()]);
+        let prefix =
+            PREFIXES.iter().find(|prefix| prefixed(prefix)).map_or("", |prefix| &path[..prefix.len()]);
         let rest = path.strip_prefix(prefix)?.trim_start_matches('.');
         let rest = rest.strip_prefix("encoder.").unwrap_or(rest);
-        let (blocks, rest) = rest.split_once('.').filter(|(blocks, _)| ["layer", "layers", "blocks"].contains(blocks))?;
+        let (blocks, rest) =
+            rest.split_once('.').filter(|(blocks, _)| ["layer", "layers", "blocks"].contains(blocks))?;
         let (index, layer) = rest.split_once('.')?;
         let block = index.parse().ok()?;
         let slot = SLOTS.iter().find(|(name, _)| *name == layer)?.1;

@@ -123,7 +123,9 @@ fn matrix(name: &str, (key, shape): Found) -> Result<[usize; 2]> {
     shape.try_into().map_err(|_| Error::Unsupported {
         name: name.into(),
         option: key.into(),
-        reason: format!("its shape is {shape:?}; only linear layers and embeddings have factors that are read"),
+        reason: format!(
+            "its shape is {shape:?}; only linear layers and embeddings have factors that are read"
+        ),
     })
 }
 
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn factors_are_paired_and_the_rest_is_kept() -> Result<()> {
-        let pairs = pairs(&[("x.lora_A.weight", &[2, 5]), ("x.lora_B.weight", &[3, 2]), ("classifier.bias", &[4])])?;
+        let pairs =
+            pairs(&[("x.lora_A.weight", &[2, 5]), ("x.lora_B.weight", &[3, 2]), ("classifier.bias", &[4])])?;
         let keys = &pairs.factors["x"];
         assert_eq!((keys.rank, keys.in_dim, keys.out_dim, keys.embedding), (2, 5, 3, false));
         assert_eq!(pairs.others["classifier.bias"], "classifier.bias");
@@ -169,7 +172,10 @@ mod tests {
         assert_eq!(code(&[("x.lora_A.weight", &[2, 5, 3, 3]), b]), "unsupported");
         assert_eq!(code(&[a, b, ("x.lora_magnitude_vector", &[3])]), "unsupported");
         assert_eq!(code(&[a, b, ("x.lora_A.default.weight", &[2, 5])]), "bad-safetensors");
-        assert_eq!(code(&[a, b, ("x.lora_embedding_A", &[2, 5]), ("x.lora_embedding_B", &[3, 2])]), "unexpected-tensors");
+        assert_eq!(
+            code(&[a, b, ("x.lora_embedding_A", &[2, 5]), ("x.lora_embedding_B", &[3, 2])]),
+            "unexpected-tensors"
+        );
     }
 
     #[test]

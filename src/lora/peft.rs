@@ -12,7 +12,10 @@ use super::{
     pairs::{FactorKeys, Pairs},
     tensor_file::{TensorWriter, decode},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    vit::target::Target,
+};
 
 /// Widest layer that is read: its dense update would take 1 GB.
 const MAX_WIDTH: usize = 16_384;
@@ -28,22 +31,29 @@ impl LoraModule {
     /// # Errors
     /// Options and tensors that are not supported, missing, unexpected or mis-shaped tensors, values
     /// that are not finite; `name` is in every message.
-    pub fn from_bytes(name: &str, adapter_config_json: &str, safetensors: &[u8]) -> Result<(Self, Vec<Error>)> {
+    pub fn from_bytes(
+        name: &str,
+        adapter_config_json: &str,
+        safetensors: &[u8],
+    ) -> Result<(Self, Vec<Error>)> {
         let config = PeftConfig::parse(name, adapter_config_json)?;
         if config.fan_in_fan_out {
-            let reason = "a ViT's linear layers are stored [out, in]; the adapter is for another model".into();
+            let reason =
+                "a ViT's linear layers are stored [out, in]; the adapter is for another model".into();
             return Err(Error::Unsupported { name: name.into(), option: "fan_in_fan_out".into(), reason });
         }
         let file = SafeTensors::deserialize(safetensors)
             .map_err(|error| Error::Safetensors { name: name.into(), reason: error.to_string() })?;
-        let shapes: Vec<(&str, Vec<usize>)> = file.iter().map(|(key, view)| (key, view.shape().to_vec())).collect();
+        let shapes: Vec<(&str, Vec<usize>)> =
+            file.iter().map(|(key, view)| (key, view.shape().to_vec())).collect();
         let pairs = Pairs::new(name, shapes.iter().map(|(key, shape)| (*key, shape.as_slice())))?;
         let mut reader = Reader { name, config: &config, file: &file, unexpected: Vec::new() };
         let mut layers = BTreeMap::new();
         for (path, keys) in &pairs.factors {
             reader.layer(path, keys, &mut layers)?;
         }
-        let mut warnings: Vec<Error> = config.untargeted(pairs.factors.keys().map(String::as_str)).into_iter().collect();
+        let mut warnings: Vec<Error> =
+            config.untargeted(pairs.factors.keys().map(String::as_str)).into_iter().collect();
         let head = reader.head(pairs.others, &mut warnings)?;
         if let Some(error) = Pairs::unexpected(name, reader.unexpected) {
             return Err(error);
@@ -80,15 +90,27 @@ impl LoraModule {
         let mut tensors = Vec::new();
         for (&(block, target), layer) in &self.layers {
             let path = vit_path(prefix, block, target, dialect);
-            tensors.push((format!("base_model.model.{path}.lora_A.weight"), vec![layer.rank, layer.in_dim], &layer.a));
-            tensors.push((format!("base_model.model.{path}.lora_B.weight"), vec![layer.out_dim, layer.rank], &layer.b));
+            tensors.push((
+                format!("base_model.model.{path}.lora_A.weight"),
+                vec![layer.rank, layer.in_dim],
+                &layer.a,
+            ));
+            tensors.push((
+                format!("base_model.model.{path}.lora_B.weight"),
+                vec![layer.out_dim, layer.rank],
+                &layer.b,
+            ));
             entries.push(Entry { path, rank: layer.rank, scaling: f64::from(layer.scaling) });
         }
         let mut origin = Origin { base_model: self.base_model.clone(), ..Origin::default() };
         if let Some(head) = &self.head {
             origin.modules_to_save.push("classifier".into());
             tensors.push(("base_model.model.classifier.bias".into(), vec![head.classes], &head.bias));
-            tensors.push(("base_model.model.classifier.weight".into(), vec![head.classes, head.dim], &head.weight));
+            tensors.push((
+                "base_model.model.classifier.weight".into(),
+                vec![head.classes, head.dim],
+                &head.weight,
+            ));
         }
         let shapes: Vec<_> = tensors.iter().map(|(key, shape, _)| (key.clone(), shape.clone())).collect();
         let mut writer = TensorWriter::new(Vec::new(), Path::new(&self.name), &shapes)?;
@@ -154,7 +176,10 @@ impl Reader<'_> {
         if keys.in_dim.max(keys.out_dim) <= MAX_WIDTH {
             return Ok(());
         }
-        let reason = format!("`{}` maps {} to {} channels, the limit is {MAX_WIDTH}", keys.a, keys.in_dim, keys.out_dim);
+        let reason = format!(
+            "`{}` maps {} to {} channels, the limit is {MAX_WIDTH}",
+            keys.a, keys.in_dim, keys.out_dim
+        );
         Err(Error::mismatch(self.name, reason))
     }
 
@@ -174,9 +199,16 @@ impl Reader<'_> {
     }
 
     /// Takes the head out of the tensors that are no factors; the rest is unexpected.
-    fn head(&mut self, mut others: BTreeMap<String, String>, warnings: &mut Vec<Error>) -> Result<Option<SavedHead>> {
-        let paired = |path: &str| PAIRED_HEADS.iter().any(|head| path.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')));
-        let left_out: Vec<String> = others.extract_if(.., |path, _| paired(path)).map(|(path, _)| path).collect();
+    fn head(
+        &mut self,
+        mut others: BTreeMap<String, String>,
+        warnings: &mut Vec<Error>,
+    ) -> Result<Option<SavedHead>> {
+        let paired = |path: &str| {
+            PAIRED_HEADS.iter().any(|head| path.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
+        };
+        let left_out: Vec<String> =
+            others.extract_if(.., |path, _| paired(path)).map(|(path, _)| path).collect();
         if let Some(option) = left_out.into_iter().next() {
             let reason = "a distilled model's two heads are left out; its updates are used".into();
             warnings.push(Error::Unsupported { name: self.name.into(), option, reason });

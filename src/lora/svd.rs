@@ -46,7 +46,10 @@ pub fn truncate(layer: &LoraLayer, rank: usize) -> Result<Truncated> {
     let (full, inputs, outputs) = (layer.rank, layer.in_dim, layer.out_dim);
     let kept = truncated_rank([full, inputs, outputs], rank);
     if kept == 0 || layer.a.len() != full * inputs || layer.b.len() != outputs * full {
-        return Err(Error::mismatch("svd", format!("rank {rank} of factors [{outputs}, {full}] and [{full}, {inputs}]")));
+        return Err(Error::mismatch(
+            "svd",
+            format!("rank {rank} of factors [{outputs}, {full}] and [{full}, {inputs}]"),
+        ));
     }
     // Row-major [R, in] read by column is its transpose [in, R].
     let a_transposed = DMatrix::from_iterator(inputs, full, layer.a.iter().map(|value| f64::from(*value)));

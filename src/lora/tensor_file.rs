@@ -67,7 +67,9 @@ impl TensorFile {
         file.read_exact(&mut length).map_err(|_| bad("shorter than 8 bytes".into()))?;
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER || length > file_len.saturating_sub(8) {
-            return Err(bad(format!("a header of {length} bytes in a file of {file_len}, the limit is {MAX_HEADER}")));
+            return Err(bad(format!(
+                "a header of {length} bytes in a file of {file_len}, the limit is {MAX_HEADER}"
+            )));
         }
         let mut header = Vec::new();
         file.take(length).read_to_end(&mut header).map_err(io)?;
@@ -134,10 +136,13 @@ impl<W: Write> TensorWriter<W> {
         let mut expected = Vec::with_capacity(tensors.len());
         let mut offset = 0_usize;
         for (name, shape) in tensors {
-            let overflow = || Error::mismatch(name, format!("a tensor of shape {shape:?} is too large to write"));
+            let overflow =
+                || Error::mismatch(name, format!("a tensor of shape {shape:?} is too large to write"));
             let count = shape.iter().copied().try_fold(1, usize::checked_mul).ok_or_else(overflow)?;
-            let end = count.checked_mul(4).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(overflow)?;
-            header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+            let end =
+                count.checked_mul(4).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(overflow)?;
+            header
+                .insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
             expected.push((name.clone(), count));
             offset = end;
         }

@@ -77,7 +77,7 @@ impl Adapt for Composition {
     fn parameters(&self) -> Vec<Parameter> {
         let groups = self.rows().into_iter().max().map_or(0, |last| last + 1);
         let Some(layer) = self.library.layers.values().next() else { return Vec::new() };
-        let value = Tensor::zeros([groups, self.library.len()], &layer.a.device());
+        let value = Tensor::zeros([groups, self.library.num_modules()], &layer.a.device());
         let group = match self.normalization {
             Normalization::Softmax => Group::Logits,
             Normalization::Free => Group::Coefficients,
@@ -100,7 +100,7 @@ impl Adapt for Composition {
     }
 
     fn coefficients(&self, values: &[Vec<f32>]) -> Option<Vec<Vec<f32>>> {
-        let rows = values.first()?.chunks(self.library.len().max(1));
+        let rows = values.first()?.chunks(self.library.num_modules());
         Some(match self.normalization {
             Normalization::Softmax => rows.map(head::softmax).collect(),
             Normalization::Free => rows.map(<[f32]>::to_vec).collect(),

@@ -48,7 +48,8 @@ fn factor_sum(modules: &[LoraModule], weights: &[f32], key: LayerKey) -> Result<
         };
         let sum = sum.get_or_insert_with(empty);
         if sum.rank != layer.rank {
-            let reason = format!("rank {} next to rank {}: lorahub needs modules of one rank", layer.rank, sum.rank);
+            let reason =
+                format!("rank {} next to rank {}: lorahub needs modules of one rank", layer.rank, sum.rank);
             return Err(Error::mismatch(format!("module {}", module.name), reason));
         }
         let factor = weight * layer.scaling.max(0.0).sqrt();

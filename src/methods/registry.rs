@@ -13,7 +13,10 @@ use crate::{
     error::{Error, Result},
     lora::{
         cat::{self, Updates},
-        library::LoraLibrary, module::LoraModule, random_modules::randomized},
+        library::LoraLibrary,
+        module::LoraModule,
+        random_modules::randomized,
+    },
     random::{self, Purpose},
     vit::model::Vit,
 };
@@ -93,7 +96,10 @@ impl Method {
     pub fn from_name(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.iter().map(|method| method.name()).collect();
-            Error::mismatch(format!("method {name}"), format!("unknown; the methods are {}", known.join(", ")))
+            Error::mismatch(
+                format!("method {name}"),
+                format!("unknown; the methods are {}", known.join(", ")),
+            )
         })
     }
 

@@ -126,7 +126,12 @@ impl Session {
         evaluate::features(vit, examples, &self.model.preprocess, &self.device.plain, &mut |_| ()).await
     }
 
-    fn coefficient_report(&self, method: Method, weights: Vec<Vec<f32>>, config: &AdaptConfig) -> CoefficientReport {
+    fn coefficient_report(
+        &self,
+        method: Method,
+        weights: Vec<Vec<f32>>,
+        config: &AdaptConfig,
+    ) -> CoefficientReport {
         let suffix = if method == Method::RandomModules { " (random)" } else { "" };
         let modules: Vec<String> =
             self.modules.iter().map(|module| format!("{}{suffix}", module.name)).collect();

@@ -17,12 +17,18 @@ impl Session {
     ///
     /// # Errors
     /// A file that cannot be read, or a checkpoint that is refused.
-    pub async fn open_dir(choice: DeviceChoice, name: &str, dir: &Path, options: &ModelOptions) -> Result<Self> {
+    pub async fn open_dir(
+        choice: DeviceChoice,
+        name: &str,
+        dir: &Path,
+        options: &ModelOptions,
+    ) -> Result<Self> {
         let config = read_text(&dir.join("config.json"))?;
         let preprocessor = dir.join("preprocessor_config.json");
         let preprocessor = preprocessor.exists().then(|| read_text(&preprocessor)).transpose()?;
         let weights = read_bytes(&dir.join("model.safetensors"))?;
-        let files = ModelFiles { name, config: &config, preprocessor: preprocessor.as_deref(), weights: &weights };
+        let files =
+            ModelFiles { name, config: &config, preprocessor: preprocessor.as_deref(), weights: &weights };
         Self::open(choice, files, options).await
     }
 

@@ -66,7 +66,12 @@ impl FrozenArm<'_> {
     }
 
     /// Fixed weights, one per module, the same in every layer.
-    async fn composed(&self, library: &LoraLibrary, weights: Vec<f32>, examples: &[Example]) -> Result<Chosen> {
+    async fn composed(
+        &self,
+        library: &LoraLibrary,
+        weights: Vec<f32>,
+        examples: &[Example],
+    ) -> Result<Chosen> {
         let vit = library.merge(&self.session.model.vit, &library.broadcast(&weights));
         let updates = library.updates(|_| weights.clone());
         Ok(Chosen { updates, ..self.fixed(vit, Some(weights), examples).await? })
@@ -85,7 +90,8 @@ impl FrozenArm<'_> {
         for module in 0..library.num_modules() {
             let mut one_hot = vec![0.0; library.num_modules()];
             one_hot[module] = 1.0;
-            let candidate = Chosen { module: Some(module), ..self.composed(&library, one_hot, examples).await? };
+            let candidate =
+                Chosen { module: Some(module), ..self.composed(&library, one_hot, examples).await? };
             let loss = self.mean_head_loss(&candidate.features);
             if best.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
                 best = Some((loss, candidate));

@@ -135,7 +135,10 @@ impl Session {
     /// The checkpoint has no head, or the device was lost.
     pub async fn classify(&self, name: &str, picture: &Picture, top: usize) -> Result<Prediction> {
         let head = self.model.head.as_ref().ok_or_else(|| {
-            Error::mismatch(&*self.model.name, "it has no classification head; adapt it to your classes first")
+            Error::mismatch(
+                &*self.model.name,
+                "it has no classification head; adapt it to your classes first",
+            )
         })?;
         let features = self.picture_features(picture).await?;
         Ok(prediction(name, &head.logits(&features), &self.model.labels, top))
@@ -166,7 +169,8 @@ impl Session {
         let hidden_shape = hidden.dims();
         let logits = match &self.model.head {
             Some(head) => {
-                let logits = self.model.vit.forward_head(hidden.clone(), &head.to_tensors(&self.device.plain));
+                let logits =
+                    self.model.vit.forward_head(hidden.clone(), &head.to_tensors(&self.device.plain));
                 Some((device::read(logits).await?, [shape[0], head.classes()]))
             }
             None => None,
@@ -193,8 +197,12 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let (mean, std) = (options.mean.unwrap_or(preprocess.mean()), options.std.unwrap_or(preprocess.std()));
     let preprocess = preprocess.with_mean_std(mean, std);
     let weights_name = format!("{}/model.safetensors", files.name);
-    let checkpoint =
-        load::load((&config_name, files.config), (&weights_name, files.weights), Some(img_size), &device.plain)?;
+    let checkpoint = load::load(
+        (&config_name, files.config),
+        (&weights_name, files.weights),
+        Some(img_size),
+        &device.plain,
+    )?;
     let classes = checkpoint.head.as_ref().map_or(0, Head::classes);
     let named = checkpoint.info.labels.len() == classes;
     let labels = if named { checkpoint.info.labels } else { Vec::new() };

@@ -50,8 +50,9 @@ impl TaskFile {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("task.json");
         let name = path.display().to_string();
-        let task: Self = serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| Error::config(&name, "-", format!("{error}; is the folder one that --save wrote?")))?;
+        let task: Self = serde_json::from_str(&read_text(&path)?).map_err(|error| {
+            Error::config(&name, "-", format!("{error}; is the folder one that --save wrote?"))
+        })?;
         if task.format != 1 {
             return Err(Error::config(&name, "format", format!("{} is not 1; update loraloom", task.format)));
         }
@@ -77,7 +78,9 @@ impl Session {
     /// The folder cannot be written, or the device was lost.
     pub async fn save_task(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
         match &adapted.updates {
-            Some(updates) => self.module(adapted, updates)?.save_dir(dir, Dialect::Old, self.peft_prefix())?,
+            Some(updates) => {
+                self.module(adapted, updates)?.save_dir(dir, Dialect::Old, self.peft_prefix())?
+            }
             None => self.save_checkpoint(adapted, classes, dir).await?,
         }
         let preprocess = &self.model.preprocess;
@@ -117,11 +120,23 @@ impl Session {
         let mut layers = updates.clone();
         if layers.is_empty() {
             let dim = self.model.vit.config.embed_dim;
-            let zero = LoraLayer { rank: 1, in_dim: dim, out_dim: dim, a: vec![0.0; dim], b: vec![0.0; dim], scaling: 1.0 };
+            let zero = LoraLayer {
+                rank: 1,
+                in_dim: dim,
+                out_dim: dim,
+                a: vec![0.0; dim],
+                b: vec![0.0; dim],
+                scaling: 1.0,
+            };
             layers.insert((0, Target::Query), zero);
         }
         let head = &adapted.head;
-        let head = SavedHead { classes: head.classes(), dim: head.features, weight: head.weight.clone(), bias: head.bias.clone() };
+        let head = SavedHead {
+            classes: head.classes(),
+            dim: head.features,
+            weight: head.weight.clone(),
+            bias: head.bias.clone(),
+        };
         Ok(LoraModule {
             name: adapted.method.name().into(),
             layers,

@@ -13,9 +13,8 @@ use crate::{
 /// An unreadable file, or the tensor is absent or not finite floats.
 pub fn read_tensor(name: &str, bytes: &[u8], tensor: &str) -> Result<(Vec<usize>, Vec<f32>)> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| unreadable(name, &error))?;
-    let view = file
-        .tensor(tensor)
-        .map_err(|_| Error::MissingTensor { name: name.into(), tensor: tensor.into() })?;
+    let view =
+        file.tensor(tensor).map_err(|_| Error::MissingTensor { name: name.into(), tensor: tensor.into() })?;
     Ok((view.shape().to_vec(), to_f32(name, tensor, &view)?))
 }
 
@@ -29,7 +28,8 @@ pub fn write_tensors(name: &str, tensors: &[(&str, Vec<usize>, Vec<f32>)]) -> Re
         .map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
         .collect();
     let views = tensors.iter().zip(&bytes).map(|((key, shape, _), data)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), data).map_err(|error| unreadable(name, &error))?;
+        let view =
+            TensorView::new(Dtype::F32, shape.clone(), data).map_err(|error| unreadable(name, &error))?;
         Ok((*key, view))
     });
     safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(|error| unreadable(name, &error))

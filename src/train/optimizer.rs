@@ -29,7 +29,13 @@ impl AdamW {
     /// Updates `values` in place. A parameter without a gradient is left alone.
     ///
     /// `clip` is the largest global norm of the gradients; larger ones are scaled down to it.
-    pub fn step(&mut self, values: &mut [Tensor<2>], gradients: Vec<Option<Tensor<2>>>, rates: &[Rate], clip: f64) {
+    pub fn step(
+        &mut self,
+        values: &mut [Tensor<2>],
+        gradients: Vec<Option<Tensor<2>>>,
+        rates: &[Rate],
+        clip: f64,
+    ) {
         self.steps += 1;
         self.moments.resize(values.len(), None);
         let Some(factor) = clip_factor(&gradients, clip) else { return };

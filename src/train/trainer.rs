@@ -159,7 +159,8 @@ impl<'a> Trainer<'a> {
         let device = self.autodiff.clone().inner();
         let classes = self.values[1].dims()[1];
         let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        let tracked: Vec<Tensor<2>> = self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
+        let tracked: Vec<Tensor<2>> =
+            self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
         let loss = self.loss(&tracked, images, targets);
         let mut gradients = loss.backward();
         let gradients = tracked.iter().map(|value| value.grad_remove(&mut gradients)).collect();
@@ -203,7 +204,11 @@ impl<'a> Trainer<'a> {
             values.push(device::read(value.clone()).await?);
         }
         let mut values = values.into_iter();
-        let head = Head { features, weight: values.next().unwrap_or_default(), bias: values.next().unwrap_or_default() };
+        let head = Head {
+            features,
+            weight: values.next().unwrap_or_default(),
+            bias: values.next().unwrap_or_default(),
+        };
         Ok(Trained { head, values: values.collect() })
     }
 

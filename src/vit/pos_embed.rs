@@ -92,8 +92,16 @@ mod tests {
     #[test]
     fn it_agrees_with_pytorch() {
         let grid: Vec<f32> = (0..9).map(|value| value as f32).collect();
-        let expected =
-            [0.523_437_5, 1.160_156_2, 2.121_093_8, 2.757_812_5, 5.242_187_5, 5.878_906, 6.839_844, 7.476_562];
+        let expected = [
+            0.523_437_5,
+            1.160_156_2,
+            2.121_093_8,
+            2.757_812_5,
+            5.242_187_5,
+            5.878_906,
+            6.839_844,
+            7.476_562,
+        ];
         let resized = interpolate(&grid, 0, 1, (3, 3), (2, 4));
         for (found, expected) in resized.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-5, "{resized:?}");
