@@ -166,9 +166,13 @@ impl Preprocess {
     }
 }
 
-/// Where a centred window starts (before the picture when the window is larger), rounded as transformers does.
+/// Where a centred window starts, halves rounded to even as torchvision (and so timm) does; transformers' own
+/// code cuts them off, which moves some crops by one pixel. Negative when the window is larger than the picture.
 fn centered(whole: usize, part: usize) -> isize {
-    (whole as isize - part as isize) / 2
+    match part.checked_sub(whole) {
+        Some(missing) => -((missing / 2) as isize),
+        None => ((whole - part) as f64 / 2.0).round_ties_even() as isize,
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +215,12 @@ mod tests {
         preprocess(Scale::Keep, None).normalize(&picture, &mut out);
         let expected = [-1.0, 1.0, 1.0, -1.0, -0.6, -0.2];
         assert!(out.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{out:?}");
+    }
+
+    #[test]
+    fn crops_are_centred_as_torchvision_does() {
+        let starts = [(10, 5), (12, 5), (13, 5), (5, 10), (4, 4)].map(|(whole, part)| centered(whole, part));
+        assert_eq!(starts, [2, 4, 4, -2, 0]);
     }
 
     #[test]

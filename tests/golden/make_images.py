@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
+from torchvision.transforms.functional import center_crop
 from transformers import BitImageProcessorPil, DeiTImageProcessorPil, ViTImageProcessorPil
 
 OUT = Path(__file__).parent / "images"
@@ -79,10 +80,19 @@ def decoded(path):
     return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def processor(settings):
+def run(settings, image, values):
+    """[3, H, W]: resized by transformers on Pillow, cropped by torchvision, whose halves round to even."""
     settings = dict(settings)
     kind = settings.pop("image_processor_type", None) or settings.pop("feature_extractor_type")
-    return CLASSES[kind.split("ImageProcessor")[0].split("FeatureExtractor")[0]](**settings)
+    kind = CLASSES[kind.split("ImageProcessor")[0].split("FeatureExtractor")[0]](**settings)
+    resized = kind(image, do_center_crop=False, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
+    if kind.do_center_crop:
+        resized = center_crop(torch.from_numpy(resized), [kind.crop_size["height"], kind.crop_size["width"]]).numpy()
+    resized = np.round(resized).astype(np.uint8)
+    if not values:
+        return resized
+    picture = Image.fromarray(resized.transpose(1, 2, 0))
+    return kind(picture, do_resize=False, do_center_crop=False, return_tensors="np")["pixel_values"][0].astype(np.float32)
 
 
 def main():
@@ -99,11 +109,9 @@ def main():
         for name, settings in PREPROCESSORS.items():
             if path.name not in ("photo.png", "tall.png", "wide.png", "tiny.png"):
                 continue
-            raw = processor(settings)(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
-            tensors[f"{name}/{path.name}"] = torch.from_numpy(np.round(raw).astype(np.uint8).transpose(1, 2, 0).copy())
+            tensors[f"{name}/{path.name}"] = torch.from_numpy(run(settings, image, False).transpose(1, 2, 0).copy())
             if path.name == "photo.png":
-                values = processor(settings)(image, return_tensors="np")["pixel_values"][0]
-                tensors[f"values/{name}"] = torch.from_numpy(values.astype(np.float32))
+                tensors[f"values/{name}"] = torch.from_numpy(run(settings, image, True))
     save_file(tensors, OUT / "expected.safetensors")
 
 

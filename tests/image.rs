@@ -1,0 +1,123 @@
+//! Decoding and preprocessing against Pillow, torchvision and transformers (`golden/make_images.py`).
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use loraloom::image::{Picture, decode::decode, preprocess::Preprocess};
+use safetensors::SafeTensors;
+
+const CONFIG: (&str, &str) = ("config.json", r#"{"model_type": "vit", "image_size": 32}"#);
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images")
+}
+
+fn read(file: &str) -> Vec<u8> {
+    fs::read(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn picture(file: &str) -> Picture {
+    decode(file, &read(file)).expect(file)
+}
+
+fn expected(tensors: &SafeTensors, key: &str) -> Picture {
+    let view = tensors.tensor(key).expect(key);
+    Picture { width: view.shape()[1], height: view.shape()[0], rgb: view.data().to_vec() }
+}
+
+/// Largest and mean difference in grey levels.
+fn difference(found: &Picture, expected: &Picture, what: &str) -> (u8, f64) {
+    assert_eq!((found.width, found.height), (expected.width, expected.height), "{what}");
+    let levels: Vec<u8> = found.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b)).collect();
+    let mean = levels.iter().map(|level| f64::from(*level)).sum::<f64>() / levels.len() as f64;
+    (levels.into_iter().max().unwrap_or_default(), mean)
+}
+
+#[test]
+fn every_kind_of_file_decodes_as_in_pillow() {
+    let bytes = read("expected.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
+    let names: Vec<String> =
+        tensors.names().iter().filter_map(|name| name.strip_prefix("decoded/")).map(String::from).collect();
+    assert!(names.len() >= 25, "{names:?}");
+    for name in names {
+        let (largest, mean) =
+            difference(&picture(&name), &expected(&tensors, &format!("decoded/{name}")), &name);
+        // JPEG decoders differ in the rounding of the inverse transform and in how they enlarge colour.
+        let (limit, mean_limit) = match name.as_str() {
+            "subsampled.jpg" => (40, 3.0),
+            "cmyk.jpg" => (4, 1.0),
+            name if name.ends_with(".jpg") => (3, 0.5),
+            _ => (0, 0.0),
+        };
+        assert!(largest <= limit && mean <= mean_limit, "{name}: {largest} {mean}");
+    }
+}
+
+#[test]
+fn every_preprocessor_gives_the_crop_of_transformers() {
+    let bytes = read("expected.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
+    let text = String::from_utf8(read("preprocessors.json")).expect("UTF-8");
+    let preprocessors: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+    for (name, settings) in preprocessors {
+        let settings = settings.to_string();
+        let preprocess =
+            Preprocess::from_json(Some(("preprocessor_config.json", &settings)), CONFIG).expect(&name);
+        for file in ["photo.png", "tall.png", "wide.png", "tiny.png"] {
+            let crop = preprocess.crop(&picture(file)).expect(&name);
+            let (largest, _) =
+                difference(&crop, &expected(&tensors, &format!("{name}/{file}")), &format!("{name} {file}"));
+            assert!(largest <= 1, "{name} {file}: {largest} levels");
+        }
+        let again =
+            Preprocess::from_json(Some(("again", &preprocess.to_json().to_string())), CONFIG).expect(&name);
+        assert_eq!(
+            again.crop(&picture("photo.png")).expect(&name),
+            preprocess.crop(&picture("photo.png")).expect(&name)
+        );
+        compare_values(&preprocess, &tensors, &name);
+    }
+}
+
+fn compare_values(preprocess: &Preprocess, tensors: &SafeTensors, name: &str) {
+    let crop = expected(tensors, &format!("{name}/photo.png"));
+    let mut values = vec![0.0; crop.rgb.len()];
+    preprocess.normalize(&crop, &mut values);
+    let view = tensors.tensor(&format!("values/{name}")).expect(name);
+    let wanted =
+        view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")));
+    for (found, wanted) in values.iter().zip(wanted) {
+        assert!((found - wanted).abs() < 1e-5, "{name}: {found} {wanted}");
+    }
+}
+
+#[test]
+fn defaults_follow_the_architecture() {
+    let of = |config: &str| Preprocess::from_json(None, ("config.json", config)).expect(config);
+    let vit = of(r#"{"model_type": "vit", "image_size": 48}"#);
+    assert_eq!((vit.input_size(), vit.mean()), ((48, 48), [0.5; 3]));
+    assert_eq!(of(r#"{"model_type": "dinov2", "image_size": 518}"#).input_size(), (224, 224));
+    let timm =
+        of(r#"{"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, 32, 32], "crop_pct": 0.9,
+        "interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#);
+    assert_eq!((timm.input_size(), timm.mean()), ((32, 32), [0.1, 0.2, 0.3]));
+}
+
+#[test]
+fn a_bad_preprocessor_is_refused_with_its_field() {
+    for (text, part) in [
+        ("[]", "not a JSON object"),
+        (r#"{"size": "big"}"#, "`size`"),
+        (r#"{"size": {"shortest_edge": 9, "longest_edge": 12}}"#, "`size`"),
+        (r#"{"size": 1000000}"#, "8192"),
+        (r#"{"resample": 17}"#, "`resample`"),
+        (r#"{"image_mean": [0.5]}"#, "`image_mean`"),
+        (r#"{"image_std": [0, 0, 0]}"#, "`image_std`"),
+        (r#"{"do_resize": 1}"#, "`do_resize`"),
+        (r#"{"image_processor_type": "ConvNextImageProcessor"}"#, "ConvNext"),
+        (r#"{"size": {"shortest_edge": 30}}"#, "do_center_crop"),
+    ] {
+        let error = Preprocess::from_json(Some(("p.json", text)), CONFIG).expect_err(text).to_string();
+        assert!(error.starts_with("p.json") && error.contains(part), "{text}: {error}");
+    }
+}
