@@ -103,6 +103,53 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(future)
 }
 
+/// Number of threads that [`parallel`] works with.
+pub fn num_threads() -> usize {
+    threads::count()
+}
+
+/// Does independent jobs, on all cores natively and one after another in a browser; results in order.
+pub fn parallel<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    threads::map(jobs, work)
+}
+
+/// How a matrix product of the CPU kernels may use threads.
+pub fn gemm_parallelism(threads: bool) -> gemm::Parallelism {
+    if threads { threads::gemm() } else { gemm::Parallelism::None }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod threads {
+    use rayon::prelude::*;
+
+    pub fn count() -> usize {
+        rayon::current_num_threads()
+    }
+
+    pub fn map<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+        jobs.into_par_iter().map(work).collect()
+    }
+
+    pub fn gemm() -> gemm::Parallelism {
+        gemm::Parallelism::Rayon(0)
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod threads {
+    pub fn count() -> usize {
+        1
+    }
+
+    pub fn map<T, R>(jobs: Vec<T>, work: impl Fn(T) -> R) -> Vec<R> {
+        jobs.into_iter().map(work).collect()
+    }
+
+    pub fn gemm() -> gemm::Parallelism {
+        gemm::Parallelism::None
+    }
+}
+
 fn lost(error: impl std::fmt::Display) -> Error {
     Error::Device { device: "current".into(), reason: format!("it was lost: {error}; start again") }
 }

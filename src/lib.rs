@@ -17,6 +17,7 @@
 pub mod error;
 
 pub mod device;
+pub mod kernels;
 pub mod matrix;
 pub mod random;
 

@@ -4,10 +4,12 @@ use burn::tensor::Tensor;
 
 use super::{
     attention::Attention,
+    config::MlpKind,
     layers::{LayerNorm, Linear},
     mlp::Mlp,
     target::Target,
 };
+use crate::kernels::{self, BlockOptions, BlockWeights};
 
 /// Pre-norm block: `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Clone, Debug)]
@@ -32,10 +34,30 @@ impl Block {
     /// # Shapes
     /// - input and output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        if let Some(weights) = self.fused_weights(&input) {
+            let options = BlockOptions { num_heads: self.attn.num_heads, epsilon: self.norm1.epsilon as f32 };
+            return kernels::block(input, weights, options);
+        }
         let attended = self.attn.forward(self.norm1.forward(input.clone()));
         let x = input + scale(attended, &self.ls1);
         let fed = self.mlp.forward(self.norm2.forward(x.clone()));
         x + scale(fed, &self.ls2)
+    }
+
+    /// The weights for the fused operation of the CPU device, where it computes what this block does.
+    fn fused_weights(&self, input: &Tensor<3>) -> Option<BlockWeights> {
+        if self.mlp.kind != MlpKind::Gelu || !kernels::is_available(&input.device()) {
+            return None;
+        }
+        let norm = |norm: &LayerNorm| [norm.weight.clone(), norm.bias.clone()];
+        let [query, key, value] =
+            [&self.attn.query, &self.attn.key, &self.attn.value].map(|layer| fused(layer, &None));
+        Some(BlockWeights {
+            norm1: norm(&self.norm1),
+            attention: [query, key, value, fused(&self.attn.proj, &self.ls1)],
+            norm2: norm(&self.norm2),
+            mlp: [fused(&self.mlp.fc1, &None), fused(&self.mlp.fc2, &self.ls2)],
+        })
     }
 
     /// The linear layer that a LoRA target names.
@@ -60,6 +82,16 @@ impl Block {
             Target::Fc1 => &mut self.mlp.fc1,
             Target::Fc2 => &mut self.mlp.fc2,
         }
+    }
+}
+
+/// Weight and bias with a layer scale folded in; a missing bias is zero.
+fn fused(layer: &Linear, gamma: &Option<Tensor<1>>) -> (Tensor<2>, Tensor<1>) {
+    let [_, outputs] = layer.weight.dims();
+    let bias = layer.bias.clone().unwrap_or_else(|| Tensor::zeros([outputs], &layer.weight.device()));
+    match gamma {
+        Some(gamma) => (layer.weight.clone() * gamma.clone().unsqueeze::<2>(), bias * gamma.clone()),
+        None => (layer.weight.clone(), bias),
     }
 }
 
