@@ -82,7 +82,7 @@ tests() {
 
 bench() {
   need_rust
-  CARGO_TARGET_DIR="$NATIVE" cargo bench --quiet "$@"
+  CARGO_TARGET_DIR="$NATIVE" cargo bench --quiet --profile dev "$@" # Its dependencies are optimised and already compiled.
 }
 
 case "${1:-}" in

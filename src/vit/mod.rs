@@ -12,6 +12,7 @@
 pub mod attention;
 pub mod block;
 pub mod config;
+pub mod init;
 pub mod layers;
 pub mod mlp;
 pub mod model;
