@@ -18,7 +18,7 @@ use burn::{
 
 use super::{
     BlockOptions, NUM_WEIGHTS,
-    backward::{self, Gradients, Needs, backward},
+    backward::{self, Gradients, Image, Needs, backward},
     forward::{self, Saved, Weights, forward},
 };
 use crate::device;
@@ -142,7 +142,7 @@ impl Call {
             let mut sums = Gradients::new(&weights, needs);
             let images = input.chunks_exact(len).zip(grad.chunks_exact(len)).zip(saved);
             for (((input, grad), saved), out) in images.zip(grad_input.chunks_exact_mut(len)) {
-                backward(input, grad, &weights, saved, needs, &mut scratch, &mut sums, out);
+                backward(Image { input, grad, saved }, &weights, needs, &mut scratch, &mut sums, out);
             }
             sums
         });
@@ -210,6 +210,7 @@ impl Backward<Flex, { NUM_WEIGHTS + 1 }> for BlockBackward {
         let needed = |index: usize| ops.parents[index].is_some();
         let needs = Needs {
             input: needed(0),
+            norm1: needed(1) || needed(2),
             qkv: needed(3) || needed(5) || needed(7),
             proj: needed(9),
             fc1: needed(13),

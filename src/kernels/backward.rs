@@ -11,6 +11,8 @@ use super::{
 pub struct Needs {
     /// Of the block's input.
     pub input: bool,
+    /// Of the first norm's scale or shift.
+    pub norm1: bool,
     /// Of query's, key's or value's weight.
     pub qkv: bool,
     /// Of the output projection's weight.
@@ -97,40 +99,42 @@ impl Scratch {
     }
 }
 
-/// Gradients of a block for one image: sums are added to, `grad_input` is written if it is needed.
+/// One image on its way back.
+#[derive(Clone, Copy)]
+pub struct Image<'a> {
+    /// The block's input, `[T, D]`.
+    pub input: &'a [f32],
+    /// Gradient of the block's output, `[T, D]`.
+    pub grad: &'a [f32],
+    /// What the forward pass kept.
+    pub saved: &'a Saved,
+}
+
+/// Gradients of a block for one image: added to `sums`; `grad_input` is written where somebody asks for it.
 ///
 /// # Shapes
-/// - input, grad, grad_input: `[T, D]`
+/// - grad_input: `[T, D]`
 pub fn backward(
-    input: &[f32],
-    grad: &[f32],
+    image: Image,
     weights: &Weights,
-    saved: &Saved,
     needs: &Needs,
     scratch: &mut Scratch,
     sums: &mut Gradients,
     grad_input: &mut [f32],
 ) {
+    let Image { input, grad, saved } = image;
     feed_forward(grad, weights, saved, scratch, sums);
     attention(weights, saved, scratch, sums);
     let epsilon = weights.options.epsilon;
     layer_norm_rows(input, weights.norm1[0], weights.norm1[1], epsilon, &mut scratch.normed);
-    let back = needs.input || !sums.norm1[0].is_empty();
-    let grad_normed = back.then_some(scratch.grad_normed.as_mut_slice());
-    linear(&scratch.normed, &scratch.grad_qkv, weights.qkv, weights.dim, &mut sums.qkv, grad_normed);
-    let [sum_weight, sum_bias] = &mut sums.norm1;
-    let total = &mut scratch.grad_attended;
-    layer_norm_backward_rows(
-        input,
-        weights.norm1[0],
-        epsilon,
-        &scratch.grad_normed,
-        total,
-        sum_weight,
-        sum_bias,
-    );
-    if needs.input {
-        grad_input.copy_from_slice(total);
+    let Scratch { normed, grad_qkv, grad_normed, grad_attended, .. } = scratch;
+    let back = needs.input || needs.norm1;
+    let grad_normed_out = back.then_some(grad_normed.as_mut_slice());
+    linear(normed, grad_qkv, weights.qkv, weights.dim, &mut sums.qkv, grad_normed_out);
+    if back {
+        let ([sum_weight, sum_bias], weight) = (&mut sums.norm1, weights.norm1[0]);
+        layer_norm_backward_rows(input, weight, epsilon, grad_normed, grad_attended, sum_weight, sum_bias);
+        grad_input.copy_from_slice(grad_attended);
     }
 }
 

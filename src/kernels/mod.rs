@@ -6,10 +6,10 @@
 //! tokens stay in the second-level cache, matrix products run on one core each, and the elementwise parts
 //! are vectorised. The backward pass is written by hand in the same way.
 //!
-//! - [`math`]: vectorised exponential, GELU, softmax, layer norm and their derivatives
-//! - [`matrix`]: strided matrix products
-//! - [`forward`], [`backward`]: one image through a block and back
-//! - [`autodiff`]: the operation as burn sees it
+//! - [`math`] has vectorised exponential, GELU, softmax, layer norm and their derivatives
+//! - [`matrix`] has strided matrix products
+//! - [`forward`] and [`backward`] take one image through a block and back
+//! - [`autodiff`] is the operation as burn sees it
 //!
 //! On a GPU, and for blocks with SwiGLU, [`Block`](crate::vit::block::Block) composes burn's own operations.
 

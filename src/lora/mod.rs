@@ -13,18 +13,18 @@
 //! Key and value go like query. A classifier puts `vit.`, `deit.` or `dinov2.` in front, PEFT puts
 //! `base_model.model.` in front of that. DINOv2 keeps `encoder.layer` and `mlp.fc1` in both.
 //!
-//! - [`module`]: one upstream module in memory
-//! - [`names`]: paths and tensor names
-//! - [`pairs`]: which factors of a file belong together
-//! - [`config`]: `adapter_config.json`
-//! - [`folder`]: the two files of an adapter, written whole or not at all
-//! - [`tensor_file`]: element types, and single tensors out of a file on disk
-//! - [`peft`]: files to modules and back
-//! - [`svd`]: truncation to a lower rank
-//! - [`cat`]: sums of modules in memory, exact
-//! - [`compose`]: weighted sums of any adapters, file to file
-//! - [`library`]: upstream modules on a device
-//! - [`random_modules`]: the control of random factors
+//! - [`module`] has one upstream module in memory
+//! - [`names`] has paths and tensor names
+//! - [`pairs`] has which factors of a file belong together
+//! - [`config`] has `adapter_config.json`
+//! - [`folder`] has the two files of an adapter, written whole or not at all
+//! - [`tensor_file`] has element types, and single tensors out of a file on disk
+//! - [`peft`] has files to modules and back
+//! - [`svd`] has truncation to a lower rank
+//! - [`cat`] has sums of modules in memory, exact
+//! - [`compose`] has weighted sums of any adapters, file to file
+//! - [`library`] has upstream modules on a device
+//! - [`random_modules`] has the control of random factors
 
 pub mod cat;
 pub mod compose;

@@ -1,0 +1,152 @@
+//! Checkpoints against transformers and timm (`golden/make_models.py`), at several input sizes.
+
+use std::{fs, path::PathBuf};
+
+use burn::tensor::{Tensor, TensorData};
+use loraloom::{
+    DeviceChoice, block_on,
+    checkpoint::load::{self, Checkpoint},
+    device::{OpenDevice, open, read},
+    error::{Error, Result},
+};
+use safetensors::SafeTensors;
+
+const MODELS: [&str; 10] = [
+    "vit",
+    "vit-old-names",
+    "vit-f16",
+    "vit-bf16",
+    "vit-bare",
+    "deit",
+    "deit-distilled",
+    "dinov2",
+    "dinov2-swiglu",
+    "timm",
+];
+const SIZES: [(usize, usize); 3] = [(32, 32), (48, 48), (24, 40)];
+
+fn file(model: &str, name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(model).join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn config(model: &str) -> String {
+    String::from_utf8(file(model, "config.json")).expect("UTF-8")
+}
+
+fn open_model(
+    model: &str,
+    config: &str,
+    weights: &[u8],
+    size: Option<(usize, usize)>,
+    device: &OpenDevice,
+) -> Result<Checkpoint> {
+    load::load(
+        (&format!("{model}/config.json"), config),
+        (&format!("{model}/model.safetensors"), weights),
+        size,
+        &device.plain,
+    )
+}
+
+/// Shape and values of a reference tensor.
+fn reference(tensors: &SafeTensors, key: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+    let view = tensors.tensor(key).ok()?;
+    let values =
+        view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes")));
+    Some((view.shape().to_vec(), values.collect()))
+}
+
+fn largest_difference(found: &[f32], expected: &[f32], what: &str) -> f32 {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn compare(model: &str, size: (usize, usize), device: &OpenDevice, tolerance: f32) {
+    let bytes = file(model, "reference.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
+    let checkpoint = open_model(model, &config(model), &file(model, "model.safetensors"), Some(size), device)
+        .expect(model);
+    let suffix = format!("{}x{}", size.0, size.1);
+    let (shape, pixels) = reference(&tensors, &format!("pixel_values.{suffix}")).expect("pixels");
+    let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &device.plain);
+    let hidden = checkpoint.vit.forward_features(images);
+    let (_, expected) = reference(&tensors, &format!("last_hidden_state.{suffix}")).expect("hidden state");
+    let found = block_on(read(hidden.clone())).expect("reads back");
+    let difference = largest_difference(&found, &expected, model);
+    assert!(difference < tolerance, "{model} {suffix} last_hidden_state: {difference}");
+    let expected = reference(&tensors, &format!("logits.{suffix}"));
+    assert_eq!(expected.is_some(), checkpoint.head.is_some(), "{model} head");
+    if let (Some((_, expected)), Some(head)) = (expected, &checkpoint.head) {
+        let logits = checkpoint.vit.forward_head(hidden, &head.to_tensors(&device.plain));
+        let found = block_on(read(logits)).expect("reads back");
+        let difference = largest_difference(&found, &expected, model);
+        assert!(difference < tolerance, "{model} {suffix} logits: {difference}");
+    }
+}
+
+fn compare_all(choice: DeviceChoice, tolerance: f32) {
+    let device =
+        block_on(open(choice)).expect("the device opens; ./build.sh setup installs a software GPU driver");
+    for model in MODELS {
+        for size in SIZES {
+            // timm antialiases position embeddings when a side of the grid shrinks; we follow transformers.
+            if model == "timm" && size.0.min(size.1) < 32 {
+                continue;
+            }
+            compare(model, size, &device, tolerance);
+        }
+    }
+}
+
+#[test]
+fn the_cpu_device_computes_what_transformers_and_timm_compute() {
+    compare_all(DeviceChoice::Cpu, 1e-4);
+}
+
+#[test]
+fn the_gpu_device_computes_what_transformers_and_timm_compute() {
+    compare_all(DeviceChoice::Gpu, 1e-3);
+}
+
+fn refusal(config: &str, weights: &[u8]) -> Error {
+    open_model("vit", config, weights, None, &OpenDevice::cpu()).map(|_| ()).expect_err("must be refused")
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let (config, weights) = (config("vit"), file("vit", "model.safetensors"));
+    assert_eq!(refusal(&config, &[]).code(), "bad-safetensors");
+    assert_eq!(refusal(&config, b"not a file").code(), "bad-safetensors");
+    assert_eq!(refusal(&config, &weights[..weights.len() / 2]).code(), "bad-safetensors");
+    let mut huge = weights.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert_eq!(refusal(&config, &huge).code(), "bad-safetensors");
+    let mut not_finite = weights.clone();
+    let end = not_finite.len();
+    not_finite[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert_eq!(refusal(&config, &not_finite).code(), "not-finite");
+}
+
+#[test]
+fn a_config_that_does_not_fit_is_refused() {
+    let (text, weights) = (config("vit"), file("vit", "model.safetensors"));
+    let changed = |key: &str, value: serde_json::Value| {
+        let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        config[key] = value;
+        refusal(&config.to_string(), &weights).code()
+    };
+    assert_eq!(refusal("{", &weights).code(), "bad-config");
+    assert_eq!(changed("hidden_size", 64.into()), "tensor-shape");
+    assert_eq!(changed("num_hidden_layers", 3.into()), "missing-tensor");
+    assert_eq!(changed("num_hidden_layers", 1.into()), "unexpected-tensors");
+    for (key, value) in
+        [("hidden_size", 0), ("num_attention_heads", 0), ("num_attention_heads", 7), ("patch_size", 0)]
+    {
+        assert_eq!(changed(key, value.into()), "bad-config", "{key} {value}");
+    }
+    assert_eq!(changed("hidden_size", (-5).into()), "bad-config");
+    assert_eq!(changed("num_hidden_layers", 1_000_000_000.into()), "bad-config");
+    assert_eq!(changed("hidden_act", "relu6".into()), "unsupported");
+    assert_eq!(changed("model_type", "resnet".into()), "unsupported");
+}
