@@ -58,19 +58,28 @@ pub fn write<T>(
     tensors: impl FnOnce(&mut BufWriter<File>, &Path) -> Result<T>,
 ) -> Result<T> {
     fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
-    // A folder, not temporary files: those would keep their private permissions.
-    let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(dir);
-    let partial = partial.map_err(|source| Error::io("create", dir, source))?;
+    let partial = Partial(dir.join(format!(".partial-{}", std::process::id())));
+    fs::create_dir_all(&partial.0).map_err(|source| Error::io("create", &partial.0, source))?;
     let weights = dir.join(WEIGHTS);
     let io = |source| Error::io("write", &weights, source);
-    let mut output = BufWriter::new(File::create(partial.path().join(WEIGHTS)).map_err(io)?);
+    let mut output = BufWriter::new(File::create(partial.0.join(WEIGHTS)).map_err(io)?);
     let result = tensors(&mut output, &weights)?;
     output.flush().and_then(|()| output.get_ref().sync_all()).map_err(io)?;
-    fs::write(partial.path().join(CONFIG), config)
+    fs::write(partial.0.join(CONFIG), config)
         .map_err(|source| Error::io("write", &dir.join(CONFIG), source))?;
     for file in [WEIGHTS, CONFIG] {
         let path = dir.join(file);
-        fs::rename(partial.path().join(file), &path).map_err(|source| Error::io("write", &path, source))?;
+        fs::rename(partial.0.join(file), &path).map_err(|source| Error::io("write", &path, source))?;
     }
     Ok(result)
+}
+
+/// A folder for files that are not whole yet, removed with what is left in it.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure, and the folder's name says what it is.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

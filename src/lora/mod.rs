@@ -13,9 +13,9 @@
 //! Key and value go like query. A classifier puts `vit.`, `deit.` or `dinov2.` in front, PEFT puts
 //! `base_model.model.` in front of that. DINOv2 keeps `encoder.layer` and `mlp.fc1` in both.
 //!
-//! - [`module`] has one upstream module in memory
+//! - [`module`] is one upstream module in memory
 //! - [`names`] has paths and tensor names
-//! - [`pairs`] has which factors of a file belong together
+//! - [`pairs`] says which factors of a file belong together
 //! - [`config`] has `adapter_config.json`
 //! - [`folder`] has the two files of an adapter, written whole or not at all
 //! - [`tensor_file`] has element types, and single tensors out of a file on disk
