@@ -39,6 +39,9 @@ pub mod train;
 
 pub mod session;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pretrain;
+
 pub use dataset::Dataset;
 pub use device::{DeviceChoice, block_on, open as open_device};
 pub use lora::{

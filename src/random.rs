@@ -23,6 +23,8 @@ pub enum Purpose {
     Shots = 6,
     /// Which images are held out together.
     Folds = 7,
+    /// Episodes of few-shot evaluation.
+    Episodes = 8,
 }
 
 /// The stream of a seed for a purpose.

@@ -35,6 +35,8 @@ pub enum Command {
     Compose(ComposeArgs),
     /// Train one upstream LoRA module and write it as PEFT files.
     TrainModule(TrainModuleArgs),
+    /// Train a base model from random weights.
+    Pretrain(PretrainArgs),
     /// Show devices and what a model or module is.
     Info(InfoArgs),
     /// Print a completion script for a shell.
@@ -286,6 +288,61 @@ pub struct TrainModuleArgs {
     pub training: TrainingArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  loraloom pretrain --data photos/*.tar --teacher facebook/deit-tiny-patch16-224 --out base"
+)]
+pub struct PretrainArgs {
+    /// Folders with one folder of images per class, or tar files of them.
+    #[arg(long, value_name = "DIR|TAR", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// Folder to write; a checkpoint in it is resumed.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A model whose features and head teach, as wide as the student.
+    #[arg(long, value_name = "DIR|ID")]
+    pub teacher: Option<String>,
+    /// Last images of every class, by name, that are kept for validation.
+    #[arg(long, default_value_t = 100)]
+    pub validation: usize,
+    /// Passes over the training images.
+    #[arg(long)]
+    pub epochs: Option<f64>,
+    /// Images per step.
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Highest learning rate.
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+    /// Weight of the teacher's loss, between 0 and 1.
+    #[arg(long)]
+    pub teacher_weight: Option<f64>,
+    /// Input side in pixels.
+    #[arg(long)]
+    pub img_size: Option<usize>,
+    /// Patch side in pixels.
+    #[arg(long)]
+    pub patch_size: Option<usize>,
+    /// Width.
+    #[arg(long)]
+    pub embed_dim: Option<usize>,
+    /// Blocks.
+    #[arg(long)]
+    pub depth: Option<usize>,
+    /// Attention heads.
+    #[arg(long)]
+    pub num_heads: Option<usize>,
+    /// Minutes between checkpoints.
+    #[arg(long, default_value_t = 5.0)]
+    pub checkpoint_minutes: f64,
+    /// Seed of initial values, order and augmentation.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: DeviceName,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod interrupt;
 mod model;
 mod output;
 mod predict;
+mod pretrain;
 mod train_module;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Compose(arguments) => compose::run(&arguments),
         Command::TrainModule(arguments) => train_module::run(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions { shell } => {
             let mut command = Arguments::command();

@@ -20,11 +20,24 @@ pub struct Augment {
 impl Augment {
     /// One variation, of the picture's own size.
     ///
+    /// # Errors
+    /// As [`resize`].
+    pub fn apply(&self, picture: &Picture, rng: &mut ChaCha8Rng) -> Result<Picture> {
+        self.apply_to((picture.height, picture.width), picture, rng)
+    }
+
+    /// One variation, of another size (height, width).
+    ///
     /// The crop has an aspect ratio between 3:4 and 4:3, as torchvision's `RandomResizedCrop`.
     ///
     /// # Errors
     /// As [`resize`].
-    pub fn apply(&self, picture: &Picture, rng: &mut ChaCha8Rng) -> Result<Picture> {
+    pub fn apply_to(
+        &self,
+        (out_height, out_width): (usize, usize),
+        picture: &Picture,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Picture> {
         let area = (picture.width * picture.height) as f32 * random::uniform(rng, self.min_scale, 1.0);
         let ratio = random::uniform(rng, (0.75f32).ln(), (4.0f32 / 3.0).ln()).exp();
         let width = side((area * ratio).sqrt(), picture.width);
@@ -34,7 +47,7 @@ impl Augment {
         let left = left.min(picture.width - width) as isize;
         let top = top.min(picture.height - height) as isize;
         let crop = picture.window(left, top, width, height);
-        let varied = resize(&crop, picture.width, picture.height, Filter::Bilinear)?;
+        let varied = resize(&crop, out_width, out_height, Filter::Bilinear)?;
         // The draw comes even when it is not used, so that `flip` does not shift the crops that follow.
         let mirror = random::uniform(rng, 0.0, 1.0) < 0.5;
         Ok(if self.flip && mirror { varied.mirrored() } else { varied })

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, metadata::Orientation};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 
-use super::Picture;
+use super::{Picture, jpeg};
 use crate::error::{Error, Result};
 
 /// Largest image file, in bytes.
@@ -31,23 +31,36 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
     }
     let reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
-    if reader.format().is_none() {
-        return Err(failed("not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into()));
-    }
-    let unreadable = |error: image::ImageError| failed(format!("cannot be decoded ({error}); save it again"));
+    let (mut image, orientation) = match reader.format() {
+        None => {
+            return Err(failed(
+                "not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into(),
+            ));
+        }
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes, MAX_PIXELS).map_err(failed)?,
+        Some(_) => decode_other(reader).map_err(failed)?,
+    };
+    image.apply_orientation(orientation);
+    Ok(to_picture(image))
+}
+
+/// Every format but JPEG: the picture, and how it has to be turned.
+fn decode_other(
+    reader: ImageReader<Cursor<&[u8]>>,
+) -> std::result::Result<(DynamicImage, Orientation), String> {
+    let unreadable = |error: image::ImageError| format!("cannot be decoded ({error}); save it again");
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(failed("it has no pixels".into()));
+        return Err("it has no pixels".into());
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(failed(format!("{width}x{height} is over the limit of 100 megapixels; make it smaller")));
+        return Err(format!("{width}x{height} is over the limit of 100 megapixels; make it smaller"));
     }
     // A broken EXIF block does not make the pixels worse: Pillow shows them as they are, too.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
-    image.apply_orientation(orientation);
-    Ok(to_picture(image))
+    let image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    Ok((image, orientation))
 }
 
 /// RGB as Pillow's `convert("RGB")` gives it, except that 16 bits keep their high byte instead of being clipped.

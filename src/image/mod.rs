@@ -5,6 +5,7 @@
 
 pub mod augment;
 pub mod decode;
+mod jpeg;
 pub mod preprocess;
 pub mod processor;
 pub mod resize;

@@ -66,6 +66,17 @@ pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) ->
     if (picture.width, picture.height) == (width, height) {
         return Ok(picture.clone());
     }
+    if filter == Filter::Nearest {
+        return pass(picture, width, height, filter);
+    }
+    // Across, rounded to bytes, then down: Pillow's order. The library by itself would go down first, which moves
+    // single pixels by several levels.
+    let across =
+        if picture.width == width { picture.clone() } else { pass(picture, width, picture.height, filter)? };
+    if across.height == height { Ok(across) } else { pass(&across, width, height, filter) }
+}
+
+fn pass(picture: &Picture, width: usize, height: usize, filter: Filter) -> Result<Picture> {
     let failed = |reason: String| Error::Image {
         name: format!("resize {}x{} to {width}x{height}", picture.width, picture.height),
         reason,

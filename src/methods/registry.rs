@@ -21,6 +21,17 @@ use crate::{
     vit::model::Vit,
 };
 
+/// Weights that stay the same for as long as the session's model and modules do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrozenWeights {
+    /// The base model.
+    Base,
+    /// The base model and the mean of the modules' updates.
+    Uniform,
+    /// The base model and the update of one module.
+    Module(usize),
+}
+
 /// A method of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -106,6 +117,19 @@ impl Method {
     /// Whether it composes modules, so that it needs some.
     pub fn needs_modules(self) -> bool {
         !matches!(self, Self::NearestMean | Self::LinearProbe | Self::Lora | Self::Full)
+    }
+
+    /// The frozen weights that a trained method starts from, if methods share them.
+    pub fn starts_from(self) -> Option<FrozenWeights> {
+        match self {
+            Self::NearestMean | Self::LinearProbe | Self::LearnedFree | Self::Lora | Self::Full => {
+                Some(FrozenWeights::Base)
+            }
+            Self::Uniform | Self::Learned | Self::UniformLora | Self::LearnedLora => {
+                Some(FrozenWeights::Uniform)
+            }
+            Self::BestModule | Self::RandomModules | Self::LoraHub => None,
+        }
     }
 
     /// Whether it trains more than a head, step by step.

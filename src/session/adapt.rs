@@ -153,7 +153,7 @@ impl Session {
     }
 
     async fn add_test(&self, report: &mut MethodReport, adapted: &Adapted, test: &Dataset) -> Result<()> {
-        let features = self.features(&adapted.vit, &test.examples).await?;
+        let features = self.adapted_features(adapted, &test.examples).await?;
         let accuracy = evaluate::accuracy(&adapted.head, &features);
         report.test_accuracy = Some(accuracy.value);
         report.test_interval = Some([accuracy.low, accuracy.high]);

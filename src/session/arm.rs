@@ -7,7 +7,7 @@ use crate::{
     evaluate,
     head::{Features, Head},
     lora::cat::Updates,
-    methods::registry::{Ingredients, Method, Plan},
+    methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::CoefficientReport,
     session::adapt::AdaptConfig,
     train::trainer::{Trained, Trainer},
@@ -21,6 +21,8 @@ pub struct Adapted {
     pub method: Method,
     /// The adapted model.
     pub vit: Vit,
+    /// Which weights these are, if other methods share them.
+    pub weights: Option<FrozenWeights>,
     /// The trained head.
     pub head: Head,
     /// Features of the training images under the adapted model.
@@ -87,8 +89,10 @@ impl Session {
         on_steps: OnSteps<'_>,
     ) -> Result<Adapted> {
         // The head starts from the class means of the arm's own starting weights.
-        let initial: Vec<_> = plan.adapt.parameters().into_iter().map(|parameter| parameter.value).collect();
-        let start = self.features(&plan.adapt.apply(&plan.vit, &initial), examples).await?;
+        let start = match method.starts_from() {
+            Some(weights) => self.frozen_features(weights, examples).await?,
+            None => self.features(&start_of(&plan), examples).await?,
+        };
         let head = Head::nearest_mean(&start, classes);
         let preprocess = &self.model.preprocess;
         let autodiff = &self.device.autodiff;
@@ -111,6 +115,7 @@ impl Session {
             method,
             features: self.features(&vit, examples).await?,
             vit,
+            weights: None,
             trainable_parameters: values + trained.head.num_parameters(),
             head: trained.head.clone(),
             coefficients: weights.map(|weights| self.coefficient_report(method, weights, config)),
@@ -119,6 +124,14 @@ impl Session {
             chosen_module: None,
             losses,
         })
+    }
+
+    /// Features of examples under what a method ended with.
+    pub(super) async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
+        match adapted.weights {
+            Some(weights) => self.frozen_features(weights, examples).await,
+            None => self.features(&adapted.vit, examples).await,
+        }
     }
 
     /// Features of examples under a model on the session's device.
@@ -140,6 +153,12 @@ impl Session {
         groups.dedup();
         CoefficientReport::new(modules, groups, weights)
     }
+}
+
+/// The model at a plan's initial values.
+fn start_of(plan: &Plan) -> Vit {
+    let initial: Vec<_> = plan.adapt.parameters().into_iter().map(|parameter| parameter.value).collect();
+    plan.adapt.apply(&plan.vit, &initial)
 }
 
 impl crate::methods::composition::Granularity {

@@ -5,13 +5,10 @@ use crate::{
     dataset::Example,
     error::Result,
     head::{Features, Head},
-    lora::{
-        cat::Updates,
-        library::{LoraLibrary, merge_updates},
-    },
+    lora::{cat::Updates, library::merge_updates},
     methods::{
         lorahub::{self, Search},
-        registry::Method,
+        registry::{FrozenWeights, Method},
     },
     report::CoefficientReport,
     vit::model::Vit,
@@ -28,6 +25,7 @@ pub(super) struct FrozenArm<'a> {
 struct Chosen {
     vit: Vit,
     features: Features,
+    frozen: Option<FrozenWeights>,
     weights: Option<Vec<f32>>,
     module: Option<usize>,
     extra_parameters: usize,
@@ -50,6 +48,7 @@ impl FrozenArm<'_> {
         Ok(Adapted {
             method,
             vit: chosen.vit,
+            weights: chosen.frozen,
             head,
             features: chosen.features,
             trained: None,
@@ -62,45 +61,50 @@ impl FrozenArm<'_> {
     }
 
     async fn base(&self, examples: &[Example]) -> Result<Chosen> {
-        self.fixed(self.session.model.vit.clone(), None, examples).await
+        self.frozen(FrozenWeights::Base, None, examples).await
     }
 
-    /// Fixed weights, one per module, the same in every layer.
-    async fn composed(
+    /// Weights that other methods share, and what they are as one weight per module.
+    async fn frozen(
         &self,
-        library: &LoraLibrary,
-        weights: Vec<f32>,
+        weights: FrozenWeights,
+        shares: Option<Vec<f32>>,
         examples: &[Example],
     ) -> Result<Chosen> {
-        let vit = library.merge(&self.session.model.vit, &library.broadcast(&weights));
-        let updates = library.updates(|_| weights.clone());
-        Ok(Chosen { updates, ..self.fixed(vit, Some(weights), examples).await? })
+        let library = self.session.library.as_ref();
+        let updates =
+            shares.as_ref().zip(library).map(|(shares, library)| library.updates(|_| shares.clone()));
+        Ok(Chosen {
+            vit: self.session.frozen_vit(weights)?,
+            features: self.session.frozen_features(weights, examples).await?,
+            frozen: Some(weights),
+            weights: shares,
+            module: None,
+            extra_parameters: 0,
+            updates: updates.unwrap_or_default(),
+        })
     }
 
     async fn uniform(&self, examples: &[Example]) -> Result<Chosen> {
-        let library = self.session.ingredients(self.config).library(Method::Uniform)?.clone();
-        let share = 1.0 / library.num_modules() as f32;
-        self.composed(&library, vec![share; library.num_modules()], examples).await
+        let modules = self.session.ingredients(self.config).library(Method::Uniform)?.num_modules();
+        let shares = vec![1.0 / modules as f32; modules];
+        self.frozen(FrozenWeights::Uniform, Some(shares), examples).await
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.
     async fn best_module(&self, examples: &[Example]) -> Result<Chosen> {
-        let library = self.session.ingredients(self.config).library(Method::BestModule)?.clone();
-        let mut best: Option<(f32, Chosen)> = None;
-        for module in 0..library.num_modules() {
-            let mut one_hot = vec![0.0; library.num_modules()];
-            one_hot[module] = 1.0;
-            let candidate =
-                Chosen { module: Some(module), ..self.composed(&library, one_hot, examples).await? };
-            let loss = self.mean_head_loss(&candidate.features);
-            if best.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
-                best = Some((loss, candidate));
+        let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
+        let mut best = (f32::INFINITY, 0);
+        for module in 0..modules {
+            let features = self.session.frozen_features(FrozenWeights::Module(module), examples).await?;
+            let loss = self.mean_head_loss(&features);
+            if loss < best.0 {
+                best = (loss, module);
             }
         }
-        match best {
-            Some((_, chosen)) => Ok(chosen),
-            None => self.base(examples).await,
-        }
+        let one_hot = (0..modules).map(|module| f32::from(module == best.1)).collect();
+        let chosen = self.frozen(FrozenWeights::Module(best.1), Some(one_hot), examples).await?;
+        Ok(Chosen { module: Some(best.1), ..chosen })
     }
 
     async fn lorahub(&self, examples: &[Example]) -> Result<Chosen> {
@@ -117,13 +121,9 @@ impl FrozenArm<'_> {
         let best = search.best().to_vec();
         let updates = lorahub::combine(&session.modules, &best)?;
         let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-        let chosen = self.fixed(vit, Some(best), examples).await?;
-        Ok(Chosen { extra_parameters: modules, updates, ..chosen })
-    }
-
-    async fn fixed(&self, vit: Vit, weights: Option<Vec<f32>>, examples: &[Example]) -> Result<Chosen> {
-        let features = self.session.features(&vit, examples).await?;
-        Ok(Chosen { vit, features, weights, module: None, extra_parameters: 0, updates: Updates::new() })
+        let features = session.features(&vit, examples).await?;
+        let weights = Some(best);
+        Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters: modules, updates })
     }
 
     /// Held-out cross-entropy of a class-mean head; with one image per class, its training loss.

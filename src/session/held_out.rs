@@ -55,7 +55,7 @@ impl Session {
             }
             let (held, rest) = split(examples, fold);
             let run = self.run_arm(method, &rest, classes, config, &mut |_, _| true).await?;
-            let features = self.features(&run.vit, &held).await?;
+            let features = self.adapted_features(&run, &held).await?;
             hits += evaluate::accuracy(&run.head, &features).correct;
             let refitted = Head::logistic(&run.features, classes, config.l2);
             refitted_hits += evaluate::accuracy(&refitted, &features).correct;

@@ -6,6 +6,7 @@
 
 pub mod adapt;
 pub mod arm;
+mod cache;
 pub mod files;
 pub mod frozen;
 pub mod held_out;
@@ -13,6 +14,8 @@ pub mod task;
 pub mod tensors;
 
 use burn::tensor::{Tensor, TensorData};
+
+use cache::FeatureCache;
 
 use crate::{
     checkpoint::load,
@@ -69,6 +72,7 @@ pub struct Session {
     model: Model,
     modules: Vec<LoraModule>,
     library: Option<LoraLibrary>,
+    cache: FeatureCache,
 }
 
 impl Session {
@@ -79,12 +83,17 @@ impl Session {
     pub async fn open(choice: DeviceChoice, files: ModelFiles<'_>, options: &ModelOptions) -> Result<Self> {
         let device = device::open(choice).await?;
         let model = load_model(files, options, &device)?;
-        Ok(Self { device, model, modules: Vec::new(), library: None })
+        Ok(Self { device, model, modules: Vec::new(), library: None, cache: FeatureCache::default() })
     }
 
     /// The device in use.
     pub fn device(&self) -> &DeviceInfo {
         &self.device.info
+    }
+
+    /// The open device.
+    pub fn open_device(&self) -> &OpenDevice {
+        &self.device
     }
 
     /// The model in use.
@@ -106,6 +115,7 @@ impl Session {
         modules.push(module);
         self.library = Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?);
         self.modules = modules;
+        self.cache.clear();
         Ok(())
     }
 
@@ -121,6 +131,7 @@ impl Session {
             let reason = format!("{} weights for {} modules", weights.len(), self.modules.len());
             return Err(Error::mismatch("--weights", reason));
         }
+        self.cache.clear();
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         let heads = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
         if let Some(saved) = heads.filter_map(|(module, _)| module.head.clone()).next_back() {

@@ -13,13 +13,15 @@ use super::{
 use crate::{
     checkpoint::save,
     error::{Error, Result},
+    head::Head,
+    image::preprocess::Preprocess,
     lora::{
         cat::Updates,
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
     },
     methods::registry::Method,
-    vit::{config::Pooling, target::Target},
+    vit::{config::Pooling, model::Vit, target::Target},
 };
 
 /// `task.json`: what `predict` needs beside the weights.
@@ -156,12 +158,28 @@ impl Session {
     }
 
     async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
-        let config = save::config_json(&self.model.name, &adapted.vit.config, classes)?;
-        let weights = save::safetensors(&self.model.name, &adapted.vit, &adapted.head).await?;
-        write_atomic(&dir.join("model.safetensors"), &weights)?;
-        write_json(&dir.join("preprocessor_config.json"), &self.model.preprocess.to_json())?;
-        write_json(&dir.join("config.json"), &config)
+        let (name, preprocess) = (&self.model.name, &self.model.preprocess);
+        write_model(dir, name, &adapted.vit, &adapted.head, classes, preprocess).await
     }
+}
+
+/// Writes a model in the Hugging Face layout; `config.json` comes last, so that a folder with it is complete.
+///
+/// # Errors
+/// An architecture without a name in transformers, a folder that cannot be written, or a lost device.
+pub async fn write_model(
+    dir: &Path,
+    name: &str,
+    vit: &Vit,
+    head: &Head,
+    classes: &[String],
+    preprocess: &Preprocess,
+) -> Result<()> {
+    let config = save::config_json(name, &vit.config, classes)?;
+    let weights = save::safetensors(name, vit, head).await?;
+    write_atomic(&dir.join("model.safetensors"), &weights)?;
+    write_json(&dir.join("preprocessor_config.json"), &preprocess.to_json())?;
+    write_json(&dir.join("config.json"), &config)
 }
 
 /// Writes a value as indented JSON, atomically.

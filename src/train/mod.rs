@@ -2,4 +2,5 @@
 
 pub mod batches;
 pub mod optimizer;
+pub mod parameters;
 pub mod trainer;

@@ -21,8 +21,10 @@ pub struct Rate {
 /// State of AdamW (Loshchilov and Hutter, 2019) over a list of matrices.
 #[derive(Clone, Debug, Default)]
 pub struct AdamW {
-    moments: Vec<Option<(Tensor<2>, Tensor<2>)>>,
-    steps: i32,
+    /// Running means of the gradient and of its square, one pair per parameter that had a gradient.
+    pub moments: Vec<Option<(Tensor<2>, Tensor<2>)>>,
+    /// Steps taken.
+    pub steps: i32,
 }
 
 impl AdamW {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batches::Batches,
-    optimizer::{AdamW, Rate, schedule},
+    optimizer::{Rate, schedule},
+    parameters::Parameters,
 };
 use crate::{
     dataset::Example,
@@ -91,8 +92,7 @@ pub struct Trainer<'a> {
     preprocess: &'a Preprocess,
     config: TrainConfig,
     groups: Vec<Group>,
-    values: Vec<Tensor<2>>,
-    optimizer: AdamW,
+    parameters: Parameters,
     batches: Batches,
     step: usize,
     losses: Vec<Tensor<1>>,
@@ -132,9 +132,8 @@ impl<'a> Trainer<'a> {
             preprocess,
             batches: Batches::new(examples.len(), config.batch_size, config.augmentation(), config.seed),
             groups: parameters.iter().map(|parameter| parameter.group).collect(),
-            values: parameters.into_iter().map(|parameter| parameter.value).collect(),
+            parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
-            optimizer: AdamW::default(),
             step: 0,
             losses: Vec::new(),
             autodiff: autodiff.clone(),
@@ -157,27 +156,20 @@ impl<'a> Trainer<'a> {
     /// An image that cannot be augmented.
     pub fn train_step(&mut self) -> Result<()> {
         let device = self.autodiff.clone().inner();
-        let classes = self.values[1].dims()[1];
+        let classes = self.values()[1].dims()[1];
         let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        let tracked: Vec<Tensor<2>> =
-            self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
-        let loss = self.loss(&tracked, images, targets);
-        let mut gradients = loss.backward();
-        let gradients = tracked.iter().map(|value| value.grad_remove(&mut gradients)).collect();
         let factor = schedule(self.step, self.config.num_steps);
         let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
-        self.optimizer.step(&mut self.values, gradients, &rates, self.config.clip_norm);
-        self.losses.push(loss.inner());
+        let (method, vit) = (self.method, self.vit);
+        let loss = |values: &[Tensor<2>]| cross_entropy(method, vit, values, images, targets);
+        let loss = self.parameters.step(&rates, self.config.clip_norm, loss);
+        self.losses.push(loss);
         self.step += 1;
         Ok(())
     }
 
-    /// Mean cross-entropy of one batch as a function of the values.
-    fn loss(&self, values: &[Tensor<2>], images: Tensor<4>, targets: Tensor<2>) -> Tensor<1> {
-        let batch = targets.dims()[0] as f64;
-        let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
-        let logits = self.method.apply(self.vit, &values[2..]).forward(images, &head);
-        (log_softmax(logits, 1) * targets).sum() / -batch
+    fn values(&self) -> &[Tensor<2>] {
+        &self.parameters.values
     }
 
     /// Losses since the last call, read back in one go.
@@ -197,10 +189,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The device was lost.
     pub async fn trained(&self) -> Result<Trained> {
-        let [features, _] = self.values[0].dims();
-        let mut values = Vec::with_capacity(self.values.len());
-        let head_weight = self.values[0].clone().transpose();
-        for value in std::iter::once(&head_weight).chain(&self.values[1..]) {
+        let [features, _] = self.values()[0].dims();
+        let mut values = Vec::with_capacity(self.values().len());
+        let head_weight = self.values()[0].clone().transpose();
+        for value in std::iter::once(&head_weight).chain(&self.values()[1..]) {
             values.push(device::read(value.clone()).await?);
         }
         let mut values = values.into_iter();
@@ -214,6 +206,20 @@ impl<'a> Trainer<'a> {
 
     /// The adapted model at the current values, on the plain device.
     pub fn adapted(&self) -> Vit {
-        self.method.apply(self.vit, &self.values[2..])
+        self.method.apply(self.vit, &self.values()[2..])
     }
+}
+
+/// Mean cross-entropy of one batch as a function of the values.
+fn cross_entropy(
+    method: &dyn Adapt,
+    vit: &Vit,
+    values: &[Tensor<2>],
+    images: Tensor<4>,
+    targets: Tensor<2>,
+) -> Tensor<1> {
+    let batch = targets.dims()[0] as f64;
+    let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
+    let logits = method.apply(vit, &values[2..]).forward(images, &head);
+    (log_softmax(logits, 1) * targets).sum() / -batch
 }

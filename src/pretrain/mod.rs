@@ -1,0 +1,313 @@
+//! A base model from random weights: supervised, with an optional teacher (Hinton et al., 2015).
+//!
+//! The student's features are read by two heads: its own, which learns the labels, and the teacher's, which is frozen
+//! and pulls them towards what the teacher's features say. The same ViT, the same optimiser, the same kernels as
+//! everything else; order and augmentation follow from (seed, step), so a run that is resumed takes the same steps.
+
+pub mod passes;
+pub mod photos;
+pub mod state;
+pub mod teacher;
+
+use burn::tensor::{Tensor, TensorData, activation::log_softmax};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    device::{self, OpenDevice},
+    error::Result,
+    head::Head,
+    image::{
+        augment::Augment,
+        preprocess::{Preprocess, Scale},
+        resize::Filter,
+    },
+    methods::{Adapt, full::Full},
+    random::{self, Purpose},
+    train::optimizer::Rate,
+    vit::{
+        config::{MlpKind, Pooling, VitConfig},
+        model::{HeadTensors, Vit},
+    },
+};
+use photos::{Photo, Photos};
+use state::State;
+use teacher::Teacher;
+
+/// Everything that decides a pre-training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Input side in pixels.
+    pub img_size: usize,
+    /// Patch side in pixels.
+    pub patch_size: usize,
+    /// Width.
+    pub embed_dim: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Passes over the training photos.
+    pub epochs: f64,
+    /// Photos per step.
+    pub batch_size: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Weight decay of matrices; biases and norms are not decayed.
+    pub weight_decay: f64,
+    /// Part of the steps that the learning rate rises over.
+    pub warmup: f64,
+    /// Largest global norm of the gradients.
+    pub clip_norm: f64,
+    /// Label smoothing.
+    pub label_smoothing: f32,
+    /// Weight of the teacher's loss; the labels' loss has the rest.
+    pub teacher_weight: f64,
+    /// Decay of the moving average of the weights.
+    pub ema_decay: f64,
+    /// Smallest area of a random crop.
+    pub min_scale: f32,
+    /// Seed of initial values, order and augmentation.
+    pub seed: u64,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self {
+            img_size: 96,
+            patch_size: 12,
+            embed_dim: 192,
+            depth: 8,
+            num_heads: 3,
+            epochs: 16.0,
+            batch_size: 128,
+            learning_rate: 1e-3,
+            weight_decay: 0.05,
+            warmup: 0.05,
+            clip_norm: 1.0,
+            label_smoothing: 0.1,
+            teacher_weight: 0.5,
+            ema_decay: 0.999,
+            min_scale: 0.4,
+            seed: 0,
+        }
+    }
+}
+
+impl PretrainConfig {
+    /// The student's architecture: a plain ViT with a class token.
+    pub fn vit(&self) -> VitConfig {
+        VitConfig {
+            img_size: (self.img_size, self.img_size),
+            patch_size: (self.patch_size, self.patch_size),
+            embed_dim: self.embed_dim,
+            depth: self.depth,
+            num_heads: self.num_heads,
+            mlp_dim: 4 * self.embed_dim,
+            mlp: MlpKind::Gelu,
+            qkv_bias: true,
+            layer_scale: false,
+            layer_norm_eps: 1e-6,
+            num_prefix_tokens: 1,
+            pooling: Pooling::Cls,
+        }
+    }
+
+    /// How photos reach the student.
+    ///
+    /// # Errors
+    /// Never for a valid size.
+    pub fn preprocess(&self) -> Result<Preprocess> {
+        let size = (self.img_size, self.img_size);
+        let mut preprocess =
+            Preprocess::new("pretrain", Scale::ShortestEdge(self.img_size), Some(size), size)?;
+        preprocess.filter = Filter::Bicubic;
+        Ok(preprocess.with_mean_std([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    }
+
+    /// Steps in all.
+    pub fn num_steps(&self, photos: usize) -> usize {
+        ((self.epochs * photos as f64 / self.batch_size as f64).ceil() as usize).max(1)
+    }
+
+    /// The learning rate's factor at a step: linear warm-up, then a cosine to zero.
+    fn factor(&self, step: usize, num_steps: usize) -> f64 {
+        let warmup = (self.warmup * num_steps as f64).max(1.0);
+        let done = (step + 1) as f64;
+        if done <= warmup {
+            return done / warmup;
+        }
+        let progress = (done - warmup) / (num_steps as f64 - warmup).max(1.0);
+        0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
+    }
+}
+
+/// A run in progress.
+pub struct Pretrain<'a> {
+    config: PretrainConfig,
+    photos: &'a Photos,
+    teacher: Option<Teacher>,
+    device: OpenDevice,
+    full: Full,
+    skeleton: Vit,
+    preprocess: Preprocess,
+    /// Values, their average, and the step.
+    pub state: State,
+    losses: Vec<Tensor<1>>,
+}
+
+impl<'a> Pretrain<'a> {
+    /// A run from its first step; replace [`Pretrain::state`] to resume.
+    ///
+    /// # Errors
+    /// As [`PretrainConfig::preprocess`].
+    pub fn new(
+        config: PretrainConfig,
+        photos: &'a Photos,
+        teacher: Option<Teacher>,
+        device: OpenDevice,
+    ) -> Result<Self> {
+        let skeleton = Vit::init(config.vit(), config.seed, &device.plain);
+        let full = Full::new(&skeleton);
+        let head = Head::zeros(photos.classes.len(), config.embed_dim).to_tensors(&device.plain);
+        let mut values = vec![head.weight, head.bias];
+        values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
+        let preprocess = config.preprocess()?;
+        let state = State::new(values);
+        Ok(Self { config, photos, teacher, device, full, skeleton, preprocess, state, losses: Vec::new() })
+    }
+
+    /// Steps in all.
+    pub fn num_steps(&self) -> usize {
+        self.config.num_steps(self.photos.train.len())
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// A photo cannot be read.
+    pub fn step(&mut self) -> Result<()> {
+        let step = self.state.step;
+        let indices = self.indices(step);
+        let images = self.images(&indices, step)?;
+        let labels = self.labels(&indices);
+        let taught = self.teacher.as_ref().map(|teacher| {
+            let head = teacher.head.to_tensors(&self.device.plain);
+            (head, teacher.targets(&indices, &self.device))
+        });
+        let factor = self.config.factor(step, self.num_steps());
+        let rates = self.rates(factor);
+        let (full, skeleton, weight) = (&self.full, &self.skeleton, self.config.teacher_weight);
+        let loss = self.state.parameters.step(&rates, self.config.clip_norm, |values| {
+            let vit = full.apply(skeleton, &values[2..]);
+            let features = vit.pool(vit.forward_features(images));
+            let own = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
+            let label_loss = cross_entropy(own.forward(features.clone()), labels);
+            match taught {
+                Some((head, targets)) => {
+                    label_loss * (1.0 - weight) + cross_entropy(head.forward(features), targets) * weight
+                }
+                None => label_loss,
+            }
+        });
+        self.losses.push(loss);
+        self.state.step += 1;
+        self.average();
+        Ok(())
+    }
+
+    /// Losses since the last call.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn take_losses(&mut self) -> Result<Vec<f32>> {
+        let losses = std::mem::take(&mut self.losses);
+        if losses.is_empty() { Ok(Vec::new()) } else { device::read(Tensor::cat(losses, 0)).await }
+    }
+
+    /// The averaged model and its head.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn model(&self) -> Result<(Vit, Head)> {
+        let average = &self.state.average;
+        let head = passes::read_head(&average[0], &average[1]).await?;
+        Ok((self.full.apply(&self.skeleton, &average[2..]), head))
+    }
+
+    /// Photos of one step: every epoch has its own order, which follows from the seed.
+    fn indices(&self, step: usize) -> Vec<usize> {
+        let (count, size) = (self.photos.train.len(), self.config.batch_size);
+        let mut order: Vec<usize> = Vec::new();
+        let mut epoch = usize::MAX;
+        (step * size..(step + 1) * size)
+            .map(|position| {
+                if position / count != epoch {
+                    epoch = position / count;
+                    order = (0..count).collect();
+                    let seed = self.config.seed.wrapping_mul(0x9e37_79b9).wrapping_add(epoch as u64);
+                    random::shuffle(&mut random::stream(seed, Purpose::Order), &mut order);
+                }
+                order[position % count]
+            })
+            .collect()
+    }
+
+    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`.
+    fn images(&self, indices: &[usize], step: usize) -> Result<Tensor<4>> {
+        let (height, width) = self.preprocess.input_size();
+        let augment = Augment { min_scale: self.config.min_scale, flip: true };
+        let base = (self.config.seed << 32).wrapping_add((step * indices.len()) as u64);
+        let one = |(row, photo): (usize, &Photo)| -> Result<Vec<f32>> {
+            let mut rng = random::stream(base + row as u64, Purpose::Augment);
+            let picture = augment.apply_to((height, width), &photo.picture()?, &mut rng)?;
+            let mut pixels = vec![0.0; 3 * height * width];
+            self.preprocess.normalize(&picture, &mut pixels);
+            Ok(pixels)
+        };
+        let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
+        let rows = device::parallel(photos, one).into_iter().collect::<Result<Vec<_>>>()?;
+        let data = TensorData::new(rows.concat(), [indices.len(), 3, height, width]);
+        Ok(Tensor::from_data(data, &self.device.plain))
+    }
+
+    /// Smoothed one-hot labels, `[B, C]`.
+    fn labels(&self, indices: &[usize]) -> Tensor<2> {
+        let classes = self.photos.classes.len();
+        let smooth = self.config.label_smoothing;
+        let mut targets = vec![smooth / classes as f32; indices.len() * classes];
+        for (row, &index) in indices.iter().enumerate() {
+            targets[row * classes + self.photos.train[index].class] += 1.0 - smooth;
+        }
+        Tensor::from_data(TensorData::new(targets, [indices.len(), classes]), &self.device.plain)
+    }
+
+    /// One rate per value; biases, norms and tokens (single rows) are not decayed.
+    fn rates(&self, factor: f64) -> Vec<Rate> {
+        let learning_rate = self.config.learning_rate * factor;
+        let rate = |value: &Tensor<2>| Rate {
+            learning_rate,
+            weight_decay: if value.dims()[0] == 1 { 0.0 } else { self.config.weight_decay },
+        };
+        self.state.parameters.values.iter().map(rate).collect()
+    }
+
+    /// Moves the average; it follows faster in the beginning.
+    fn average(&mut self) {
+        let step = self.state.step as f64;
+        let decay = self.config.ema_decay.min((1.0 + step) / (10.0 + step));
+        let pairs = self.state.average.iter_mut().zip(&self.state.parameters.values);
+        for (average, value) in pairs {
+            *average = average.clone() * decay + value.clone() * (1.0 - decay);
+        }
+    }
+}
+
+/// Mean cross-entropy of logits `[B, C]` with target probabilities `[B, C]`.
+fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let batch = targets.dims()[0] as f64;
+    (log_softmax(logits, 1) * targets).sum() / -batch
+}
+
+/// Seed with which base models are compared on few-shot episodes.
+pub const EPISODE_SEED: u64 = 0;

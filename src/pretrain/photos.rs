@@ -1,0 +1,107 @@
+//! Photos for pre-training: class folders or tar files of them, kept in memory as they are on disk.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    dataset::Listing,
+    error::{Error, Result},
+    image::{Picture, decode::decode},
+};
+
+/// A photo that is decoded whenever it is needed.
+#[derive(Clone, Debug)]
+pub struct Photo {
+    /// Where it came from.
+    pub name: String,
+    /// Index into the classes.
+    pub class: usize,
+    bytes: Vec<u8>,
+}
+
+impl Photo {
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// It is not an image.
+    pub fn picture(&self) -> Result<Picture> {
+        decode(&self.name, &self.bytes)
+    }
+}
+
+/// Photos for training and for validation, which share no image.
+#[derive(Clone, Debug)]
+pub struct Photos {
+    /// Class names.
+    pub classes: Vec<String>,
+    /// To learn from.
+    pub train: Vec<Photo>,
+    /// To measure with: the last ones of every class, by name.
+    pub validation: Vec<Photo>,
+}
+
+impl Photos {
+    /// Reads class folders or tar files of `<class>/<image>`; the last `held_out` images of a class are for
+    /// validation.
+    ///
+    /// # Errors
+    /// A path cannot be read, or holds fewer than two classes with more than `held_out` images.
+    pub fn read(paths: &[PathBuf], held_out: usize) -> Result<Self> {
+        let mut by_class: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
+        for path in paths {
+            match path.is_dir() {
+                true => read_folder(path, &mut by_class)?,
+                false => read_tar(path, &mut by_class)?,
+            }
+        }
+        let mut photos = Self { classes: Vec::new(), train: Vec::new(), validation: Vec::new() };
+        for (index, (class, mut files)) in by_class.into_iter().enumerate() {
+            files.sort();
+            let kept = files.len().saturating_sub(held_out);
+            let photos_of = files.into_iter().map(|(name, bytes)| Photo { name, class: index, bytes });
+            for (position, photo) in photos_of.enumerate() {
+                if position < kept { photos.train.push(photo) } else { photos.validation.push(photo) }
+            }
+            photos.classes.push(class);
+        }
+        if photos.classes.len() < 2 || photos.train.is_empty() {
+            let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let reason =
+                "pre-training needs two classes or more, each with images left after validation".into();
+            return Err(Error::Dataset { name, reason });
+        }
+        Ok(photos)
+    }
+}
+
+type ByClass = BTreeMap<String, Vec<(String, Vec<u8>)>>;
+
+fn read_folder(path: &Path, by_class: &mut ByClass) -> Result<()> {
+    let (listing, _) = Listing::from_folder(path)?;
+    for (file, class) in listing.files {
+        let bytes = fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+        let class = listing.classes[class].clone();
+        by_class.entry(class).or_default().push((file.display().to_string(), bytes));
+    }
+    Ok(())
+}
+
+fn read_tar(path: &Path, by_class: &mut ByClass) -> Result<()> {
+    let failed = |error| Error::io("read", path, error);
+    let mut archive = tar::Archive::new(File::open(path).map_err(failed)?);
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let name = entry.path().map_err(failed)?.to_path_buf();
+        let class = name.parent().and_then(Path::file_name).map(|class| class.to_string_lossy().into_owned());
+        if let (true, Some(class)) = (entry.header().entry_type().is_file(), class) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(failed)?;
+            by_class.entry(class).or_default().push((name.display().to_string(), bytes));
+        }
+    }
+    Ok(())
+}

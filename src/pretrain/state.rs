@@ -1,0 +1,107 @@
+//! Checkpoints of a pre-training run: everything that decides how it goes on.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use super::PretrainConfig;
+use crate::{
+    checkpoint::weights::to_f32,
+    device,
+    error::{Error, Result},
+    session::files::write_atomic,
+    train::parameters::Parameters,
+};
+
+/// Parameters, their moving average, and how many steps were taken.
+pub struct State {
+    /// Trained values and the optimiser's moments.
+    pub parameters: Parameters,
+    /// Exponential moving average of the values: what is evaluated and shipped.
+    pub average: Vec<Tensor<2>>,
+    /// Steps taken.
+    pub step: usize,
+}
+
+impl State {
+    /// The state before the first step.
+    pub fn new(values: Vec<Tensor<2>>) -> Self {
+        Self { average: values.clone(), parameters: Parameters::new(values), step: 0 }
+    }
+
+    /// Writes the state and the configuration it belongs to.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the device was lost.
+    pub async fn save(&self, path: &Path, config: &PretrainConfig) -> Result<()> {
+        let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
+        for (index, value) in self.parameters.values.iter().enumerate() {
+            tensors.push((format!("value.{index}"), value.clone()));
+            tensors.push((format!("average.{index}"), self.average[index].clone()));
+            if let Some((first, second)) = self.parameters.optimizer.moments.get(index).cloned().flatten() {
+                tensors.push((format!("first.{index}"), first));
+                tensors.push((format!("second.{index}"), second));
+            }
+        }
+        let mut data = Vec::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            let shape = tensor.dims().to_vec();
+            let bytes: Vec<u8> =
+                device::read(tensor).await?.iter().flat_map(|value| value.to_le_bytes()).collect();
+            data.push((name, shape, bytes));
+        }
+        let bad = |error: safetensors::SafeTensorError| refused(path, error.to_string());
+        let views = data.iter().map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(bad)?))
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let text = serde_json::to_string(config).map_err(|error| refused(path, error.to_string()))?;
+        let metadata = HashMap::from([
+            ("step".to_string(), self.step.to_string()),
+            ("optimizer_steps".to_string(), self.parameters.optimizer.steps.to_string()),
+            ("config".to_string(), text),
+        ]);
+        write_atomic(path, &safetensors::serialize(views, Some(metadata)).map_err(bad)?)
+    }
+
+    /// Reads a state that [`State::save`] wrote under the same configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read, or belongs to another configuration.
+    pub fn load(path: &Path, config: &PretrainConfig, device: &Device) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+        let bad = |error: safetensors::SafeTensorError| refused(path, error.to_string());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let text = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
+        let saved: Option<PretrainConfig> = serde_json::from_str(text("config")).ok();
+        if saved.as_ref() != Some(config) {
+            let reason = "it belongs to a run with other settings; use another --out, or the same settings";
+            return Err(refused(path, reason.into()));
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
+        let name = path.display().to_string();
+        let tensor = |kind: &str, index: usize| -> Result<Option<Tensor<2>>> {
+            let key = format!("{kind}.{index}");
+            let Ok(view) = file.tensor(&key) else { return Ok(None) };
+            let values = to_f32(&name, &key, &view)?;
+            Ok(Some(Tensor::from_data(TensorData::new(values, view.shape().to_vec()), device)))
+        };
+        let mut state = Self::new(Vec::new());
+        while let Some(value) = tensor("value", state.parameters.values.len())? {
+            let index = state.parameters.values.len();
+            state.average.push(tensor("average", index)?.unwrap_or_else(|| value.clone()));
+            let moments = tensor("first", index)?.zip(tensor("second", index)?);
+            state.parameters.optimizer.moments.push(moments);
+            state.parameters.values.push(value);
+        }
+        state.parameters.optimizer.steps = text("optimizer_steps").parse().unwrap_or_default();
+        state.step = text("step").parse().map_err(|_| refused(path, "it has no step".into()))?;
+        Ok(state)
+    }
+}
+
+fn refused(path: &Path, reason: String) -> Error {
+    Error::Safetensors { name: path.display().to_string(), reason }
+}

@@ -1,0 +1,257 @@
+//! The command line as a person uses it: train modules, compare every method, save, predict, and get it wrong.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{draw, golden, json, run, succeed, tiny_model, write_task};
+
+const CLASSES: [&str; 3] = ["across", "diagonal", "down"];
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        write_task(&dir.path().join("train"), &CLASSES, 0, 4);
+        write_task(&dir.path().join("test"), &CLASSES, 10, 3);
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn train_module(&self, name: &str, seed: &str) -> String {
+        let (model, data, out) = (tiny_model(), self.path("train"), self.path(name));
+        succeed(&[
+            "train-module",
+            "--model",
+            &model,
+            "--device",
+            "cpu",
+            "--data",
+            &data,
+            "--out",
+            &out,
+            "--steps",
+            "3",
+            "--rank",
+            "2",
+            "--seed",
+            seed,
+        ]);
+        out
+    }
+
+    fn adapt(&self, extra: &[&str]) -> (i32, String, String) {
+        let (model, train, test) = (tiny_model(), self.path("train"), self.path("test"));
+        let mut arguments =
+            vec!["adapt", "--model", &model, "--device", "cpu", "--train", &train, "--test", &test];
+        arguments.extend_from_slice(&["--steps", "4", "--folds", "2"]);
+        arguments.extend_from_slice(extra);
+        run(&arguments)
+    }
+}
+
+#[test]
+fn every_method_runs_side_by_side_and_twice_the_same() {
+    let place = Place::new();
+    let (a, b) = (place.train_module("a", "1"), place.train_module("b", "2"));
+    let reports: Vec<serde_json::Value> = ["one.json", "two.json"]
+        .iter()
+        .map(|name| {
+            let out = place.path(name);
+            let (code, text, err) = place.adapt(&["--methods", "all", "--modules", &a, &b, "--json", &out]);
+            assert_eq!(code, 0, "{err}");
+            assert!(text.contains("learned: mean weight of each module"), "{text}");
+            let mut report = json(Path::new(&out));
+            for method in report["methods"].as_array_mut().expect("methods") {
+                assert!(method["seconds"].as_f64().expect("seconds") >= 0.0);
+                method["seconds"] = 0.into();
+            }
+            report
+        })
+        .collect();
+    assert_eq!(reports[0], reports[1], "a seed decides everything on the CPU");
+    check_methods(reports[0]["methods"].as_array().expect("methods"));
+}
+
+fn check_methods(methods: &[serde_json::Value]) {
+    assert_eq!(methods.len(), 12);
+    for method in methods {
+        let name = method["method"].as_str().expect("name");
+        let accuracy = method["test_accuracy"].as_f64().expect(name);
+        assert!((0.0..=1.0).contains(&accuracy), "{name}");
+        let held_out = method["loo_accuracy"].as_f64().expect(name);
+        let ends = method["loo_interval"].as_array().expect(name);
+        assert!(ends[0].as_f64() <= Some(held_out) && Some(held_out) <= ends[1].as_f64(), "{name}");
+        let parameters = method["trainable_parameters"].as_u64().expect(name);
+        assert_eq!(parameters == 0, name == "nearest-mean", "{name}");
+        if name == "learned" {
+            assert_eq!(method["steps"], 4);
+            let groups = method["coefficients"]["weights"].as_array().expect("weights");
+            assert_eq!(groups.len(), 12, "two blocks of six linear layers");
+            for group in groups {
+                let sum: f64 = group.as_array().expect("row").iter().filter_map(|v| v.as_f64()).sum();
+                assert!((sum - 1.0).abs() < 1e-5, "softmax weights sum to one: {sum}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_predicts_what_was_measured() {
+    let place = Place::new();
+    let module = place.train_module("module", "1");
+    for method in ["nearest-mean", "learned", "uniform+lora", "full", "lorahub"] {
+        let (task, out) = (place.path(method), place.path("adapt.json"));
+        let modules = ["--modules", &module];
+        let (code, text, err) =
+            place.adapt(&[&["--methods", method, "--save", &task, "--json", &out], &modules[..]].concat());
+        assert_eq!(code, 0, "{err}");
+        assert!(text.contains(&format!("saved {method} to")), "{text}");
+        let measured = json(Path::new(&out))["methods"][0]["test_accuracy"].as_f64().expect("accuracy");
+        let images: Vec<String> = CLASSES
+            .iter()
+            .flat_map(|class| (10..13).map(move |index| format!("test/{class}/{index:03}.png")))
+            .map(|name| place.path(&name))
+            .collect();
+        let predictions = place.path("predictions.json");
+        let mut arguments = vec!["predict", "--task", &task, "--device", "cpu", "--json", &predictions];
+        arguments.extend(images.iter().map(String::as_str));
+        succeed(&arguments);
+        let found = json(Path::new(&predictions));
+        let found = found.as_array().expect("predictions");
+        let hits = found.iter().enumerate().filter(|(i, p)| p["top"][0]["label"] == CLASSES[i / 3]).count();
+        assert!((hits as f64 / 9.0 - measured).abs() < 1e-9, "{method}: {hits} of 9, measured {measured}");
+    }
+}
+
+#[test]
+fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
+    let place = Place::new();
+    fs::write(place.path("train/down/broken.jpg"), b"\xff\xd8\xff\xe0 no picture").expect("file");
+    fs::write(place.path("train/down/notes.txt"), b"hello").expect("file");
+    let out = place.path("out.json");
+    let (code, text, err) = place.adapt(&["--methods", "linear-probe", "--json", &out]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("broken.jpg") && err.contains("notes.txt"), "{err}");
+    assert!(text.contains("linear-probe"), "{text}");
+    let report = json(Path::new(&out));
+    assert_eq!((&report["num_train"], report["warnings"].as_array().map(Vec::len)), (&12.into(), Some(2)));
+    let picture = place.path("train/down/000.png");
+    let broken = place.path("train/down/broken.jpg");
+    let (code, text, err) =
+        run(&["classify", "--model", &tiny_model(), "--device", "cpu", &broken, &picture]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("broken.jpg") && text.contains("000.png"), "{text}{err}");
+}
+
+#[test]
+fn one_image_per_class_works_and_says_that_nothing_can_be_held_out() {
+    let place = Place::new();
+    let module = place.train_module("module", "1");
+    let (code, text, err) = place.adapt(&["--shots", "1", "--methods", "all", "--modules", &module]);
+    assert_eq!(code, 0, "{err}");
+    let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
+    assert_eq!(probe.split_whitespace().filter(|cell| *cell == "-").count(), 2, "{probe}");
+}
+
+#[test]
+fn what_cannot_work_ends_with_code_2_and_a_reason() {
+    let place = Place::new();
+    let (model, train, picture) = (tiny_model(), place.path("train"), place.path("train/down/000.png"));
+    let empty = place.path("empty");
+    fs::create_dir(&empty).expect("folder");
+    let bare = golden("models/vit-bare").display().to_string();
+    let cases: [(&[&str], &str); 9] = [
+        (&["classify", "--model", &empty, &picture], "config.json"),
+        (&["classify", "--model", "nobody/nothing", &picture], "HF_HUB_OFFLINE"),
+        (&["classify", "--model", &bare, "--device", "cpu", &picture], "no classification head"),
+        (&["adapt", "--model", &model, "--train", &empty], "class folders"),
+        (&["adapt", "--model", &model, "--train", &train, "--methods", "magic"], "the methods are"),
+        (&["adapt", "--model", &model, "--train", &train, "--methods", "uniform"], "--modules"),
+        (&["adapt", "--model", &model, "--train", &train, "--modules", &empty], "adapter_config.json"),
+        (&["predict", "--task", &empty, &picture], "task.json"),
+        (&["compose", "--adapters", &empty, "--out", &place.path("x")], "adapter_config.json"),
+    ];
+    for (arguments, part) in cases {
+        let (code, _, err) = run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {err}");
+        assert!(err.contains(part) && err.contains("error["), "{arguments:?}: {err}");
+    }
+    assert!(!Path::new(&place.path("x")).exists(), "nothing half-written");
+}
+
+#[test]
+fn broken_checkpoints_are_refused_by_name() {
+    let place = Place::new();
+    let picture = place.path("train/down/000.png");
+    let whole = fs::read(golden("models/vit/model.safetensors")).expect("weights");
+    let config = fs::read_to_string(golden("models/vit/config.json")).expect("config");
+    let mut nan = whole.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let deeper = config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+    let huge = config.replace("\"hidden_size\": 32", "\"hidden_size\": 4000000000");
+    for (name, config, weights) in [
+        ("truncated", &*config, &whole[..whole.len() / 2]),
+        ("empty", &config, b""),
+        ("header", &config, &u64::MAX.to_le_bytes()[..]),
+        ("nan", &config, &nan),
+        ("deeper", &deeper, &whole),
+        ("huge", &huge, &whole),
+        ("text", "{", &whole),
+    ] {
+        let dir = place.path(name);
+        fs::create_dir(&dir).expect("folder");
+        fs::write(format!("{dir}/config.json"), config).expect("config");
+        fs::write(format!("{dir}/model.safetensors"), weights).expect("weights");
+        let (code, out, err) = run(&["classify", "--model", &dir, "--device", "cpu", &picture]);
+        assert_eq!(code, 2, "{name}: {out}{err}");
+        assert!(err.contains(&dir), "{name} names the file: {err}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_was_learned() {
+    let place = Place::new();
+    let (model, train, task) = (tiny_model(), place.path("train"), place.path("task"));
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
+        .args(["adapt", "--model", &model, "--device", "cpu", "--train", &train, "--methods", "lora,full"])
+        .args(["--steps", "100000000", "--save", &task])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("ends");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("1 of 2 methods"), "{err}");
+    let picture = place.path("train/down/000.png");
+    succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
+}
+
+#[test]
+fn classify_and_compose_and_info_speak_plainly() {
+    let place = Place::new();
+    draw(1, 3).save(place.path("photo.png")).expect("picture");
+    let (model, photo) = (tiny_model(), place.path("photo.png"));
+    let text = succeed(&["classify", "--model", &model, "--device", "cpu", "--top", "2", &photo]);
+    assert!(text.contains("photo.png: LABEL_") && text.matches('%').count() == 2, "{text}");
+    let adapters =
+        [golden("adapters/qv"), golden("adapters/qv-other")].map(|path| path.display().to_string());
+    let out = place.path("mean");
+    succeed(&["compose", "--adapters", &adapters[0], &adapters[1], "--out", &out]);
+    let text = succeed(&["info", "--model", &model, "--modules", &adapters[0], &out]);
+    assert!(text.contains("rank") && text.contains("vit"), "{text}");
+    assert!(succeed(&["--help"]).contains("Examples:"));
+    assert!(succeed(&["completions", "bash"]).contains("train-module"));
+}

@@ -1,0 +1,37 @@
+//! One door to every parser, for the fuzz target and for the property tests.
+
+use loraloom::{
+    checkpoint::load,
+    image::{decode::decode, preprocess::Preprocess},
+    lora::{config::PeftConfig, module::LoraModule},
+};
+
+/// Number of parsers behind [`read`].
+pub const COUNT: u8 = 5;
+
+/// Hands bytes to one parser; errors are welcome, panics and endless memory are not.
+pub fn read(which: u8, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match which % COUNT {
+        0 => drop(decode("image", bytes)),
+        1 => drop(Preprocess::from_json(Some(("preprocessor_config.json", &text)), ("config.json", "{}"))),
+        2 => {
+            let config =
+                r#"{"model_type": "vit", "image_size": 32, "patch_size": 8, "num_attention_heads": 2}"#;
+            drop(load::load(("config.json", config), ("model.safetensors", bytes), None, &cpu()));
+        }
+        3 => {
+            let weights = include_bytes!("../golden/models/vit/model.safetensors");
+            drop(load::load(("config.json", &text), ("model.safetensors", weights), None, &cpu()));
+        }
+        _ => {
+            drop(PeftConfig::parse("adapter_config.json", &text));
+            let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"]}"#;
+            drop(LoraModule::from_bytes("adapter", config, bytes));
+        }
+    }
+}
+
+fn cpu() -> burn::tensor::Device {
+    burn::tensor::Device::flex()
+}
