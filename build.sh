@@ -51,7 +51,7 @@ crossings() {
       printf 'error: %s\n' "$what" >&2; found=1
     fi
   }
-  forbid "src/cli and web import the crate's root, session, report and error only" \
+  forbid "src/cli and web import the crate's root, session, pretrain, report and error only" \
     '^ *(use loraloom::|loraloom::)?(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
   forbid "vit, image and dataset do not know LoRA, methods or sessions" \
     'crate::(lora|methods|train|evaluate|checkpoint|session)' src/vit src/image src/dataset.rs src/head.rs

@@ -255,3 +255,64 @@ fn classify_and_compose_and_info_speak_plainly() {
     assert!(succeed(&["--help"]).contains("Examples:"));
     assert!(succeed(&["completions", "bash"]).contains("train-module"));
 }
+
+#[test]
+fn a_base_model_and_a_module_trained_from_nothing_beat_chance() {
+    let place = Place::new();
+    write_task(&place.dir.path().join("photos"), &CLASSES, 0, 24);
+    let (photos, base) = (place.path("photos"), place.path("base"));
+    let pretrain = |epochs: &str| {
+        succeed(&[
+            "pretrain",
+            "--data",
+            &photos,
+            "--validation",
+            "8",
+            "--out",
+            &base,
+            "--device",
+            "cpu",
+            "--img-size",
+            "32",
+            "--patch-size",
+            "8",
+            "--embed-dim",
+            "32",
+            "--depth",
+            "2",
+            "--num-heads",
+            "2",
+            "--batch-size",
+            "16",
+            "--learning-rate",
+            "0.003",
+            "--epochs",
+            epochs,
+        ])
+    };
+    let text = pretrain("30");
+    assert!(text.contains("top-1"), "{text}");
+    let report = json(&place.dir.path().join("base/pretraining.json"));
+    let top1 = report["student"]["top1"].as_f64().expect("accuracy");
+    assert!(top1 > 0.5, "chance is a third: {report}");
+    let out = place.path("module");
+    let (train, test) = (place.path("train"), place.path("test"));
+    succeed(&[
+        "train-module",
+        "--model",
+        &base,
+        "--device",
+        "cpu",
+        "--data",
+        &train,
+        "--test",
+        &test,
+        "--out",
+        &out,
+        "--steps",
+        "30",
+    ]);
+    let report = json(&place.dir.path().join("module/training.json"));
+    let accuracy = report["module"]["test_accuracy"].as_f64().expect("accuracy");
+    assert!(accuracy > 0.5, "chance is a third: {report}");
+}

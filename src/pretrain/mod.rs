@@ -6,6 +6,7 @@
 
 pub mod passes;
 pub mod photos;
+pub mod run;
 pub mod state;
 pub mod teacher;
 

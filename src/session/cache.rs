@@ -17,9 +17,12 @@ use crate::{
     vit::model::Vit,
 };
 
-/// Pooled features `[F]` by weights and content of the crop.
+/// Weights, and a hash of the crop.
+type Key = (FrozenWeights, u64);
+
+/// Pooled features `[F]`.
 #[derive(Default)]
-pub(super) struct FeatureCache(RefCell<HashMap<(FrozenWeights, u64), Rc<[f32]>>>);
+pub(super) struct FeatureCache(RefCell<HashMap<Key, Rc<[f32]>>>);
 
 impl FeatureCache {
     /// Forgets everything: the model or the modules have changed.

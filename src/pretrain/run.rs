@@ -1,0 +1,210 @@
+//! A whole run: photos, teacher, steps with checkpoints and a log, and at the end what it is worth.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{
+    EPISODE_SEED, Pretrain, PretrainConfig, passes,
+    photos::{Photo, Photos},
+    state::State,
+    teacher::Teacher,
+};
+use crate::{
+    device::OpenDevice,
+    error::{Error, Result},
+    head::Head,
+    image::preprocess::Preprocess,
+    session::{Session, files::write_atomic, task::write_model},
+    vit::model::Vit,
+};
+
+/// Where a run reads and writes.
+#[derive(Clone, Debug)]
+pub struct RunFiles {
+    /// Class folders, or tar files of them.
+    pub data: Vec<PathBuf>,
+    /// Last images of every class that are kept for validation.
+    pub held_out: usize,
+    /// Folder to write; a checkpoint in it is resumed.
+    pub out: PathBuf,
+    /// Minutes between checkpoints.
+    pub checkpoint_minutes: f64,
+}
+
+/// Told (what, done, total); says whether to go on.
+pub type OnProgress<'a> = &'a mut dyn FnMut(&'static str, usize, usize) -> bool;
+
+/// How good a base model is, on validation photos.
+#[derive(Clone, Debug, Serialize)]
+pub struct Quality {
+    /// Number of photos.
+    pub num_images: usize,
+    /// Accuracy of the model's own head, if it was trained on these classes.
+    pub top1: Option<f64>,
+    /// Mean accuracy of nearest class means over 600 episodes.
+    pub few_shot_5way_5shot: f64,
+    /// Half width of its 95 % interval.
+    pub few_shot_interval: f64,
+}
+
+/// What is written next to the model.
+#[derive(Clone, Debug, Serialize)]
+pub struct PretrainReport {
+    /// Settings.
+    pub config: PretrainConfig,
+    /// Classes.
+    pub num_classes: usize,
+    /// Training photos.
+    pub num_train: usize,
+    /// Steps taken.
+    pub steps: usize,
+    /// Values of model and head.
+    pub parameters: usize,
+    /// The trained model.
+    pub student: Quality,
+    /// The teacher on the same photos.
+    pub teacher: Option<Quality>,
+}
+
+/// Trains a base model, or goes on with one, and measures it.
+///
+/// # Errors
+/// Photos or checkpoint cannot be read, the teacher does not fit, or the folder cannot be written.
+pub async fn run(
+    config: &PretrainConfig,
+    files: &RunFiles,
+    teacher: Option<&Session>,
+    device: &OpenDevice,
+    on_progress: OnProgress<'_>,
+) -> Result<PretrainReport> {
+    let photos = Photos::read(&files.data, files.held_out)?;
+    let taught = match teacher {
+        Some(session) => Some(teach(session, config, &photos, &files.out, on_progress).await?),
+        None => None,
+    };
+    let mut run = Pretrain::new(config.clone(), &photos, taught, device.clone())?;
+    let checkpoint = files.out.join("checkpoint.safetensors");
+    if checkpoint.exists() {
+        run.state = State::load(&checkpoint, config, &device.plain)?;
+    }
+    steps(&mut run, files, config, &photos, on_progress).await?;
+    let (vit, head) = run.model().await?;
+    let mut measure = Measure { photos: &photos.validation, device, on_progress };
+    let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;
+    let teacher = match teacher {
+        Some(session) => {
+            Some(measure.quality(&session.model().vit, None, &session.model().preprocess).await?)
+        }
+        None => None,
+    };
+    Ok(PretrainReport {
+        config: config.clone(),
+        num_classes: photos.classes.len(),
+        num_train: photos.train.len(),
+        steps: run.state.step,
+        parameters: vit.num_parameters() + head.num_parameters(),
+        student,
+        teacher,
+    })
+}
+
+/// The teacher's features of the training photos, computed once and kept next to the checkpoint.
+async fn teach(
+    session: &Session,
+    config: &PretrainConfig,
+    photos: &Photos,
+    out: &Path,
+    on_progress: OnProgress<'_>,
+) -> Result<Teacher> {
+    let cache = out.join("teacher.f32");
+    let bytes = fs::read(&cache).unwrap_or_default(); // Absent the first time.
+    let total = photos.train.len();
+    if let (Some(head), true) =
+        (session.model().head.clone(), bytes.len() == 4 * total * config.embed_dim && total > 0)
+    {
+        let features = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        return Ok(Teacher { features, head });
+    }
+    let mut show = |done: usize| {
+        on_progress("teacher", done, total);
+    };
+    let model = session.model();
+    let teacher =
+        Teacher::new(model, config.embed_dim, &photos.train, session.open_device(), &mut show).await?;
+    let bytes: Vec<u8> = teacher.features.iter().flat_map(|value| value.to_le_bytes()).collect();
+    write_atomic(&cache, &bytes)?;
+    Ok(teacher)
+}
+
+/// Steps until the end, or until told to stop; every so many minutes a checkpoint and the model so far.
+async fn steps(
+    run: &mut Pretrain<'_>,
+    files: &RunFiles,
+    config: &PretrainConfig,
+    photos: &Photos,
+    on_progress: OnProgress<'_>,
+) -> Result<()> {
+    let total = run.num_steps();
+    let (started, first) = (Instant::now(), run.state.step);
+    let mut saved = Instant::now();
+    let mut go_on = true;
+    while run.state.step < total && go_on {
+        run.step()?;
+        let step = run.state.step;
+        go_on = on_progress("steps", step, total);
+        let last = step == total || !go_on;
+        if step.is_multiple_of(20) || last {
+            let rate = ((step - first) * config.batch_size) as f64 / started.elapsed().as_secs_f64();
+            log(&files.out, step, &run.take_losses().await?, rate)?;
+        }
+        if saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes || last {
+            run.state.save(&files.out.join("checkpoint.safetensors"), config).await?;
+            let (vit, head) = run.model().await?;
+            let name = files.out.display().to_string();
+            let preprocess = config.preprocess()?;
+            write_model(&files.out, &name, &vit, &head, &photos.classes, &preprocess).await?;
+            saved = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+/// One line of JSON per twenty steps: step, mean loss, photos per second.
+fn log(out: &Path, step: usize, losses: &[f32], rate: f64) -> Result<()> {
+    let mean = losses.iter().sum::<f32>() / losses.len().max(1) as f32;
+    let path = out.join("log.jsonl");
+    let failed = |error| Error::io("write", &path, error);
+    fs::create_dir_all(out).map_err(failed)?;
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+    let line = serde_json::json!({"step": step, "loss": mean, "images_per_second": rate.round()});
+    writeln!(file, "{line}").map_err(failed)
+}
+
+struct Measure<'a> {
+    photos: &'a [Photo],
+    device: &'a OpenDevice,
+    on_progress: OnProgress<'a>,
+}
+
+impl Measure<'_> {
+    async fn quality(&mut self, vit: &Vit, head: Option<&Head>, preprocess: &Preprocess) -> Result<Quality> {
+        let total = self.photos.len();
+        let mut show = |done: usize| {
+            (self.on_progress)("validation", done, total);
+        };
+        let features = passes::features(vit, preprocess, self.photos, self.device, &mut show).await?;
+        let (accuracy, interval) = passes::few_shot_accuracy(&features, 5, 5, 600, EPISODE_SEED);
+        Ok(Quality {
+            num_images: total,
+            top1: head.map(|head| passes::top1(head, &features).value),
+            few_shot_5way_5shot: accuracy,
+            few_shot_interval: interval,
+        })
+    }
+}
