@@ -6,11 +6,12 @@ use std::{
 };
 
 use loraloom::{
-    Dialect, LoraModule,
+    DeviceChoice, Dialect, LoraModule, block_on,
     lora::{
         compose::{Form, compose},
         module::LoraLayer,
     },
+    session::{ModelOptions, Session},
 };
 use safetensors::SafeTensors;
 
@@ -95,6 +96,75 @@ fn what_is_written_reads_back_the_same_in_both_dialects() {
 fn composed(names: &[&str], weights: &[f64], form: Form, out: &Path) -> f64 {
     let adapters: Vec<PathBuf> = names.iter().map(|name| folder(name)).collect();
     compose(&adapters, weights, form, None, out).expect("composes").relative_error
+}
+
+/// Logits of the tiny model with our files, as [`PEFT` gives them](python/peft_roundtrip.py).
+///
+/// With `LORALOOM_PYTHON` (a Python that has torch, transformers and peft) they are computed anew, and with
+/// `LORALOOM_PYTHON=install` in a fresh virtual environment; else they are the committed ones, which belong to exactly
+/// the committed files.
+fn logits_in_python(adapter: &Path) -> Vec<f32> {
+    let inputs = folder("written/input.safetensors");
+    let committed = folder("written/logits.safetensors");
+    let Some(python) = std::env::var_os("LORALOOM_PYTHON") else {
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            let (ours, golden) = (adapter.join(file), folder("written").join(file));
+            let same = fs::read(ours).expect("written") == fs::read(golden).expect("golden file");
+            assert!(
+                same,
+                "{file} has changed: run this test with LORALOOM_PYTHON=install, then commit what it says"
+            );
+        }
+        return tensor(&committed, "logits");
+    };
+    let python = if python == "install" { install_python() } else { python.into() };
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/peft_roundtrip.py");
+    let out = adapter.join("out.safetensors");
+    let arguments = [&script, &folder("tiny-vit"), &adapter.to_path_buf(), &inputs, &out];
+    let status = std::process::Command::new(python).args(arguments).status().expect("Python runs");
+    assert!(status.success(), "PEFT does not load what we wrote");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(adapter.join(file), folder("written").join(file)).expect("golden file");
+    }
+    fs::copy(&out, &committed).expect("golden file");
+    tensor(&out, "logits")
+}
+
+fn install_python() -> PathBuf {
+    let environment = std::env::temp_dir().join("loraloom-python");
+    let run = |program: &Path, arguments: &[&str]| {
+        let status = std::process::Command::new(program).args(arguments).status().expect("runs");
+        assert!(status.success(), "{} {arguments:?}", program.display());
+    };
+    run(Path::new("python3"), &["-m", "venv", &environment.display().to_string()]);
+    let python = environment.join("bin/python");
+    run(&python, &["-m", "pip", "install", "-q", "torch", "transformers", "peft", "safetensors"]);
+    python
+}
+
+fn tensor(path: &Path, key: &str) -> Vec<f32> {
+    let bytes = fs::read(path).expect("golden file");
+    floats(SafeTensors::deserialize(&bytes).expect("safetensors").tensor(key).expect(key).data())
+}
+
+#[test]
+fn peft_loads_what_is_written_and_gives_the_same_logits() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let written = scratch.path().join("written");
+    module(&folder("all-head")).save_dir(&written, Dialect::New, "vit").expect("writes");
+    let choice = DeviceChoice::Cpu;
+    let model = folder("tiny-vit");
+    let mut session =
+        block_on(Session::open_dir(choice, "tiny", &model, &ModelOptions::default())).expect("opens");
+    session.add_module_dir(&written).expect("adds");
+    session.merge(&[1.0]).expect("merges");
+    let bytes = fs::read(folder("written/input.safetensors")).expect("golden file");
+    let input = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let view = input.tensor("pixel_values").expect("pixels");
+    let shape = <[usize; 4]>::try_from(view.shape()).expect("four axes");
+    let outputs = block_on(session.forward(floats(view.data()), shape)).expect("runs");
+    let (logits, _) = outputs.logits.expect("a head");
+    assert_close(&logits, &logits_in_python(&written), 1e-5, "logits");
 }
 
 /// `sum_n w_n dW_n` of a layer, by dense updates.

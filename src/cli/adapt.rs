@@ -48,7 +48,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         }
     }
     if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
-        block_on(session.save_task(adapted, &train.classes, dir))?;
+        block_on(session.save_task(adapted, &train.classes, arguments.names.into(), dir))?;
         output::print(&format!("\nsaved {} to {}", adapted.method.name(), dir.display()));
     }
     let report = AdaptReport {

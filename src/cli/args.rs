@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loraloom::{DeviceChoice, Granularity, Method, Target};
+use loraloom::{DeviceChoice, Dialect, Granularity, Method, Target};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]
@@ -126,6 +126,9 @@ pub struct AdaptArgs {
     /// Save the method with the best held-out accuracy (or the only one) to this folder.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Names in the saved adapter as transformers writes them up to 5.8 (old) or from 5.9 (new).
+    #[arg(long, value_enum, default_value_t = NamesName::New)]
+    pub names: NamesName,
     /// One set of composition weights per linear layer, per block, or one for the model.
     #[arg(long, value_parser = granularity, default_value = "layer")]
     pub granularity: Granularity,
@@ -263,6 +266,15 @@ pub enum NamesName {
     Old,
     /// transformers from 5.9.
     New,
+}
+
+impl From<NamesName> for Dialect {
+    fn from(name: NamesName) -> Self {
+        match name {
+            NamesName::Old => Self::Old,
+            NamesName::New => Self::New,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

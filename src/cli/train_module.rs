@@ -1,7 +1,7 @@
 //! `train-module`: one upstream LoRA module, written as PEFT files.
 
 use loraloom::{
-    Dataset, Dialect, Method, block_on,
+    Dataset, Method, block_on,
     error::Result,
     report::{MethodReport, Warning},
     session::{Session, adapt::AdaptConfig},
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     adapt::{self, load},
-    args::{NamesName, TrainModuleArgs},
+    args::TrainModuleArgs,
     interrupt, model, output,
 };
 
@@ -47,7 +47,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let updates = adapted.updates.clone().unwrap_or_default();
     let mut module = session.module(&adapted, &updates)?;
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    module.save_dir(&arguments.out, dialect(arguments.names), session.peft_prefix())?;
+    module.save_dir(&arguments.out, arguments.names.into(), session.peft_prefix())?;
     output::print(&summary(&probe, &report));
     let report = Report {
         model: session.model().name.clone(),
@@ -86,13 +86,6 @@ fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     config.train.augment = true;
     adapt::training(&arguments.training, &mut config);
     config
-}
-
-fn dialect(names: NamesName) -> Dialect {
-    match names {
-        NamesName::Old => Dialect::Old,
-        NamesName::New => Dialect::New,
-    }
 }
 
 fn summary(probe: &MethodReport, module: &MethodReport) -> String {

@@ -74,15 +74,20 @@ impl TaskFile {
 
 impl Session {
     /// Saves an adapted model: PEFT files that Python PEFT loads, or a checkpoint after full
-    /// fine-tuning, and `task.json` last, so that a folder with it is complete.
+    /// fine-tuning, and `task.json` last, so that a folder with it is complete. `dialect` says which transformers
+    /// loads the adapter.
     ///
     /// # Errors
     /// The folder cannot be written, or the device was lost.
-    pub async fn save_task(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
+    pub async fn save_task(
+        &self,
+        adapted: &Adapted,
+        classes: &[String],
+        dialect: Dialect,
+        dir: &Path,
+    ) -> Result<()> {
         match &adapted.updates {
-            Some(updates) => {
-                self.module(adapted, updates)?.save_dir(dir, Dialect::Old, self.peft_prefix())?
-            }
+            Some(updates) => self.module(adapted, updates)?.save_dir(dir, dialect, self.peft_prefix())?,
             None => self.save_checkpoint(adapted, classes, dir).await?,
         }
         let preprocess = &self.model.preprocess;

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageClassification
 
 def main(model_path, adapter_path, input_path, output_path):
     # PEFT only warns about keys that it does not find or use.
-    warnings.simplefilter("error")
+    warnings.simplefilter("error", UserWarning)
     base = AutoModelForImageClassification.from_pretrained(model_path)
     model = PeftModel.from_pretrained(base, adapter_path).eval()
     tensors = {}
