@@ -95,7 +95,7 @@ fn learned_step(vit: &Vit, batch: usize, modules: usize, rank: usize, device: &O
     let mut trainer = Trainer::new(&method, vit, &head, &examples, &preprocess, &config, &device.autodiff);
     median(|| {
         trainer.train_step().expect("steps");
-        block_on(trainer.take_losses()).expect("reads back");
+        block_on(trainer.take_results()).expect("reads back");
     })
 }
 

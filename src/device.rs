@@ -150,6 +150,27 @@ mod threads {
     }
 }
 
+/// Lets a browser handle messages and draw, for at least so long; natively it only waits.
+pub async fn breathe(milliseconds: u32) {
+    event_loop::turn(milliseconds).await;
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod event_loop {
+    pub async fn turn(milliseconds: u32) {
+        if milliseconds > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(milliseconds)));
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod event_loop {
+    pub async fn turn(milliseconds: u32) {
+        gloo_timers::future::TimeoutFuture::new(milliseconds).await;
+    }
+}
+
 fn lost(error: impl std::fmt::Display) -> Error {
     Error::Device { device: "current".into(), reason: format!("it was lost: {error}; start again") }
 }

@@ -36,6 +36,7 @@ pub async fn features(
         let pooled = device::read(vit.pool(vit.forward_features(images))).await?;
         values.extend_from_slice(&pooled[..batch.len() * dim]);
         on_batch(index * size + batch.len());
+        device::breathe(0).await;
     }
     Ok(Features { dim, values, labels: examples.iter().map(|example| example.class).collect() })
 }

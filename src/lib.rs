@@ -42,8 +42,9 @@ pub mod session;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod pretrain;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, Example};
 pub use device::{DeviceChoice, block_on, open as open_device};
+pub use image::Picture;
 pub use lora::{
     compose::{ComposeReport, Form, compose},
     module::LoraModule,

@@ -106,6 +106,27 @@ pub struct MethodReport {
     pub confusion: Option<Vec<Vec<usize>>>,
 }
 
+/// What a session holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionReport {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Adapter name, or the CPU backend's.
+    pub device_name: String,
+    /// Whether a GPU adapter is software.
+    pub software: bool,
+    /// The model's name.
+    pub model: String,
+    /// Values of the model without its head.
+    pub parameters: usize,
+    /// Height and width that the model sees, in pixels.
+    pub input_size: (usize, usize),
+    /// Classes of the model's own head; 0 if it has none.
+    pub labels: usize,
+    /// Names of the modules.
+    pub modules: Vec<String>,
+}
+
 /// What `adapt` reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdaptReport {

@@ -7,7 +7,7 @@ use loraloom::{
     report::{AdaptReport, MethodReport, Warning},
     session::{
         Session,
-        adapt::{AdaptConfig, Progress},
+        adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
     },
 };
@@ -142,10 +142,10 @@ pub fn steps_bar() -> ProgressBar {
     bar
 }
 
-/// Shows where a run is; says whether to go on.
-pub fn show(bar: &ProgressBar, progress: &Progress) -> bool {
+/// Shows where a run is; Ctrl-C stops it.
+pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
     match progress {
-        Progress::Step { method, step, num_steps, loss } => {
+        Progress::Step { method, step, num_steps, loss, .. } => {
             bar.set_length(*num_steps as u64);
             bar.set_position(*step as u64);
             bar.set_message(format!("{method}: loss {loss:.3}"));
@@ -157,7 +157,7 @@ pub fn show(bar: &ProgressBar, progress: &Progress) -> bool {
         }
         Progress::Test { method } => bar.set_message(format!("{method}: test images")),
     }
-    interrupt::go_on()
+    if interrupt::go_on() { Flow::GoOn } else { Flow::Stop }
 }
 
 fn config(arguments: &AdaptArgs) -> AdaptConfig {

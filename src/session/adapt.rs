@@ -2,9 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Session, arm::Adapted, held_out::HeldOut};
+use super::{
+    Session,
+    arm::{Adapted, StepState},
+    held_out::HeldOut,
+};
 use crate::{
     dataset::Dataset,
+    device,
     error::{Error, Result},
     evaluate,
     head::{DEFAULT_L2, Features, Head},
@@ -69,6 +74,10 @@ pub enum Progress {
         num_steps: usize,
         /// Loss of the last step.
         loss: f32,
+        /// Share of the last minibatch that was classified correctly before the step.
+        accuracy: f32,
+        /// Composition weights now, one row per layer group; given every few steps.
+        coefficients: Option<Vec<Vec<f32>>>,
     },
     /// Folds of the held-out estimate.
     Fold {
@@ -86,8 +95,36 @@ pub enum Progress {
     },
 }
 
-/// Told where a run is; says whether to go on.
-pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
+/// What a run should do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    GoOn,
+    /// Wait, and ask again.
+    Pause,
+    /// End with what was learned so far.
+    Stop,
+}
+
+/// Told where a run is; says what to do next. Asked again and again while a run is paused.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> Flow;
+
+/// Lets a browser's event loop run, waits while paused, and says whether to go on.
+pub(super) async fn may_go_on(mut ask: impl FnMut() -> Flow) -> bool {
+    loop {
+        match ask() {
+            Flow::Stop => return false,
+            Flow::Pause => device::breathe(PAUSE).await,
+            Flow::GoOn => {
+                device::breathe(0).await;
+                return true;
+            }
+        }
+    }
+}
+
+/// Milliseconds between two questions while a run is paused.
+const PAUSE: u32 = 50;
 
 impl Session {
     /// Runs one method: trains it, estimates its held-out accuracy, and tests it.
@@ -112,9 +149,16 @@ impl Session {
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;
-        let mut step = |step: usize, losses: &[f32]| {
-            let loss = losses.last().copied().unwrap_or(f32::NAN);
-            on_progress(Progress::Step { method: name.clone(), step, num_steps, loss })
+        let mut step = |state: &StepState| {
+            let StepState { step, loss, accuracy, coefficients } = state.clone();
+            on_progress(Progress::Step {
+                method: name.clone(),
+                step,
+                num_steps,
+                loss,
+                accuracy,
+                coefficients,
+            })
         };
         let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;
         let seconds = started.elapsed().as_secs_f64();

@@ -9,8 +9,8 @@ use crate::{
     lora::cat::Updates,
     methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::CoefficientReport,
-    session::adapt::AdaptConfig,
-    train::trainer::{Trained, Trainer},
+    session::adapt::{AdaptConfig, Flow, may_go_on},
+    train::trainer::{StepResult, Trained, Trainer},
     vit::{model::Vit, target::Target},
 };
 
@@ -41,14 +41,29 @@ pub struct Adapted {
     pub losses: Vec<f32>,
 }
 
-/// What the loop around an arm is told after some steps.
-pub type OnSteps<'a> = &'a mut dyn FnMut(usize, &[f32]) -> bool;
+/// Where training is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepState {
+    /// Steps done.
+    pub step: usize,
+    /// Loss of the last one.
+    pub loss: f32,
+    /// Share of its minibatch that was classified correctly before the step.
+    pub accuracy: f32,
+    /// Composition weights now, every few steps.
+    pub coefficients: Option<Vec<Vec<f32>>>,
+}
+
+/// The loop around an arm is told after every step, and says what to do next.
+pub type OnSteps<'a> = &'a mut dyn FnMut(&StepState) -> Flow;
+
+/// Steps between two looks at the composition weights: reading them back takes time on a GPU.
+const LOOK_EVERY: usize = 5;
 
 impl Session {
     /// Runs one method on some examples from its start to its fixed number of steps.
     ///
-    /// `on_steps` gets the number of steps done and their losses, and says whether to go on; a run
-    /// that is stopped keeps what it has learned.
+    /// A run that `on_steps` stops keeps what it has learned.
     ///
     /// # Errors
     /// Modules are needed and absent, or the device was lost.
@@ -101,9 +116,10 @@ impl Session {
         let mut losses = Vec::new();
         while !trainer.is_done() {
             trainer.train_step()?;
-            // One read-back per step on the CPU costs nothing; it also lets a person stop.
-            losses.extend(trainer.take_losses().await?);
-            if !on_steps(trainer.step(), &losses) {
+            // One read-back per step costs little next to the step; it also lets a person stop.
+            let state = step_state(&mut trainer).await?;
+            losses.push(state.loss);
+            if !may_go_on(|| on_steps(&state)).await {
                 break;
             }
         }
@@ -153,6 +169,14 @@ impl Session {
         groups.dedup();
         CoefficientReport::new(modules, groups, weights)
     }
+}
+
+async fn step_state(trainer: &mut Trainer<'_>) -> Result<StepState> {
+    let results = trainer.take_results().await?;
+    let last = results.last().copied().unwrap_or(StepResult { loss: f32::NAN, accuracy: f32::NAN });
+    let look = trainer.step().is_multiple_of(LOOK_EVERY) || trainer.is_done();
+    let coefficients = if look { trainer.coefficients().await? } else { None };
+    Ok(StepState { step: trainer.step(), loss: last.loss, accuracy: last.accuracy, coefficients })
 }
 
 /// The model at a plan's initial values.

@@ -1,6 +1,10 @@
 //! Accuracy on held-out training images: every fold is left out of everything a method learns from.
 
-use super::{Session, adapt::AdaptConfig, arm::Adapted};
+use super::{
+    Session,
+    adapt::{AdaptConfig, Flow, may_go_on},
+    arm::Adapted,
+};
 use crate::{
     dataset::{Example, folds},
     error::Result,
@@ -37,7 +41,7 @@ impl Session {
         examples: &[Example],
         classes: usize,
         config: &AdaptConfig,
-        on_fold: &mut dyn FnMut(usize) -> bool,
+        on_fold: &mut dyn FnMut(usize) -> Flow,
     ) -> Result<Option<HeldOut>> {
         let method = adapted.method;
         if config.folds == 0 {
@@ -50,11 +54,11 @@ impl Session {
         let folds = folds(&labels, config.folds, config.train.seed);
         let (mut hits, mut refitted_hits, mut total) = (0, 0, 0);
         for (index, fold) in folds.iter().enumerate() {
-            if !on_fold(index) {
+            if !may_go_on(|| on_fold(index)).await {
                 return Ok(None);
             }
             let (held, rest) = split(examples, fold);
-            let run = self.run_arm(method, &rest, classes, config, &mut |_, _| true).await?;
+            let run = self.run_arm(method, &rest, classes, config, &mut |_| on_fold(index)).await?;
             let features = self.adapted_features(&run, &held).await?;
             hits += evaluate::accuracy(&run.head, &features).correct;
             let refitted = Head::logistic(&run.features, classes, config.l2);

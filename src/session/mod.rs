@@ -15,16 +15,18 @@ pub mod tensors;
 
 use burn::tensor::{Tensor, TensorData};
 
+use arm::Adapted;
 use cache::FeatureCache;
 
 use crate::{
     checkpoint::load,
+    dataset::Example,
     device::{self, DeviceChoice, DeviceInfo, OpenDevice},
     error::{Error, Result},
     head::{Head, argmax, softmax},
-    image::{Picture, preprocess::Preprocess},
+    image::{Picture, decode::decode, preprocess::Preprocess},
     lora::{library::LoraLibrary, module::LoraModule},
-    report::{ClassProbability, Prediction},
+    report::{ClassProbability, Prediction, SessionReport},
     vit::model::Vit,
 };
 
@@ -91,6 +93,21 @@ impl Session {
         &self.device.info
     }
 
+    /// Device, model and modules in a few words.
+    pub fn info(&self) -> SessionReport {
+        let (device, vit) = (&self.device.info, &self.model.vit);
+        SessionReport {
+            device: device.kind.into(),
+            device_name: device.name.clone(),
+            software: device.software,
+            model: self.model.name.clone(),
+            parameters: vit.num_parameters(),
+            input_size: self.model.preprocess.input_size(),
+            labels: self.model.labels.len(),
+            modules: self.module_names(),
+        }
+    }
+
     /// The open device.
     pub fn open_device(&self) -> &OpenDevice {
         &self.device
@@ -153,6 +170,28 @@ impl Session {
         })?;
         let features = self.picture_features(picture).await?;
         Ok(prediction(name, &head.logits(&features), &self.model.labels, top))
+    }
+
+    /// An image file as the model sees it: decoded, resized, cropped.
+    ///
+    /// # Errors
+    /// It cannot be decoded, or the model does not resize and it has another size.
+    pub fn crop(&self, name: &str, bytes: &[u8]) -> Result<Picture> {
+        self.model.preprocess.crop(&decode(name, bytes)?)
+    }
+
+    /// What an adapted model says of a picture that [`Session::crop`] gave.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn predict(
+        &self,
+        adapted: &Adapted,
+        classes: &[String],
+        example: &Example,
+    ) -> Result<Prediction> {
+        let features = self.adapted_features(adapted, std::slice::from_ref(example)).await?;
+        Ok(prediction(&example.name, &adapted.head.logits(features.row(0)), classes, classes.len()))
     }
 
     /// Pooled features of one picture, `[F]`.

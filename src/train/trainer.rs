@@ -95,8 +95,17 @@ pub struct Trainer<'a> {
     parameters: Parameters,
     batches: Batches,
     step: usize,
-    losses: Vec<Tensor<1>>,
+    results: Vec<Tensor<1>>,
     autodiff: Device,
+}
+
+/// What one step gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepResult {
+    /// Mean cross-entropy of the minibatch.
+    pub loss: f32,
+    /// Share of the minibatch that was classified correctly.
+    pub accuracy: f32,
 }
 
 /// What a run has learned, read back to the host.
@@ -135,7 +144,7 @@ impl<'a> Trainer<'a> {
             parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
             step: 0,
-            losses: Vec::new(),
+            results: Vec::new(),
             autodiff: autodiff.clone(),
         }
     }
@@ -161,9 +170,14 @@ impl<'a> Trainer<'a> {
         let factor = schedule(self.step, self.config.num_steps);
         let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
         let (method, vit) = (self.method, self.vit);
-        let loss = |values: &[Tensor<2>]| cross_entropy(method, vit, values, images, targets);
-        let loss = self.parameters.step(&rates, self.config.clip_norm, loss);
-        self.losses.push(loss);
+        let mut accuracy = None;
+        let loss = self.parameters.step(&rates, self.config.clip_norm, |values| {
+            let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
+            let logits = method.apply(vit, &values[2..]).forward(images, &head);
+            accuracy = Some(share_correct(logits.clone().inner(), &targets));
+            cross_entropy(logits, targets)
+        });
+        self.results.extend([Some(loss), accuracy].into_iter().flatten());
         self.step += 1;
         Ok(())
     }
@@ -172,16 +186,34 @@ impl<'a> Trainer<'a> {
         &self.parameters.values
     }
 
-    /// Losses since the last call, read back in one go.
+    /// What the steps since the last call gave, read back in one go.
     ///
     /// # Errors
     /// The device was lost.
-    pub async fn take_losses(&mut self) -> Result<Vec<f32>> {
-        let losses = std::mem::take(&mut self.losses);
-        if losses.is_empty() {
+    pub async fn take_results(&mut self) -> Result<Vec<StepResult>> {
+        let results = std::mem::take(&mut self.results);
+        if results.is_empty() {
             return Ok(Vec::new());
         }
-        device::read(Tensor::cat(losses, 0)).await
+        let values = device::read(Tensor::cat(results, 0)).await?;
+        Ok(values.chunks_exact(2).map(|pair| StepResult { loss: pair[0], accuracy: pair[1] }).collect())
+    }
+
+    /// Composition weights now; `None` for methods that compose nothing.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn coefficients(&self) -> Result<Option<Vec<Vec<f32>>>> {
+        let composes = |group: &Group| matches!(group, Group::Logits | Group::Coefficients);
+        if !self.groups.iter().any(composes) {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(self.groups.len() - 2);
+        for (group, value) in self.groups.iter().zip(self.values()).skip(2) {
+            // Factors and weights say nothing about a composition and stay on the device.
+            values.push(if composes(group) { device::read(value.clone()).await? } else { Vec::new() });
+        }
+        Ok(self.method.coefficients(&values))
     }
 
     /// Reads the head and the method's values back.
@@ -210,16 +242,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Mean cross-entropy of one batch as a function of the values.
-fn cross_entropy(
-    method: &dyn Adapt,
-    vit: &Vit,
-    values: &[Tensor<2>],
-    images: Tensor<4>,
-    targets: Tensor<2>,
-) -> Tensor<1> {
+/// Mean cross-entropy of logits `[B, C]` with target probabilities `[B, C]`.
+fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let batch = targets.dims()[0] as f64;
-    let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
-    let logits = method.apply(vit, &values[2..]).forward(images, &head);
     (log_softmax(logits, 1) * targets).sum() / -batch
+}
+
+/// Share of rows whose largest logit is the target's, `[1]`; no indices, which backends keep differently.
+fn share_correct(logits: Tensor<2>, targets: &Tensor<2>) -> Tensor<1> {
+    let of_target = (logits.clone() * targets.clone()).sum_dim(1);
+    of_target.greater_equal(logits.max_dim(1)).float().mean()
 }

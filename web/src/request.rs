@@ -1,0 +1,78 @@
+//! What the page asks for, as plain data.
+
+use loraloom::{
+    Method,
+    error::Error,
+    report::{MethodReport, Prediction},
+    session::adapt::{AdaptConfig, Progress},
+};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+/// One class and its pictures, by the numbers that adding them gave.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClassPictures {
+    /// The class's name.
+    pub name: String,
+    /// Its pictures.
+    pub pictures: Vec<u32>,
+}
+
+/// A comparison of methods.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AdaptRequest {
+    /// Methods that run side by side.
+    pub methods: Vec<Method>,
+    /// Training pictures.
+    pub train: Vec<ClassPictures>,
+    /// Test pictures, of the same classes in the same order; may be empty.
+    pub test: Vec<ClassPictures>,
+    /// Settings; absent fields have their defaults.
+    #[serde(default)]
+    pub config: AdaptConfig,
+}
+
+/// What a method says of one picture.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodPrediction {
+    /// The method.
+    pub method: Method,
+    /// Its classes with probabilities.
+    pub prediction: Prediction,
+}
+
+/// Something to show while methods run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// Where a method is.
+    Progress {
+        /// Its state.
+        progress: Progress,
+    },
+    /// A method has ended.
+    Done {
+        /// What it achieved.
+        report: Box<MethodReport>,
+    },
+}
+
+/// A value as a plain JavaScript object.
+pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()).into())
+}
+
+/// A plain JavaScript object as a value.
+pub fn from_js<T: serde::de::DeserializeOwned>(value: JsValue) -> Result<T, JsValue> {
+    serde_wasm_bindgen::from_value(value).map_err(|error| JsError::new(&error.to_string()).into())
+}
+
+/// An error as the page gets it: `{code, message}`.
+pub fn to_error(error: Error) -> JsValue {
+    let object = js_sys::Object::new();
+    // Setting a field of a fresh object cannot fail.
+    let _ = js_sys::Reflect::set(&object, &"code".into(), &error.code().into());
+    let _ = js_sys::Reflect::set(&object, &"message".into(), &error.to_string().into());
+    object.into()
+}
