@@ -1,0 +1,22 @@
+// Everything that page and worker say to each other.
+//
+// request  {id, type, ...}           page -> worker
+// reply    {id, ok: true, result}    worker -> page
+//          {id, ok: false, error: {code, message}}
+// event    {event, ...}              worker -> page, without an id
+
+export const REQUEST = Object.freeze({
+  open: "open", // device, model {name, config, preprocessor, weights} -> session report
+  addModule: "add-module", // name, config, weights -> warnings
+  addPicture: "add-picture", // name, bytes -> {id, width, height, rgba}
+  removePicture: "remove-picture", // picture
+  adapt: "adapt", // request {methods, train, test, config}
+  flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
+  predict: "predict", // picture -> [{method, prediction}]
+  saveAdapter: "save-adapter", // method -> [config, weights]
+});
+
+export const EVENT = Object.freeze({
+  run: "run", // value: {type: progress | done, ...}
+  fatal: "fatal", // error: the worker cannot go on
+});

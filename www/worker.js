@@ -1,0 +1,51 @@
+// The only module that imports the wasm package. One engine, one job at a time; flow changes are answered while a job runs.
+import init, { Engine } from "./pkg/loraloom_web.js";
+import { EVENT, REQUEST } from "./protocol.js";
+
+let engine = null;
+let jobs = Promise.resolve();
+const ready = init();
+
+const actions = {
+  [REQUEST.open]: async ({ device, model }) => {
+    await ready;
+    engine = await Engine.open(device, model.name, model.config, model.preprocessor, model.weights);
+    return engine.info();
+  },
+  [REQUEST.addModule]: ({ name, config, weights }) => engine.addModule(name, config, weights),
+  [REQUEST.addPicture]: ({ name, bytes }) => engine.addPicture(name, bytes),
+  [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
+  [REQUEST.adapt]: ({ request }) => engine.adapt(request, (value) => postMessage({ event: EVENT.run, value })),
+  [REQUEST.predict]: ({ picture }) => engine.predict(picture),
+  [REQUEST.saveAdapter]: ({ method }) => engine.saveAdapter(method),
+};
+
+function transferable(result) {
+  return result?.rgba ? [result.rgba.buffer] : [];
+}
+
+function plain(error) {
+  if (error?.code) return { code: error.code, message: error.message };
+  return { code: "fatal", message: String(error?.message ?? error) };
+}
+
+async function run(message) {
+  try {
+    const result = await actions[message.type](message);
+    postMessage({ id: message.id, ok: true, result }, transferable(result));
+  } catch (error) {
+    const reason = plain(error);
+    postMessage({ id: message.id, ok: false, error: reason });
+    // A panic leaves the wasm instance in an unknown state: the page starts a new worker.
+    if (reason.code === "fatal" || reason.code === "device") postMessage({ event: EVENT.fatal, error: reason });
+  }
+}
+
+addEventListener("message", ({ data }) => {
+  if (data.type === REQUEST.flow) {
+    engine?.setFlow(data.flow);
+    postMessage({ id: data.id, ok: true });
+    return;
+  }
+  jobs = jobs.then(() => run(data));
+});
