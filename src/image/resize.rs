@@ -77,10 +77,12 @@ pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) ->
 
 /// Which pass comes first, with rounding to bytes after it: the order moves single pixels by several levels.
 ///
-/// Pillow goes across first, and from version 13 on down first where that leaves less to do. Its rule is its own; this
-/// one agrees with it for 92 % of random sizes, and for every resize of photos to a ViT's input that was tried.
+/// Pillow goes across first, and from version 13 on down first where that leaves clearly less to do. Its exact rule is
+/// not known here; this one agrees with it for about nine of ten random sizes. Photos of usual sizes that keep their
+/// aspect ratio go across first: there both orders leave the same to do, up to the rounding of the size.
 fn goes_down_first(picture: &Picture, width: usize, height: usize) -> bool {
-    let shrinks_down = height < picture.height && width * picture.height > picture.width * height;
+    let (across_first, down_first) = (width * picture.height, picture.width * height);
+    let shrinks_down = height < picture.height && across_first * 200 > down_first * 201;
     shrinks_down && (picture.height > picture.width || width > picture.width)
 }
 
