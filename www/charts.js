@@ -62,8 +62,7 @@ export class Lines {
 }
 
 /** Modules across, layers down; darker is a larger weight. */
-export function drawComposition(box, modules, weights) {
-  const means = modules.map((_, column) => weights.reduce((sum, row) => sum + row[column], 0) / Math.max(1, weights.length));
+export function drawComposition(box, { modules, weights, means }) {
   const largest = Math.max(1e-6, ...weights.flat().map(Math.abs));
   const canvas = element("canvas", { width: modules.length * 24, height: Math.max(1, weights.length) * 4, class: "heat", role: "img",
     "aria-label": `composition weights of ${modules.length} modules in ${weights.length} layers` });
@@ -77,13 +76,13 @@ export function drawComposition(box, modules, weights) {
   const bars = modules.map((name, index) =>
     element("li", {},
       element("span", { class: "bar-name" }, name),
-      element("span", { class: "bar" }, element("span", { class: means[index] < 0 ? "fill negative" : "fill", style: `width:${(100 * Math.abs(means[index])) / top}%` })),
+      element("span", { class: "bar" }, element("span", { class: means[index] < 0 ? "fill negative" : "fill", style: { width: `${(100 * Math.abs(means[index])) / top}%` } })),
       element("span", { class: "bar-value" }, means[index].toFixed(3))));
   box.replaceChildren(element("div", { class: "heat-wrap" }, canvas), element("ul", { class: "bars" }, ...bars));
 }
 
 /** What helped, in words. */
-export function whatHelped(modules, means) {
+export function whatHelped({ modules, means }) {
   if (modules.length < 2) return "";
   const order = modules.map((name, index) => ({ name, mean: means[index] })).sort((a, b) => b.mean - a.mean);
   const even = 1 / modules.length;

@@ -4,7 +4,8 @@ export const $ = (id) => document.getElementById(id);
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name === "style") Object.assign(node.style, value); // the CSP allows no style attributes
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name in node && typeof value !== "string") node[name] = value;
     else if (value !== undefined && value !== null) node.setAttribute(name, value);
   }

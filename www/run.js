@@ -11,7 +11,6 @@ export class Run {
   #lines = new Lines();
   #rows = new Map();
   #hasModules = false;
-  #modules = [];
   state = "idle"; // idle | running | paused
 
   constructor(engine, classes, settings, done) {
@@ -28,7 +27,6 @@ export class Run {
 
   /** The method list; those that compose need modules. */
   setModules(modules) {
-    this.#modules = modules;
     this.#hasModules = modules.length > 0;
     $("methods").replaceChildren(...METHODS.map((own) => {
       const possible = !own.modules || this.#hasModules;
@@ -36,7 +34,7 @@ export class Run {
       box.checked = Boolean(own.on && possible);
       box.disabled = !possible;
       return element("li", { class: possible ? "" : "off" },
-        element("label", {}, box, element("span", { class: "dot", style: `background:${own.color}` }),
+        element("label", {}, box, element("span", { class: "dot", style: { background: own.color } }),
           element("span", {}, element("strong", {}, own.label), element("small", {}, possible ? own.hint : "needs LoRA modules"))));
     }));
     this.refresh();
@@ -100,7 +98,7 @@ export class Run {
   #begin(methods) {
     this.refresh();
     $("results").hidden = false;
-    this.#lines.begin(methods.filter((name) => ["learned", "lora", "learned-free", "random-modules", "full"].includes(name)));
+    this.#lines.begin(methods.filter((name) => method(name).steps));
     this.#rows.clear();
     $("rows").replaceChildren(...methods.map((name) => {
       const cells = {
@@ -111,7 +109,7 @@ export class Run {
       };
       this.#rows.set(name, cells);
       return element("tr", {},
-        element("th", { scope: "row" }, element("span", { class: "dot", style: `background:${method(name).color}` }), method(name).label),
+        element("th", { scope: "row" }, element("span", { class: "dot", style: { background: method(name).color } }), method(name).label),
         element("td", {}, cells.state), cells.test, cells.held, cells.parameters);
     }));
     $("composition").replaceChildren();
@@ -125,7 +123,7 @@ export class Run {
     if (progress.phase === "step") {
       cells.state.value = (0.6 * progress.step) / progress.num_steps;
       this.#lines.add(progress.method, progress.step, progress.loss, progress.accuracy);
-      if (progress.coefficients && progress.method === "learned") drawComposition($("composition"), this.#modules, progress.coefficients);
+      if (progress.coefficients && progress.method === "learned") drawComposition($("composition"), progress.coefficients);
     } else if (progress.phase === "fold") {
       cells.state.value = 0.6 + (0.3 * progress.fold) / Math.max(1, progress.num_folds);
     } else {
@@ -146,9 +144,8 @@ export class Run {
       ? "With one picture per class nothing can be held out: add pictures, or test pictures, to measure accuracy."
       : `Held-out accuracy comes from ${images} pictures; the small numbers are its 95 % interval${images < 40 ? ", which is wide: differences inside it mean little" : ""}.`;
     if (report.method === "learned" && report.coefficients) {
-      const { modules, weights, means } = report.coefficients;
-      drawComposition($("composition"), modules, weights);
-      $("helped").textContent = whatHelped(modules, means);
+      drawComposition($("composition"), report.coefficients);
+      $("helped").textContent = whatHelped(report.coefficients);
     }
   }
 }

@@ -56,9 +56,9 @@ export class TryIt {
       const best = prediction.top[0];
       const sure = best.probability >= threshold;
       return element("li", { "data-testid": "prediction", "data-method": name },
-        element("span", { class: "dot", style: `background:${method(name).color}` }),
+        element("span", { class: "dot", style: { background: method(name).color } }),
         element("span", { class: "bar-name" }, method(name).label),
-        element("span", { class: "bar" }, element("span", { class: "fill", style: `width:${100 * best.probability}%` })),
+        element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } })),
         element("span", { class: sure ? "answer" : "answer unsure" }, sure ? `${best.label} ${percent(best.probability)}` : `not sure (${best.label}?)`));
     });
     const text = answers.length ? [] : [element("p", { class: "muted" }, "Run some methods, and they answer here.")];

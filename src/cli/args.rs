@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loraloom::{DeviceChoice, Dialect, Granularity, Method, Target};
+use loraloom::{DeviceChoice, Dialect, Granularity, Method};
+
+mod training;
+
+pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]
@@ -141,32 +145,6 @@ pub struct AdaptArgs {
     pub compute: ComputeArgs,
 }
 
-/// How to train.
-#[derive(Debug, Args)]
-pub struct TrainingArgs {
-    /// Optimiser steps.
-    #[arg(long)]
-    pub steps: Option<usize>,
-    /// Images per step, at most.
-    #[arg(long)]
-    pub batch_size: Option<usize>,
-    /// Crop and mirror training images at random.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
-    pub augment: Option<bool>,
-    /// Rank of a LoRA from scratch.
-    #[arg(long)]
-    pub rank: Option<usize>,
-    /// Alpha of a LoRA from scratch; its update is scaled by alpha / rank.
-    #[arg(long)]
-    pub alpha: Option<f32>,
-    /// Linear layers that a LoRA from scratch adapts: query, key, value, proj, fc1, fc2.
-    #[arg(long, value_delimiter = ',', value_parser = target)]
-    pub targets: Option<Vec<Target>>,
-    /// Seed of the choice of images, their order, and initial values.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-}
-
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// Folder that `adapt --save` wrote.
@@ -278,86 +256,6 @@ impl From<NamesName> for Dialect {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  loraloom train-module --model DIR --data animals/train --test animals/test --out lora/animals"
-)]
-pub struct TrainModuleArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Folder with one folder of images per class.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Folder with the same classes, to measure accuracy on.
-    #[arg(long, value_name = "DIR")]
-    pub test: Option<PathBuf>,
-    /// Folder to write.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Names in the file as transformers writes them up to 5.8 (old) or from 5.9 (new).
-    #[arg(long, value_enum, default_value_t = NamesName::New)]
-    pub names: NamesName,
-    #[command(flatten)]
-    pub training: TrainingArgs,
-    #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  loraloom pretrain --data photos/*.tar --teacher facebook/deit-tiny-patch16-224 --out base"
-)]
-pub struct PretrainArgs {
-    /// Folders with one folder of images per class, or tar files of them.
-    #[arg(long, value_name = "DIR|TAR", num_args = 1.., required = true)]
-    pub data: Vec<PathBuf>,
-    /// Folder to write; a checkpoint in it is resumed.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// A model whose features and head teach, as wide as the student.
-    #[arg(long, value_name = "DIR|ID")]
-    pub teacher: Option<String>,
-    /// Last images of every class, by name, that are kept for validation.
-    #[arg(long, default_value_t = 100)]
-    pub validation: usize,
-    /// Passes over the training images.
-    #[arg(long)]
-    pub epochs: Option<f64>,
-    /// Images per step.
-    #[arg(long)]
-    pub batch_size: Option<usize>,
-    /// Highest learning rate.
-    #[arg(long)]
-    pub learning_rate: Option<f64>,
-    /// Weight of the teacher's loss, between 0 and 1.
-    #[arg(long)]
-    pub teacher_weight: Option<f64>,
-    /// Input side in pixels.
-    #[arg(long)]
-    pub img_size: Option<usize>,
-    /// Patch side in pixels.
-    #[arg(long)]
-    pub patch_size: Option<usize>,
-    /// Width.
-    #[arg(long)]
-    pub embed_dim: Option<usize>,
-    /// Blocks.
-    #[arg(long)]
-    pub depth: Option<usize>,
-    /// Attention heads.
-    #[arg(long)]
-    pub num_heads: Option<usize>,
-    /// Minutes between checkpoints.
-    #[arg(long, default_value_t = 5.0)]
-    pub checkpoint_minutes: f64,
-    /// Seed of initial values, order and augmentation.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    pub device: DeviceName,
-}
-
-#[derive(Debug, Args)]
 pub struct InfoArgs {
     /// Describe a checkpoint: a folder or a Hugging Face id.
     #[arg(long, value_name = "DIR|ID")]
@@ -377,10 +275,6 @@ fn granularity(text: &str) -> Result<Granularity, String> {
         "module" => Ok(Granularity::Module),
         other => Err(format!("{other} is not layer, block or module")),
     }
-}
-
-fn target(text: &str) -> Result<Target, String> {
-    Target::from_name(text).ok_or_else(|| format!("{text} is not query, key, value, proj, fc1 or fc2"))
 }
 
 impl AdaptArgs {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    args::{ComposeArgs, FormName, NamesName},
+    args::{ComposeArgs, FormName},
     model, output,
 };
 
@@ -37,10 +37,7 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     let adapters: Vec<PathBuf> =
         arguments.adapters.iter().map(|path| model::adapter_dir(path)).collect::<Result<_>>()?;
     let weights = weights(&arguments.weights, adapters.len())?;
-    let names = arguments.names.map(|names| match names {
-        NamesName::Old => Dialect::Old,
-        NamesName::New => Dialect::New,
-    });
+    let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
     report.warnings.iter().for_each(output::warning);
     output::print(&summary(arguments, &report));

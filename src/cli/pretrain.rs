@@ -59,12 +59,13 @@ fn config(arguments: &PretrainArgs) -> PretrainConfig {
 fn summary(report: &PretrainReport) -> String {
     let line = |name: &str, quality: &Quality| {
         let top1 = quality.top1.map_or(String::new(), |value| format!("top-1 {:.1} %, ", 100.0 * value));
-        format!(
-            "{name}: {top1}5-way 5-shot nearest mean {:.1} ± {:.1} % on {} validation images",
-            100.0 * quality.few_shot_5way_5shot,
-            100.0 * quality.few_shot_interval,
-            quality.num_images
-        )
+        let few_shot = match quality.few_shot_5way_5shot.zip(quality.few_shot_interval) {
+            Some((mean, half)) => {
+                format!("5-way 5-shot nearest mean {:.1} ± {:.1} %", 100.0 * mean, 100.0 * half)
+            }
+            None => "too few images for few-shot episodes".into(),
+        };
+        format!("{name}: {top1}{few_shot}, on {} validation images", quality.num_images)
     };
     let lines = [Some(line("student", &report.student)), report.teacher.as_ref().map(|q| line("teacher", q))];
     lines.into_iter().flatten().collect::<Vec<_>>().join("\n")

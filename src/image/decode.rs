@@ -37,7 +37,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
                 "not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into(),
             ));
         }
-        Some(ImageFormat::Jpeg) => jpeg::decode(bytes, MAX_PIXELS).map_err(failed)?,
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes).map_err(failed)?,
         Some(_) => decode_other(reader).map_err(failed)?,
     };
     image.apply_orientation(orientation);
@@ -51,16 +51,22 @@ fn decode_other(
     let unreadable = |error: image::ImageError| format!("cannot be decoded ({error}); save it again");
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err("it has no pixels".into());
-    }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!("{width}x{height} is over the limit of 100 megapixels; make it smaller"));
-    }
+    check_size(width, height)?;
     // A broken EXIF block does not make the pixels worse: Pillow shows them as they are, too.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     Ok((image, orientation))
+}
+
+/// Whether there is memory for so many pixels; asked before any is taken.
+pub(super) fn check_size(width: u32, height: u32) -> std::result::Result<(), String> {
+    match u64::from(width) * u64::from(height) {
+        0 => Err("it has no pixels".into()),
+        pixels if pixels > MAX_PIXELS => {
+            Err(format!("{width}x{height} is over the limit of 100 megapixels; make it smaller"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// RGB as Pillow's `convert("RGB")` gives it, except that 16 bits keep their high byte instead of being clipped.

@@ -6,13 +6,19 @@
 use image::{DynamicImage, RgbImage, metadata::Orientation};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, Image, PixelFormat};
 
+use super::decode::check_size;
+
+/// Most scans of a progressive file: real ones have about ten, and every scan costs a pass over the picture.
+const MAX_SCANS: usize = 512;
+
 /// The picture and how it has to be turned.
 ///
 /// # Errors
-/// What is wrong, for a person: truncated, over `max_pixels`, a kind of JPEG that is not supported.
-pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, Orientation), String> {
-    let limits = DecodeLimits { max_pixels, max_scans: 512, ..DecodeLimits::default() };
+/// What is wrong, for a person: truncated, too large, a kind of JPEG that is not supported.
+pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
+    let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    check_size(decoder.header().width.into(), decoder.header().height.into())?;
     let orientation =
         decoder.exif_orientation().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
     let inks = decoder.header().components.len() == 4;
@@ -63,8 +69,11 @@ mod tests {
             libjpeg_turbo_rs::Subsampling::S420,
         )
         .expect("encodes");
-        assert!(decode(&jpeg, 64 * 64).is_ok());
-        assert!(decode(&jpeg, 64 * 64 - 1).is_err_and(|reason| reason.contains("4096")));
-        assert!(decode(&jpeg[..jpeg.len() / 3], u64::MAX).is_err());
+        assert!(decode(&jpeg).is_ok());
+        assert!(decode(&jpeg[..jpeg.len() / 3]).is_err_and(|reason| reason.contains("cannot be decoded")));
+        let mut huge = jpeg.clone();
+        let frame = huge.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a baseline frame");
+        huge[frame + 5..frame + 9].copy_from_slice(&[0xff, 0x00, 0xff, 0x00]);
+        assert!(decode(&huge).is_err_and(|reason| reason.contains("100 megapixels")));
     }
 }

@@ -10,7 +10,7 @@ pub mod run;
 pub mod state;
 pub mod teacher;
 
-use burn::tensor::{Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,7 +24,10 @@ use crate::{
     },
     methods::{Adapt, full::Full},
     random::{self, Purpose},
-    train::optimizer::Rate,
+    train::{
+        optimizer::{Rate, schedule},
+        parameters::cross_entropy,
+    },
     vit::{
         config::{MlpKind, Pooling, VitConfig},
         model::{HeadTensors, Vit},
@@ -130,17 +133,6 @@ impl PretrainConfig {
     pub fn num_steps(&self, photos: usize) -> usize {
         ((self.epochs * photos as f64 / self.batch_size as f64).ceil() as usize).max(1)
     }
-
-    /// The learning rate's factor at a step: linear warm-up, then a cosine to zero.
-    fn factor(&self, step: usize, num_steps: usize) -> f64 {
-        let warmup = (self.warmup * num_steps as f64).max(1.0);
-        let done = (step + 1) as f64;
-        if done <= warmup {
-            return done / warmup;
-        }
-        let progress = (done - warmup) / (num_steps as f64 - warmup).max(1.0);
-        0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
-    }
 }
 
 /// A run in progress.
@@ -196,7 +188,7 @@ impl<'a> Pretrain<'a> {
             let head = teacher.head.to_tensors(&self.device.plain);
             (head, teacher.targets(&indices, &self.device))
         });
-        let factor = self.config.factor(step, self.num_steps());
+        let factor = schedule(step, self.num_steps(), self.config.warmup);
         let rates = self.rates(factor);
         let (full, skeleton, weight) = (&self.full, &self.skeleton, self.config.teacher_weight);
         let loss = self.state.parameters.step(&rates, self.config.clip_norm, |values| {
@@ -302,12 +294,6 @@ impl<'a> Pretrain<'a> {
             *average = average.clone() * decay + value.clone() * (1.0 - decay);
         }
     }
-}
-
-/// Mean cross-entropy of logits `[B, C]` with target probabilities `[B, C]`.
-fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    let batch = targets.dims()[0] as f64;
-    (log_softmax(logits, 1) * targets).sum() / -batch
 }
 
 /// Seed with which base models are compared on few-shot episodes.

@@ -11,9 +11,11 @@ use crate::{
     head::{Features, Head},
     image::preprocess::Preprocess,
     random::{self, Purpose},
-    report::Accuracy,
     vit::model::Vit,
 };
+
+/// Query images per class of an episode.
+const QUERIES: usize = 15;
 
 /// Photos that are decoded and passed through together.
 const CHUNK: usize = 512;
@@ -46,18 +48,22 @@ pub async fn features(
 }
 
 /// Mean accuracy of nearest class means over episodes of `ways` classes with `shots` images each, 15 queries per
-/// class, and the half width of its 95 % interval (Snell et al., 2017).
+/// class, and the half width of its 95 % interval (Snell et al., 2017). `None` when there are too few classes with
+/// `shots + 15` images.
 pub fn few_shot_accuracy(
     features: &Features,
     ways: usize,
     shots: usize,
     episodes: usize,
     seed: u64,
-) -> (f64, f64) {
+) -> Option<(f64, f64)> {
     let classes = features.labels.iter().max().map_or(0, |last| last + 1);
     let mut by_class = vec![Vec::new(); classes];
     features.labels.iter().enumerate().for_each(|(row, &class)| by_class[class].push(row));
-    by_class.retain(|rows| rows.len() >= shots + 15);
+    by_class.retain(|rows| rows.len() >= shots + QUERIES);
+    if by_class.len() < ways || episodes == 0 {
+        return None;
+    }
     let mut rng = random::stream(seed, Purpose::Episodes);
     let mut accuracies = Vec::with_capacity(episodes);
     for _ in 0..episodes {
@@ -67,24 +73,19 @@ pub fn few_shot_accuracy(
         for (class, rows) in by_class.iter_mut().take(ways).enumerate() {
             random::shuffle(&mut rng, rows);
             support.extend_from_slice(&rows[..shots]);
-            query.extend_from_slice(&rows[shots..shots + 15]);
+            query.extend_from_slice(&rows[shots..shots + QUERIES]);
             labels.0.extend(vec![class; shots]);
-            labels.1.extend(vec![class; 15]);
+            labels.1.extend(vec![class; QUERIES]);
         }
         let support = Features { labels: labels.0, ..features.select(&support) };
         let query = Features { labels: labels.1, ..features.select(&query) };
         accuracies.push(evaluate::accuracy(&Head::nearest_mean(&support, ways), &query).value);
     }
-    let count = accuracies.len().max(1) as f64;
+    let count = accuracies.len() as f64;
     let mean = accuracies.iter().sum::<f64>() / count;
     let variance =
         accuracies.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    (mean, 1.96 * (variance / count).sqrt())
-}
-
-/// Top-1 accuracy of a head on features.
-pub fn top1(head: &Head, features: &Features) -> Accuracy {
-    evaluate::accuracy(head, features)
+    Some((mean, 1.96 * (variance / count).sqrt()))
 }
 
 /// Reads a head from its two tensors, weight `[F, C]` and bias `[1, C]`.

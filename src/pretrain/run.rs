@@ -18,6 +18,7 @@ use super::{
 use crate::{
     device::OpenDevice,
     error::{Error, Result},
+    evaluate,
     head::Head,
     image::preprocess::Preprocess,
     session::{Session, files::write_atomic, task::write_model},
@@ -47,10 +48,10 @@ pub struct Quality {
     pub num_images: usize,
     /// Accuracy of the model's own head, if it was trained on these classes.
     pub top1: Option<f64>,
-    /// Mean accuracy of nearest class means over 600 episodes.
-    pub few_shot_5way_5shot: f64,
+    /// Mean accuracy of nearest class means over 600 episodes; absent with too few photos.
+    pub few_shot_5way_5shot: Option<f64>,
     /// Half width of its 95 % interval.
-    pub few_shot_interval: f64,
+    pub few_shot_interval: Option<f64>,
 }
 
 /// What is written next to the model.
@@ -199,12 +200,12 @@ impl Measure<'_> {
             (self.on_progress)("validation", done, total);
         };
         let features = passes::features(vit, preprocess, self.photos, self.device, &mut show).await?;
-        let (accuracy, interval) = passes::few_shot_accuracy(&features, 5, 5, 600, EPISODE_SEED);
+        let few_shot = passes::few_shot_accuracy(&features, 5, 5, 600, EPISODE_SEED);
         Ok(Quality {
             num_images: total,
-            top1: head.map(|head| passes::top1(head, &features).value),
-            few_shot_5way_5shot: accuracy,
-            few_shot_interval: interval,
+            top1: head.map(|head| evaluate::accuracy(head, &features).value),
+            few_shot_5way_5shot: few_shot.map(|(mean, _)| mean),
+            few_shot_interval: few_shot.map(|(_, half)| half),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     evaluate,
     head::{DEFAULT_L2, Features, Head},
     methods::{composition::Granularity, factors::LoraConfig, registry::Method},
-    report::MethodReport,
+    report::{CoefficientReport, MethodReport},
     train::trainer::TrainConfig,
 };
 
@@ -76,8 +76,8 @@ pub enum Progress {
         loss: f32,
         /// Share of the last minibatch that was classified correctly before the step.
         accuracy: f32,
-        /// Composition weights now, one row per layer group; given every few steps.
-        coefficients: Option<Vec<Vec<f32>>>,
+        /// Composition weights now, every few steps.
+        coefficients: Option<CoefficientReport>,
     },
     /// Folds of the held-out estimate.
     Fold {

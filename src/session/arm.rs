@@ -51,7 +51,7 @@ pub struct StepState {
     /// Share of its minibatch that was classified correctly before the step.
     pub accuracy: f32,
     /// Composition weights now, every few steps.
-    pub coefficients: Option<Vec<Vec<f32>>>,
+    pub coefficients: Option<CoefficientReport>,
 }
 
 /// The loop around an arm is told after every step, and says what to do next.
@@ -117,7 +117,7 @@ impl Session {
         while !trainer.is_done() {
             trainer.train_step()?;
             // One read-back per step costs little next to the step; it also lets a person stop.
-            let state = step_state(&mut trainer).await?;
+            let state = self.step_state(&mut trainer, method, config).await?;
             losses.push(state.loss);
             if !may_go_on(|| on_steps(&state)).await {
                 break;
@@ -140,6 +140,20 @@ impl Session {
             chosen_module: None,
             losses,
         })
+    }
+
+    async fn step_state(
+        &self,
+        trainer: &mut Trainer<'_>,
+        method: Method,
+        config: &AdaptConfig,
+    ) -> Result<StepState> {
+        let results = trainer.take_results().await?;
+        let last = results.last().copied().unwrap_or(StepResult { loss: f32::NAN, accuracy: f32::NAN });
+        let look = trainer.step().is_multiple_of(LOOK_EVERY) || trainer.is_done();
+        let weights = if look { trainer.coefficients().await? } else { None };
+        let coefficients = weights.map(|weights| self.coefficient_report(method, weights, config));
+        Ok(StepState { step: trainer.step(), loss: last.loss, accuracy: last.accuracy, coefficients })
     }
 
     /// Features of examples under what a method ended with.
@@ -169,14 +183,6 @@ impl Session {
         groups.dedup();
         CoefficientReport::new(modules, groups, weights)
     }
-}
-
-async fn step_state(trainer: &mut Trainer<'_>) -> Result<StepState> {
-    let results = trainer.take_results().await?;
-    let last = results.last().copied().unwrap_or(StepResult { loss: f32::NAN, accuracy: f32::NAN });
-    let look = trainer.step().is_multiple_of(LOOK_EVERY) || trainer.is_done();
-    let coefficients = if look { trainer.coefficients().await? } else { None };
-    Ok(StepState { step: trainer.step(), loss: last.loss, accuracy: last.accuracy, coefficients })
 }
 
 /// The model at a plan's initial values.

@@ -59,6 +59,10 @@ impl Session {
             }
             let (held, rest) = split(examples, fold);
             let run = self.run_arm(method, &rest, classes, config, &mut |_| on_fold(index)).await?;
+            // A run that was cut short says nothing about the method.
+            if on_fold(index) == Flow::Stop {
+                return Ok(None);
+            }
             let features = self.adapted_features(&run, &held).await?;
             hits += evaluate::accuracy(&run.head, &features).correct;
             let refitted = Head::logistic(&run.features, classes, config.l2);

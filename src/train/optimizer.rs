@@ -73,9 +73,9 @@ fn clip_factor(gradients: &[Option<Tensor<2>>], clip: f64) -> Option<Tensor<2>> 
     Some(factor.clamp_max(1.0).reshape([1, 1]))
 }
 
-/// Linear warm-up over the first tenth of the steps, then a cosine to zero; a factor between 0 and 1.
-pub fn schedule(step: usize, num_steps: usize) -> f64 {
-    let warmup = (num_steps / 10).max(1);
+/// Linear warm-up over a part of the steps (`warmup`, 0 to 1), then a cosine to zero; a factor between 0 and 1.
+pub fn schedule(step: usize, num_steps: usize, warmup: f64) -> f64 {
+    let warmup = ((warmup * num_steps as f64) as usize).max(1);
     if step < warmup {
         return (step + 1) as f64 / warmup as f64;
     }
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn the_schedule_warms_up_and_ends_near_zero() {
-        let factors: Vec<f64> = (0..40).map(|step| schedule(step, 40)).collect();
+        let factors: Vec<f64> = (0..40).map(|step| schedule(step, 40, 0.1)).collect();
         assert_eq!(factors[0], 0.25);
         assert_eq!(factors[3], 1.0);
         assert!(factors[4..].windows(2).all(|pair| pair[1] < pair[0]));
         assert!(factors[39] > 0.0 && factors[39] < 0.01);
-        assert_eq!(schedule(0, 1), 1.0);
+        assert_eq!(schedule(0, 1, 0.1), 1.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Trained values with their optimiser: one step from a loss to new values.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::log_softmax};
 
 use super::optimizer::{AdamW, Rate};
 
@@ -37,4 +37,10 @@ impl Parameters {
         self.optimizer.step(&mut self.values, gradients, rates, clip);
         loss.inner()
     }
+}
+
+/// Mean cross-entropy of logits `[B, C]` with target probabilities `[B, C]`.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let batch = targets.dims()[0] as f64;
+    (log_softmax(logits, 1) * targets).sum() / -batch
 }

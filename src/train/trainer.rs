@@ -2,13 +2,13 @@
 //!
 //! No read-back and no I/O inside a step; losses stay on the device until they are asked for.
 
-use burn::tensor::{Device, Tensor, activation::log_softmax};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
     batches::Batches,
     optimizer::{Rate, schedule},
-    parameters::Parameters,
+    parameters::{Parameters, cross_entropy},
 };
 use crate::{
     dataset::Example,
@@ -19,6 +19,9 @@ use crate::{
     methods::{Adapt, Group, Parameter},
     vit::model::{HeadTensors, Vit},
 };
+
+/// Part of the steps that rates rise over.
+const WARMUP: f64 = 0.1;
 
 /// Everything that decides a training run; the same for every method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +170,7 @@ impl<'a> Trainer<'a> {
         let device = self.autodiff.clone().inner();
         let classes = self.values()[1].dims()[1];
         let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        let factor = schedule(self.step, self.config.num_steps);
+        let factor = schedule(self.step, self.config.num_steps, WARMUP);
         let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
         let (method, vit) = (self.method, self.vit);
         let mut accuracy = None;
@@ -240,12 +243,6 @@ impl<'a> Trainer<'a> {
     pub fn adapted(&self) -> Vit {
         self.method.apply(self.vit, &self.values()[2..])
     }
-}
-
-/// Mean cross-entropy of logits `[B, C]` with target probabilities `[B, C]`.
-fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
-    let batch = targets.dims()[0] as f64;
-    (log_softmax(logits, 1) * targets).sum() / -batch
 }
 
 /// Share of rows whose largest logit is the target's, `[1]`; no indices, which backends keep differently.

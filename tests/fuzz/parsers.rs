@@ -2,6 +2,7 @@
 
 use loraloom::{
     checkpoint::load,
+    device::OpenDevice,
     image::{decode::decode, preprocess::Preprocess},
     lora::{config::PeftConfig, module::LoraModule},
 };
@@ -18,11 +19,21 @@ pub fn read(which: u8, bytes: &[u8]) {
         2 => {
             let config =
                 r#"{"model_type": "vit", "image_size": 32, "patch_size": 8, "num_attention_heads": 2}"#;
-            drop(load::load(("config.json", config), ("model.safetensors", bytes), None, &cpu()));
+            drop(load::load(
+                ("config.json", config),
+                ("model.safetensors", bytes),
+                None,
+                &OpenDevice::cpu().plain,
+            ));
         }
         3 => {
             let weights = include_bytes!("../golden/models/vit/model.safetensors");
-            drop(load::load(("config.json", &text), ("model.safetensors", weights), None, &cpu()));
+            drop(load::load(
+                ("config.json", &text),
+                ("model.safetensors", weights),
+                None,
+                &OpenDevice::cpu().plain,
+            ));
         }
         _ => {
             drop(PeftConfig::parse("adapter_config.json", &text));
@@ -30,8 +41,4 @@ pub fn read(which: u8, bytes: &[u8]) {
             drop(LoraModule::from_bytes("adapter", config, bytes));
         }
     }
-}
-
-fn cpu() -> burn::tensor::Device {
-    burn::tensor::Device::flex()
 }
