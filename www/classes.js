@@ -8,6 +8,8 @@ export class Classes {
   #changed;
   #undo = null;
   #number = 0;
+  /** Jobs that still add pictures. */
+  reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
   list = [];
 
@@ -37,6 +39,7 @@ export class Classes {
   /** Adds files one by one; a bad one is named and the rest goes on. */
   async addFiles(own, files, part = "pictures") {
     const bad = [];
+    this.reading += 1;
     for (const [index, file] of [...files].entries()) {
       if (this.count >= LIMIT) {
         bad.push(`${file.name}: there are ${LIMIT} pictures already`);
@@ -50,6 +53,7 @@ export class Classes {
       }
       if (index % 8 === 7) this.draw();
     }
+    this.reading -= 1;
     this.draw();
     this.#changed();
     say(`${own[part].length} pictures of ${own.name}`);

@@ -95,11 +95,14 @@ engine.onFatal = async (error) => {
 
 async function loadExample() {
   $("example").disabled = true;
+  classes.reading += 1;
   for (const own of await exampleTask()) {
     const card = classes.add(own.name);
     await classes.addFiles(card, own.train);
     await classes.addFiles(card, own.test, "test");
   }
+  classes.reading -= 1;
+  changed();
   $("example").disabled = false;
   say("example loaded: press Start");
 }

@@ -48,6 +48,7 @@ export class Run {
   get obstacle() {
     const filled = this.#classes.list.filter((own) => own.pictures.length > 0);
     if (this.state !== "idle") return "methods are running";
+    if (this.#classes.reading) return "wait until all pictures are read";
     if (this.#classes.list.length < 2) return "add at least two classes";
     if (filled.length < this.#classes.list.length) return `“${this.#classes.list.find((own) => !own.pictures.length).name}” has no pictures yet`;
     if (!this.chosen.length) return "choose a method";
@@ -114,6 +115,7 @@ export class Run {
     }));
     $("composition").replaceChildren();
     $("helped").textContent = "";
+    $("composed").hidden = !methods.includes("learned");
   }
 
   #event({ type, progress, report }) {
