@@ -7,7 +7,11 @@ cd "$(dirname "$0")"
 CACHE="${LORALOOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/loraloom}"
 NATIVE="$CACHE/native"
 WASM="$CACHE/wasm"
+TOOLS="$CACHE/tools"
 WASM_TARGET=wasm32-unknown-unknown
+WASM_FLAGS="-C target-feature=+simd128"
+# A first visit downloads this much code at most, in bytes after brotli.
+CODE_LIMIT=3500000
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -29,6 +33,33 @@ need_vulkan() {
   install_package mesa-vulkan-drivers "a Vulkan driver (Mesa's lavapipe is enough)"
 }
 
+# The version must be that of the wasm-bindgen crate in Cargo.lock.
+need_wasm_bindgen() {
+  local version
+  version="$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
+  [ "$("$TOOLS/bin/wasm-bindgen" --version 2>/dev/null)" = "wasm-bindgen $version" ] && return
+  say "installing wasm-bindgen $version"
+  CARGO_TARGET_DIR="$CACHE/tools-target" cargo install --quiet wasm-bindgen-cli --version "$version" --root "$TOOLS"
+}
+
+need_node() {
+  command -v node >/dev/null || install_package nodejs "Node.js 20 or newer"
+  command -v npm >/dev/null || install_package npm "npm"
+  [ node_modules/.package-lock.json -nt package-lock.json ] && return
+  say "npm packages"
+  PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --loglevel=error
+  touch node_modules/.package-lock.json
+}
+
+need_chromium() {
+  [ -n "${CHROMIUM:-}" ] || CHROMIUM="$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)"
+  if [ -z "$CHROMIUM" ]; then
+    install_package chromium "Chromium (or set CHROMIUM to a browser)"
+    CHROMIUM="$(command -v chromium)"
+  fi
+  export CHROMIUM
+}
+
 install_package() {
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     apt-get update -qq && apt-get install -y -qq "$1" >/dev/null
@@ -40,6 +71,7 @@ install_package() {
 setup() {
   need_rust
   [ "$(uname -s)" != Linux ] || need_vulkan
+  need_node; need_chromium; need_wasm_bindgen
 }
 
 # Imports point one way (see src/lib.rs); what must not cross is searched for.
@@ -51,7 +83,7 @@ crossings() {
       printf 'error: %s\n' "$what" >&2; found=1
     fi
   }
-  forbid "src/cli and web import the crate's root, session, pretrain, report and error only" \
+  forbid "src/cli and web import the crate's root, session, pretrain, project, report and error only" \
     '^ *(use loraloom::|loraloom::)?(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
   forbid "vit, image and dataset do not know LoRA, methods or sessions" \
     'crate::(lora|methods|train|evaluate|checkpoint|session)' src/vit src/image src/dataset.rs src/head.rs
@@ -66,7 +98,8 @@ crossings() {
 }
 
 check() {
-  setup
+  need_rust
+  [ "$(uname -s)" != Linux ] || need_vulkan
   say "format";            cargo fmt --all --check
   say "import directions"; crossings
   say "clippy, native";    CARGO_TARGET_DIR="$NATIVE" cargo clippy --quiet --all-targets -- -D warnings
@@ -74,21 +107,65 @@ check() {
   say "documentation";     CARGO_TARGET_DIR="$NATIVE" RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 }
 
+# site PROFILE FOLDER: the page's files with the wasm build of a profile.
+site() {
+  local profile="$1" out="$2"
+  need_rust; need_wasm_bindgen; need_node
+  say "wasm ($profile)"
+  CARGO_TARGET_DIR="$WASM" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$WASM_FLAGS" \
+    cargo build -p loraloom-web --target "$WASM_TARGET" --profile "$profile"
+  rm -rf "$out"
+  mkdir -p "$out/vendor"
+  cp -r www/. "$out"
+  cp node_modules/uplot/dist/{uPlot.esm.js,uPlot.min.css} "$out/vendor"
+  cp node_modules/fflate/esm/browser.js "$out/vendor/fflate.js"
+  cp node_modules/idb-keyval/dist/index.js "$out/vendor/idb-keyval.js"
+  "$TOOLS/bin/wasm-bindgen" --target web --no-typescript --remove-name-section --remove-producers-section \
+    --out-dir "$out/pkg" "$WASM/$WASM_TARGET/$profile/loraloom_web.wasm"
+}
+
+web() {
+  site web dist
+  say "wasm-opt"
+  node_modules/.bin/wasm-opt -Os --enable-simd --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
+    --enable-mutable-globals --enable-reference-types --enable-multivalue dist/pkg/loraloom_web_bg.wasm -o dist/pkg/small.wasm
+  mv dist/pkg/small.wasm dist/pkg/loraloom_web_bg.wasm
+  node web/site/finish.js dist --limit "$CODE_LIMIT"
+}
+
+serve() {
+  web
+  say "serving"
+  exec node web/site/serve.js dist "${1:-8000}"
+}
+
+page_tests() {
+  need_chromium
+  site web-test target/site
+  node web/site/finish.js target/site --fast
+  say "the page in Chromium"
+  LORALOOM="$NATIVE/debug/loraloom" npm test --silent
+}
+
 tests() {
   check
   say "tests"
   CARGO_TARGET_DIR="$NATIVE" cargo test --quiet
+  CARGO_TARGET_DIR="$NATIVE" cargo build --quiet
+  page_tests
 }
 
 bench() {
   need_rust
-  CARGO_TARGET_DIR="$NATIVE" cargo bench --quiet --profile dev "$@" # Its dependencies are optimised and already compiled.
+  CARGO_TARGET_DIR="$NATIVE" cargo bench --quiet --profile dev "$@" # Optimised, and its dependencies are already compiled.
 }
 
 case "${1:-}" in
   setup) setup ;;
   check) check ;;
   test) tests ;;
+  web) web ;;
+  serve) shift; serve "$@" ;;
   bench) shift; bench "$@" ;;
-  *) fail "usage: ./build.sh setup | check | test | bench" ;;
+  *) fail "usage: ./build.sh setup | check | test | web | serve [PORT] | bench" ;;
 esac

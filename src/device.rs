@@ -122,6 +122,8 @@ pub fn gemm_parallelism(threads: bool) -> gemm::Parallelism {
 mod threads {
     use rayon::prelude::*;
 
+    pub const IMAGES_PER_PASS: usize = 32;
+
     pub fn count() -> usize {
         rayon::current_num_threads()
     }
@@ -137,6 +139,8 @@ mod threads {
 
 #[cfg(target_arch = "wasm32")]
 mod threads {
+    pub const IMAGES_PER_PASS: usize = 8;
+
     pub fn count() -> usize {
         1
     }
@@ -149,6 +153,10 @@ mod threads {
         gemm::Parallelism::None
     }
 }
+
+/// Images per pass without gradients; fixed, so that a GPU compiles one set of shaders. Fewer in a browser, whose one
+/// thread has to answer a person between two passes.
+pub const IMAGES_PER_PASS: usize = threads::IMAGES_PER_PASS;
 
 /// Lets a browser handle messages and draw, for at least so long; natively it only waits.
 pub async fn breathe(milliseconds: u32) {

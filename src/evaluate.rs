@@ -12,9 +12,6 @@ use crate::{
     vit::model::Vit,
 };
 
-/// Images per pass; fixed, so that a GPU compiles one set of shaders.
-pub const BATCH_SIZE: usize = 32;
-
 /// Pooled features of examples: one read-back per batch, which also keeps a browser's GPU queue short.
 ///
 /// `on_batch` is told how many examples are done.
@@ -29,7 +26,7 @@ pub async fn features(
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Features> {
     let dim = vit.config.feature_dim();
-    let size = BATCH_SIZE.min(examples.len().max(1));
+    let size = device::IMAGES_PER_PASS.min(examples.len().max(1));
     let mut values = Vec::with_capacity(examples.len() * dim);
     for (index, batch) in examples.chunks(size).enumerate() {
         let images = images(batch, size, preprocess, device);

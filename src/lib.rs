@@ -41,6 +41,8 @@ pub mod session;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod pretrain;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod project;
 
 pub use dataset::{Dataset, Example};
 pub use device::{DeviceChoice, block_on, open as open_device};

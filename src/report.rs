@@ -71,6 +71,17 @@ impl CoefficientReport {
     }
 }
 
+/// What a method says of one labelled test image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestAnswer {
+    /// File name.
+    pub image: String,
+    /// Index of its true class.
+    pub class: usize,
+    /// Softmax probability of every class.
+    pub probabilities: Vec<f32>,
+}
+
 /// What one method achieved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodReport {
@@ -104,6 +115,9 @@ pub struct MethodReport {
     pub chosen_module: Option<String>,
     /// Counts of (true, predicted) test images.
     pub confusion: Option<Vec<Vec<usize>>>,
+    /// The answers that `confusion` counts.
+    #[serde(default)]
+    pub answers: Option<Vec<TestAnswer>>,
 }
 
 /// What a session holds.

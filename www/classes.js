@@ -1,5 +1,6 @@
 // The left column: classes with their pictures.
 import { $, element, fail, say } from "./dom.js";
+import { hasCamera, openCamera } from "./webcam.js";
 
 const LIMIT = 500;
 
@@ -12,10 +13,15 @@ export class Classes {
   reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
   list = [];
+  /** Counts changes, so that others can tell whether something moved under them. */
+  version = 0;
 
   constructor(engine, changed) {
     this.#engine = engine;
-    this.#changed = changed;
+    this.#changed = () => {
+      this.version += 1;
+      changed();
+    };
     $("add-class").addEventListener("click", () => this.#rename(this.add(`class ${this.list.length + 1}`)));
     $("undo").addEventListener("click", () => this.#restore());
   }
@@ -69,14 +75,41 @@ export class Classes {
     return { id, name: file.name, file, canvas };
   }
 
-  /** After a restart of the worker: the same files, new numbers. */
+  /** After a restart of the worker or for another model: the same files, new numbers and crops. */
   async replay() {
     for (const own of this.list) {
-      for (const picture of [...own.pictures, ...own.test]) {
-        const bytes = new Uint8Array(await picture.file.arrayBuffer());
-        picture.id = (await this.#engine.addPicture(picture.name, bytes)).id;
+      for (const part of ["pictures", "test"]) {
+        for (const [index, picture] of own[part].entries()) own[part][index] = await this.take(picture.file);
       }
     }
+    this.draw();
+  }
+
+  /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
+  async load(classes) {
+    this.list = [];
+    this.#undo = null;
+    this.reading += 1;
+    for (const { name, pictures, test } of classes) {
+      const own = this.add(name);
+      await this.addFiles(own, pictures);
+      await this.addFiles(own, test, "test");
+    }
+    this.reading -= 1;
+    this.#changed();
+  }
+
+  /** What can be stored: names and files. */
+  get files() {
+    const files = (pictures) => pictures.map((picture) => picture.file);
+    return this.list.map((own) => ({ name: own.name, pictures: files(own.pictures), test: files(own.test) }));
+  }
+
+  clearTest() {
+    this.#keep("test pictures removed");
+    for (const own of this.list) own.test = [];
+    this.draw();
+    this.#changed();
   }
 
   remove(own) {
@@ -149,12 +182,17 @@ export class Classes {
         element("span", { class: "count" }, `${own.pictures.length}`),
         element("button", { type: "button", class: "quiet", "aria-label": `Remove class ${own.name}`, onclick: () => this.remove(own) }, "×")),
       element("div", { class: "thumbs" }, ...pictures,
-        element("label", { class: "thumb add", for: `files-${own.key}`, title: "Add pictures" }, "+"), files),
+        element("label", { class: "thumb add", for: `files-${own.key}`, title: "Add pictures" }, "+"), files,
+        hasCamera()
+          ? element("button", { type: "button", class: "thumb add", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`,
+            onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, "◉")
+          : null),
     );
     this.#acceptDrops(card, own);
     return card;
   }
 
+  /** Pictures dropped on a card are of its class; folders and zips go on to the page. */
   #acceptDrops(card, own) {
     card.addEventListener("dragover", (event) => {
       event.preventDefault();
@@ -163,8 +201,10 @@ export class Classes {
     card.addEventListener("dragleave", () => card.classList.remove("over"));
     card.addEventListener("drop", (event) => {
       event.preventDefault();
-      event.stopPropagation();
       card.classList.remove("over");
+      const items = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.());
+      if (items.some((entry) => entry?.isDirectory)) return;
+      event.stopPropagation();
       this.addFiles(own, [...event.dataTransfer.files]);
     });
   }

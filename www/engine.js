@@ -1,4 +1,4 @@
-// The page's end of the worker: promises for requests, a listener for events, and a restart that replays the pictures.
+// The page's end of the worker: promises for requests, a listener for events, and a fresh worker after a failure.
 import { EVENT, REQUEST } from "./protocol.js";
 
 export class Engine {
@@ -12,14 +12,22 @@ export class Engine {
     this.#worker?.terminate();
     for (const { reject } of this.#waiting.values()) reject({ code: "restarted", message: "the worker was restarted" });
     this.#waiting.clear();
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    this.#worker.addEventListener("message", ({ data }) => this.#receive(data));
-    this.#worker.addEventListener("error", (event) => this.onFatal({ code: "fatal", message: event.message || "the worker stopped" }));
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    this.#worker = worker;
+    let failed = false;
+    // One failure can surface in several places; only the first one of a worker counts.
+    const fatal = (error) => {
+      if (failed || worker !== this.#worker) return;
+      failed = true;
+      this.onFatal(error);
+    };
+    worker.addEventListener("message", ({ data }) => this.#receive(data, fatal));
+    worker.addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));
   }
 
-  #receive(data) {
+  #receive(data, fatal) {
     if (data.event === EVENT.run) return this.onRun(data.value);
-    if (data.event === EVENT.fatal) return this.onFatal(data.error);
+    if (data.event === EVENT.fatal) return fatal(data.error);
     const waiting = this.#waiting.get(data.id);
     this.#waiting.delete(data.id);
     if (data.ok) waiting?.resolve(data.result);
@@ -37,11 +45,14 @@ export class Engine {
   open(device, model) {
     return this.#ask(REQUEST.open, { device, model });
   }
-  addModule(module) {
-    return this.#ask(REQUEST.addModule, module);
+  addModule({ name, config, weights }) {
+    return this.#ask(REQUEST.addModule, { name, config, weights });
+  }
+  removeModule(name) {
+    return this.#ask(REQUEST.removeModule, { name });
   }
   addPicture(name, bytes) {
-    return this.#ask(REQUEST.addPicture, { name, bytes });
+    return this.#ask(REQUEST.addPicture, { name, bytes }, [bytes.buffer]);
   }
   removePicture(picture) {
     return this.#ask(REQUEST.removePicture, { picture });
@@ -55,7 +66,13 @@ export class Engine {
   predict(picture) {
     return this.#ask(REQUEST.predict, { picture });
   }
-  saveAdapter(method) {
-    return this.#ask(REQUEST.saveAdapter, { method });
+  reweigh(method, factors) {
+    return this.#ask(REQUEST.reweigh, { method, factors });
+  }
+  forget() {
+    return this.#ask(REQUEST.forget);
+  }
+  saveAdapter(method, rank) {
+    return this.#ask(REQUEST.saveAdapter, { method, rank });
   }
 }

@@ -8,15 +8,18 @@
 export const REQUEST = Object.freeze({
   open: "open", // device, model {name, config, preprocessor, weights} -> session report
   addModule: "add-module", // name, config, weights -> warnings
+  removeModule: "remove-module", // name
   addPicture: "add-picture", // name, bytes -> {id, width, height, rgba}
   removePicture: "remove-picture", // picture
   adapt: "adapt", // request {methods, train, test, config}
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
-  saveAdapter: "save-adapter", // method -> [config, weights]
+  reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
+  forget: "forget", // drops all results
+  saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights, error}
 });
 
 export const EVENT = Object.freeze({
-  run: "run", // value: {type: progress | done, ...}
+  run: "run", // value: {type: progress | stopped | done, ...}
   fatal: "fatal", // error: the worker cannot go on
 });

@@ -2,6 +2,8 @@
 import { $, element, fail, percent, say } from "./dom.js";
 import { method } from "./methods.js";
 
+const SHOWN = 60;
+
 export class TryIt {
   #engine;
   #classes;
@@ -10,7 +12,10 @@ export class TryIt {
   constructor(engine, classes) {
     this.#engine = engine;
     this.#classes = classes;
-    $("try-files").addEventListener("change", (event) => this.add([...event.target.files]));
+    $("try-files").addEventListener("change", async (event) => {
+      await this.add([...event.target.files]);
+      event.target.value = "";
+    });
     $("threshold").addEventListener("input", () => this.#draw());
     const zone = $("try-zone");
     zone.addEventListener("dragover", (event) => event.preventDefault());
@@ -29,7 +34,17 @@ export class TryIt {
         fail(error);
       }
     }
+    for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
     await this.refresh();
+  }
+
+  /** After a restart or for another model. */
+  async replay() {
+    for (const own of this.#shown) {
+      own.picture = await this.#classes.take(own.picture.file);
+      own.answers = [];
+    }
+    this.#draw();
   }
 
   /** Asks again, after methods have run. */
@@ -38,11 +53,12 @@ export class TryIt {
       try {
         own.answers = await this.#engine.predict(own.picture.id);
       } catch (error) {
-        fail(error);
+        if (error.code !== "restarted") fail(error);
+        return;
       }
-      this.#draw();
     }
-    if (this.#shown.length) say(`${this.#shown.length} pictures answered`);
+    this.#draw();
+    if (this.#shown.length) say(`${this.#shown.length} ${this.#shown.length === 1 ? "picture" : "pictures"} answered`);
   }
 
   #draw() {
@@ -55,13 +71,13 @@ export class TryIt {
     const rows = answers.map(({ method: name, prediction }) => {
       const best = prediction.top[0];
       const sure = best.probability >= threshold;
-      return element("li", { "data-testid": "prediction", "data-method": name },
+      return element("li", { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability) },
         element("span", { class: "dot", style: { background: method(name).color } }),
         element("span", { class: "bar-name" }, method(name).label),
         element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } })),
         element("span", { class: sure ? "answer" : "answer unsure" }, sure ? `${best.label} ${percent(best.probability)}` : `not sure (${best.label}?)`));
     });
-    const text = answers.length ? [] : [element("p", { class: "muted" }, "Run some methods, and they answer here.")];
+    const text = answers.length ? [] : [element("p", { class: "muted" }, "Add pictures to two classes, and the methods answer here.")];
     return element("article", { class: "card prediction-card" }, picture.canvas,
       element("div", {}, element("h3", {}, picture.name), ...text, element("ul", { class: "bars answers" }, ...rows)));
   }

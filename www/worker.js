@@ -9,24 +9,33 @@ const ready = init();
 const actions = {
   [REQUEST.open]: async ({ device, model }) => {
     await ready;
-    engine = await Engine.open(device, model.name, model.config, model.preprocessor, model.weights);
+    const opened = await Engine.open(device, model.name, model.config, model.preprocessor, model.weights);
+    engine?.free();
+    engine = opened;
     return engine.info();
   },
   [REQUEST.addModule]: ({ name, config, weights }) => engine.addModule(name, config, weights),
+  [REQUEST.removeModule]: ({ name }) => engine.removeModule(name),
   [REQUEST.addPicture]: ({ name, bytes }) => engine.addPicture(name, bytes),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
   [REQUEST.adapt]: ({ request }) => engine.adapt(request, (value) => postMessage({ event: EVENT.run, value })),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
-  [REQUEST.saveAdapter]: ({ method }) => engine.saveAdapter(method),
+  [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
+  [REQUEST.forget]: () => engine.forget(),
+  [REQUEST.saveAdapter]: ({ method, rank }) => engine.saveAdapter(method, rank),
 };
 
 function transferable(result) {
-  return result?.rgba ? [result.rgba.buffer] : [];
+  return [result?.rgba?.buffer, result?.weights?.buffer].filter(Boolean);
 }
 
 function plain(error) {
   if (error?.code) return { code: error.code, message: error.message };
   return { code: "fatal", message: String(error?.message ?? error) };
+}
+
+function fatal(error) {
+  postMessage({ event: EVENT.fatal, error });
 }
 
 async function run(message) {
@@ -37,7 +46,7 @@ async function run(message) {
     const reason = plain(error);
     postMessage({ id: message.id, ok: false, error: reason });
     // A panic leaves the wasm instance in an unknown state: the page starts a new worker.
-    if (reason.code === "fatal" || reason.code === "device") postMessage({ event: EVENT.fatal, error: reason });
+    if (reason.code === "fatal" || reason.code === "device") fatal(reason);
   }
 }
 
@@ -49,3 +58,6 @@ addEventListener("message", ({ data }) => {
   }
   jobs = jobs.then(() => run(data));
 });
+// A panic inside a future settles no promise; it surfaces here.
+addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));
+addEventListener("unhandledrejection", ({ reason }) => fatal(plain(reason)));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -20,11 +21,36 @@ use crate::{
 /// A tensor on the host: shape and values.
 type Host = (Vec<usize>, Vec<f32>);
 
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// Rounded to half precision: half the size, for models that are downloaded.
+    F16,
+}
+
+impl Precision {
+    fn dtype(self) -> (Dtype, &'static str) {
+        match self {
+            Self::F32 => (Dtype::F32, "float32"),
+            Self::F16 => (Dtype::F16, "float16"),
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+        }
+    }
+}
+
 /// `config.json` of a model and its head.
 ///
 /// # Errors
 /// An architecture that transformers has no name for (timm's average pooling).
-pub fn config_json(name: &str, config: &VitConfig, labels: &[String]) -> Result<Value> {
+pub fn config_json(name: &str, config: &VitConfig, labels: &[String], precision: Precision) -> Result<Value> {
     let family = family(name, config)?;
     let id2label: serde_json::Map<String, Value> =
         labels.iter().enumerate().map(|(index, label)| (index.to_string(), json!(label))).collect();
@@ -47,7 +73,7 @@ pub fn config_json(name: &str, config: &VitConfig, labels: &[String]) -> Result<
         "qkv_bias": config.qkv_bias,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-        "dtype": "float32",
+        "dtype": precision.dtype().1,
         "id2label": id2label,
         "label2id": label2id,
     });
@@ -64,11 +90,11 @@ pub fn config_json(name: &str, config: &VitConfig, labels: &[String]) -> Result<
     Ok(json)
 }
 
-/// `model.safetensors` of a model and its head, f32.
+/// `model.safetensors` of a model and its head.
 ///
 /// # Errors
 /// As [`config_json`]; or the device was lost.
-pub async fn safetensors(name: &str, vit: &Vit, head: &Head) -> Result<Vec<u8>> {
+pub async fn safetensors(name: &str, vit: &Vit, head: &Head, precision: Precision) -> Result<Vec<u8>> {
     let family = family(name, &vit.config)?;
     let mut tensors = BTreeMap::new();
     let mut copy = vit.clone();
@@ -77,18 +103,14 @@ pub async fn safetensors(name: &str, vit: &Vit, head: &Head) -> Result<Vec<u8>> 
         insert(&mut tensors, &family, &vit.config, &timm_name, host);
     }
     insert_head(&mut tensors, &family, head);
-    let bytes: Vec<_> = tensors
-        .into_iter()
-        .map(|(key, (shape, values))| {
-            (key, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-        })
-        .collect();
+    let bytes: Vec<_> =
+        tensors.into_iter().map(|(key, (shape, values))| (key, shape, precision.bytes(&values))).collect();
     let bad = |error: safetensors::SafeTensorError| Error::Safetensors {
         name: name.into(),
         reason: error.to_string(),
     };
     let views = bytes.iter().map(|(key, shape, data)| {
-        Ok((key.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).map_err(bad)?))
+        Ok((key.as_str(), TensorView::new(precision.dtype().0, shape.clone(), data).map_err(bad)?))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let metadata = [("format".to_string(), "pt".to_string())].into();

@@ -41,6 +41,8 @@ pub enum Command {
     TrainModule(TrainModuleArgs),
     /// Train a base model from random weights.
     Pretrain(PretrainArgs),
+    /// Compute a project that the page saved again, and compare.
+    Replay(ReplayArgs),
     /// Show devices and what a model or module is.
     Info(InfoArgs),
     /// Print a completion script for a shell.
@@ -253,6 +255,19 @@ impl From<NamesName> for Dialect {
             NamesName::New => Self::New,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  loraloom replay loraloom-project.zip --model www/models/base")]
+pub struct ReplayArgs {
+    /// A project file of the page.
+    #[arg(value_name = "PROJECT.zip")]
+    pub project: PathBuf,
+    /// The model, if it is not the folder or id that the project names.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod model;
 mod output;
 mod predict;
 mod pretrain;
+mod replay;
 mod train_module;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
         Command::Compose(arguments) => compose::run(&arguments),
         Command::TrainModule(arguments) => train_module::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions { shell } => {
             let mut command = Arguments::command();

@@ -9,6 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
     error::{Error, Result},
+    project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
 };
@@ -85,6 +86,29 @@ pub fn methods(reports: &[MethodReport]) {
             interval(report.loo_interval),
             report.trainable_parameters.to_string(),
             format!("{:.1}", report.seconds),
+        ]
+    }));
+    table(&rows);
+}
+
+/// A table of saved and replayed results.
+pub fn differences(differences: &[Difference]) {
+    let mut rows = vec![[
+        "method".to_string(),
+        "test: saved".into(),
+        "replayed".into(),
+        "held out: saved".into(),
+        "replayed".into(),
+        "largest difference of a probability".into(),
+    ]];
+    rows.extend(differences.iter().map(|own| {
+        [
+            own.method.clone(),
+            percent(own.test_accuracy[0]),
+            percent(own.test_accuracy[1]),
+            percent(own.held_out_accuracy[0]),
+            percent(own.held_out_accuracy[1]),
+            own.probability.map_or("-".into(), |value| format!("{value:.1e}")),
         ]
     }));
     table(&rows);

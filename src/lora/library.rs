@@ -63,13 +63,20 @@ impl LoraLibrary {
 
     /// The weighted sum of the modules' updates at one layer.
     ///
-    /// `sum_n c_n dW_n = (A diag(expand(c))) B`: exact, and its cost does not depend on the batch.
+    /// `sum_n c_n dW_n = A diag(expand(c)) B`: exact, and its cost does not depend on the batch. The smaller factor is
+    /// the one that gets scaled.
     ///
     /// # Shapes
     /// - coefficients: `[1, N]`
     /// - output: `[in, out]`
     pub fn delta(&self, layer: &LibraryLayer, coefficients: Tensor<2>) -> Tensor<2> {
-        (layer.a.clone() * coefficients.matmul(layer.expand.clone())).matmul(layer.b.clone())
+        let ([inputs, rank], [_, outputs]) = (layer.a.dims(), layer.b.dims());
+        let scales = coefficients.matmul(layer.expand.clone()); // [1, R]
+        if inputs <= outputs {
+            (layer.a.clone() * scales).matmul(layer.b.clone())
+        } else {
+            layer.a.clone().matmul(layer.b.clone() * scales.reshape([rank, 1]))
+        }
     }
 
     /// The model with fixed coefficients folded into its weights.

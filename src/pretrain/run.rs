@@ -16,6 +16,7 @@ use super::{
     teacher::Teacher,
 };
 use crate::{
+    checkpoint::save::Precision,
     device::OpenDevice,
     error::{Error, Result},
     evaluate,
@@ -169,7 +170,8 @@ async fn steps(
             let (vit, head) = run.model().await?;
             let name = files.out.display().to_string();
             let preprocess = config.preprocess()?;
-            write_model(&files.out, &name, &vit, &head, &photos.classes, &preprocess).await?;
+            write_model(&files.out, &name, (&vit, &head, Precision::F16), &photos.classes, &preprocess)
+                .await?;
             saved = Instant::now();
         }
     }

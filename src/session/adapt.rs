@@ -8,13 +8,13 @@ use super::{
     held_out::HeldOut,
 };
 use crate::{
-    dataset::Dataset,
+    dataset::{Dataset, Example},
     device,
     error::{Error, Result},
     evaluate,
-    head::{DEFAULT_L2, Features, Head},
+    head::{DEFAULT_L2, Features, Head, softmax},
     methods::{composition::Granularity, factors::LoraConfig, registry::Method},
-    report::{CoefficientReport, MethodReport},
+    report::{CoefficientReport, MethodReport, TestAnswer},
     train::trainer::TrainConfig,
 };
 
@@ -44,7 +44,7 @@ impl Default for AdaptConfig {
             granularity: Granularity::default(),
             lora: LoraConfig::default(),
             l2: DEFAULT_L2,
-            folds: 5,
+            folds: 3,
             head_folds: 50,
         }
     }
@@ -193,6 +193,7 @@ impl Session {
             coefficients: adapted.coefficients.clone(),
             chosen_module: adapted.chosen_module.map(|index| self.modules[index].name.clone()),
             confusion: None,
+            answers: None,
         }
     }
 
@@ -202,6 +203,12 @@ impl Session {
         report.test_accuracy = Some(accuracy.value);
         report.test_interval = Some([accuracy.low, accuracy.high]);
         report.confusion = Some(evaluate::confusion(&adapted.head, &features));
+        let answer = |(index, example): (usize, &Example)| TestAnswer {
+            image: example.name.clone(),
+            class: example.class,
+            probabilities: softmax(&adapted.head.logits(features.row(index))),
+        };
+        report.answers = Some(test.examples.iter().enumerate().map(answer).collect());
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use super::{Session, frozen::FrozenArm};
 use crate::{
     dataset::Example,
-    error::Result,
+    error::{Error, Result},
     evaluate,
     head::{Features, Head},
-    lora::cat::Updates,
+    lora::{cat::Updates, library::LayerKey},
     methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::CoefficientReport,
     session::adapt::{AdaptConfig, Flow, may_go_on},
@@ -156,6 +156,40 @@ impl Session {
         Ok(StepState { step: trainer.step(), loss: last.loss, accuracy: last.accuracy, coefficients })
     }
 
+    /// A composition with every module's weights multiplied by a factor; each group keeps its sum.
+    ///
+    /// The head stays, so that a person sees what the change of weights alone does.
+    ///
+    /// # Errors
+    /// The method composes nothing, or there are not as many factors as modules.
+    pub fn reweighted(&self, adapted: &Adapted, factors: &[f32], config: &AdaptConfig) -> Result<Adapted> {
+        let name = adapted.method.name();
+        let (Some(report), Some(library)) = (&adapted.coefficients, &self.library) else {
+            return Err(Error::mismatch(name, "it composes no modules"));
+        };
+        if factors.len() != report.modules.len() {
+            let reason = format!("{} factors for {} modules", factors.len(), report.modules.len());
+            return Err(Error::mismatch(name, reason));
+        }
+        let weights: Vec<Vec<f32>> = report.weights.iter().map(|row| scaled(row, factors)).collect();
+        let row_of = |key: LayerKey| {
+            let group = config.granularity.group_name(key);
+            report.groups.iter().position(|other| *other == group).unwrap_or(0)
+        };
+        let rows: Vec<Vec<f32>> = library.layers.keys().map(|key| weights[row_of(*key)].clone()).collect();
+        Ok(Adapted {
+            vit: library.merge(&self.model.vit, &rows),
+            weights: None,
+            updates: Some(library.updates(|layer| rows[layer].clone())),
+            coefficients: Some(CoefficientReport::new(
+                report.modules.clone(),
+                report.groups.clone(),
+                weights,
+            )),
+            ..adapted.clone()
+        })
+    }
+
     /// Features of examples under what a method ended with.
     pub(super) async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
         match adapted.weights {
@@ -183,6 +217,16 @@ impl Session {
         groups.dedup();
         CoefficientReport::new(modules, groups, weights)
     }
+}
+
+/// A row times factors, with the sum that it had.
+fn scaled(row: &[f32], factors: &[f32]) -> Vec<f32> {
+    let changed: Vec<f32> = row.iter().zip(factors).map(|(weight, factor)| weight * factor).collect();
+    let (before, after): (f32, f32) = (row.iter().sum(), changed.iter().sum());
+    if after.abs() < 1e-6 {
+        return changed;
+    }
+    changed.iter().map(|weight| weight * before / after).collect()
 }
 
 /// The model at a plan's initial values.

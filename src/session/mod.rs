@@ -136,6 +136,25 @@ impl Session {
         Ok(())
     }
 
+    /// Takes a module out of the library.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn remove_module(&mut self, name: &str) -> Result<()> {
+        let Some(index) = self.modules.iter().position(|module| module.name == name) else {
+            return Err(Error::mismatch(format!("module {name}"), "it is not in the library"));
+        };
+        let mut modules = self.modules.clone();
+        modules.remove(index);
+        self.library = match modules.is_empty() {
+            true => None,
+            false => Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?),
+        };
+        self.modules = modules;
+        self.cache.clear();
+        Ok(())
+    }
+
     /// The model with modules folded in by fixed weights, one per module, the same in every layer.
     ///
     /// The head becomes the last saved head among modules with a non-zero weight, if there is one.

@@ -11,7 +11,7 @@ use super::{
     files::{read_text, write_atomic},
 };
 use crate::{
-    checkpoint::save,
+    checkpoint::save::{self, Precision},
     error::{Error, Result},
     head::Head,
     image::preprocess::Preprocess,
@@ -19,6 +19,7 @@ use crate::{
         cat::Updates,
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
+        svd::truncate,
     },
     methods::registry::Method,
     vit::{config::Pooling, model::Vit, target::Target},
@@ -117,6 +118,29 @@ impl Session {
         Ok(warnings)
     }
 
+    /// The result of an arm as one LoRA module at a rank at most (all of it without one), and the relative
+    /// Frobenius error of the update.
+    ///
+    /// # Errors
+    /// Full fine-tuning, which has no low-rank update, and as [`Session::module`].
+    pub fn module_at_rank(&self, adapted: &Adapted, rank: Option<usize>) -> Result<(LoraModule, f64)> {
+        let name = adapted.method.name();
+        let updates = adapted
+            .updates
+            .as_ref()
+            .ok_or_else(|| Error::mismatch(name, "full fine-tuning has no adapter; save another method"))?;
+        let Some(rank) = rank else { return Ok((self.module(adapted, updates)?, 0.0)) };
+        let (mut kept, mut norm, mut lost) = (Updates::new(), 0.0, 0.0);
+        for (key, layer) in updates {
+            let truncated = truncate(layer, rank)?;
+            norm += truncated.norm * truncated.norm;
+            lost += truncated.lost * truncated.lost;
+            kept.insert(*key, truncated.layer);
+        }
+        let error = if norm > 0.0 { (lost / norm).sqrt() } else { 0.0 };
+        Ok((self.module(adapted, &kept)?, error))
+    }
+
     /// The result of an arm as one LoRA module with its head.
     ///
     /// PEFT cannot save a head alone: a method without updates gets one of rank 1 and value zero.
@@ -164,24 +188,24 @@ impl Session {
 
     async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
         let (name, preprocess) = (&self.model.name, &self.model.preprocess);
-        write_model(dir, name, &adapted.vit, &adapted.head, classes, preprocess).await
+        let model = (&adapted.vit, &adapted.head, Precision::F32);
+        write_model(dir, name, model, classes, preprocess).await
     }
 }
 
-/// Writes a model in the Hugging Face layout; `config.json` comes last, so that a folder with it is complete.
+/// Writes a model in the Hugging Face layout at a precision; `config.json` comes last, so that a folder with it is complete.
 ///
 /// # Errors
 /// An architecture without a name in transformers, a folder that cannot be written, or a lost device.
 pub async fn write_model(
     dir: &Path,
     name: &str,
-    vit: &Vit,
-    head: &Head,
+    (vit, head, precision): (&Vit, &Head, Precision),
     classes: &[String],
     preprocess: &Preprocess,
 ) -> Result<()> {
-    let config = save::config_json(name, &vit.config, classes)?;
-    let weights = save::safetensors(name, vit, head).await?;
+    let config = save::config_json(name, &vit.config, classes, precision)?;
+    let weights = save::safetensors(name, vit, head, precision).await?;
     write_atomic(&dir.join("model.safetensors"), &weights)?;
     write_json(&dir.join("preprocessor_config.json"), &preprocess.to_json())?;
     write_json(&dir.join("config.json"), &config)

@@ -3,26 +3,40 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
+    task::Poll,
 };
 
 use futures_util::future::try_join_all;
 use loraloom::{
     Dataset, DeviceChoice, Dialect, Example, LoraModule, Method, Picture,
     error::{Error, Result},
-    session::{ModelFiles, ModelOptions, Session, adapt::Flow, arm::Adapted},
+    session::{
+        ModelFiles, ModelOptions, Session,
+        adapt::{AdaptConfig, Flow},
+        arm::Adapted,
+    },
 };
 use wasm_bindgen::prelude::*;
 
 use crate::request::{AdaptRequest, ClassPictures, Event, MethodPrediction, from_js, to_error, to_js};
+
+/// A method's result with the classes that it knows.
+#[derive(Clone)]
+struct Learned {
+    adapted: Rc<Adapted>,
+    classes: Rc<[String]>,
+    config: Rc<AdaptConfig>,
+}
 
 /// The worker's state.
 #[wasm_bindgen]
 pub struct Engine {
     session: RefCell<Rc<Session>>,
     pictures: RefCell<BTreeMap<u32, (String, Picture)>>,
-    results: RefCell<BTreeMap<&'static str, Rc<Adapted>>>,
-    classes: RefCell<Vec<String>>,
+    results: RefCell<BTreeMap<String, Learned>>,
     flow: Rc<Cell<Flow>>,
     next: Cell<u32>,
 }
@@ -55,7 +69,6 @@ impl Engine {
             session: RefCell::new(Rc::new(session)),
             pictures: RefCell::default(),
             results: RefCell::default(),
-            classes: RefCell::default(),
             flow: Rc::new(Cell::new(Flow::GoOn)),
             next: Cell::new(1),
         })
@@ -79,6 +92,14 @@ impl Engine {
         let session = Rc::get_mut(&mut session).ok_or_else(|| to_error(busy()))?;
         session.add_module(module).map_err(to_error)?;
         to_js(&warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    /// Takes a module out of the library.
+    #[wasm_bindgen(js_name = removeModule)]
+    pub fn remove_module(&self, name: &str) -> std::result::Result<(), JsValue> {
+        let mut session = self.session.borrow_mut();
+        let session = Rc::get_mut(&mut session).ok_or_else(|| to_error(busy()))?;
+        session.remove_module(name).map_err(to_error)
     }
 
     /// Takes an image file in; returns its number and the crop that the model sees.
@@ -125,59 +146,118 @@ impl Engine {
         let train = self.dataset("train", &request.train).map_err(to_error)?;
         let test = self.dataset("test", &request.test).map_err(to_error)?;
         let test = (!test.examples.is_empty()).then_some(test);
-        *self.classes.borrow_mut() = train.classes.clone();
+        let classes: Rc<[String]> = train.classes.clone().into();
+        let config = Rc::new(request.config);
         let session = self.session();
         let runs = request.methods.iter().map(|&method| {
-            let (session, train, test) = (&session, &train, test.as_ref());
-            let (on_event, config, flow) = (&on_event, &request.config, &self.flow);
+            let (session, train, test, on_event) = (&session, &train, test.as_ref(), &on_event);
+            let (config, classes) = (config.clone(), classes.clone());
             async move {
                 let mut show = |progress| {
                     tell(on_event, &Event::Progress { progress });
-                    flow.get()
+                    self.flow.get()
                 };
-                let (report, adapted) = session.adapt_method(method, train, test, config, &mut show).await?;
-                self.results.borrow_mut().insert(method.name(), Rc::new(adapted));
+                let run = session.adapt_method(method, train, test, &config, &mut show);
+                // A method that trains keeps what it has learned so far; the others have nothing to keep.
+                let outcome = match method.is_trained() {
+                    true => Some(run.await),
+                    false => self.until_stopped(run).await,
+                };
+                let Some(outcome) = outcome else {
+                    tell(on_event, &Event::Stopped { method });
+                    return Ok::<(), Error>(());
+                };
+                let (report, adapted) = outcome?;
+                let learned = Learned { adapted: Rc::new(adapted), classes, config: config.clone() };
+                self.results.borrow_mut().insert(method.name().into(), learned);
                 tell(on_event, &Event::Done { report: Box::new(report) });
-                Ok::<(), Error>(())
+                Ok(())
             }
         });
         try_join_all(runs).await.map_err(to_error)?;
         Ok(())
     }
 
+    /// Multiplies the weights of a composition's modules by factors and keeps the result as `mixed`; returns its
+    /// weights.
+    pub fn reweigh(&self, method: &str, factors: Vec<f32>) -> std::result::Result<JsValue, JsValue> {
+        let learned = self.learned(method).map_err(to_error)?;
+        let session = self.session();
+        let adapted = session.reweighted(&learned.adapted, &factors, &learned.config).map_err(to_error)?;
+        let coefficients = adapted.coefficients.clone();
+        let mixed = Learned { adapted: Rc::new(adapted), ..learned };
+        self.results.borrow_mut().insert("mixed".into(), mixed);
+        to_js(&coefficients)
+    }
+
+    /// Forgets results, before other classes are learned.
+    pub fn forget(&self) {
+        self.results.borrow_mut().clear();
+    }
+
     /// What every method that was run says of a picture.
     pub async fn predict(&self, id: u32) -> std::result::Result<JsValue, JsValue> {
         let example = self.example(id, 0).map_err(to_error)?;
-        let (session, classes) = (self.session(), self.classes.borrow().clone());
-        let results: Vec<Rc<Adapted>> = self.results.borrow().values().cloned().collect();
+        let session = self.session();
+        let results: Vec<(String, Learned)> =
+            self.results.borrow().iter().map(|(name, learned)| (name.clone(), learned.clone())).collect();
         let mut predictions = Vec::with_capacity(results.len());
-        for adapted in results {
+        for (method, Learned { adapted, classes, .. }) in results {
             let prediction = session.predict(&adapted, &classes, &example).await.map_err(to_error)?;
-            predictions.push(MethodPrediction { method: adapted.method, prediction });
+            predictions.push(MethodPrediction { method, prediction });
         }
         to_js(&predictions)
     }
 
-    /// A method's result as PEFT files: `[adapter_config.json, adapter_model.safetensors]`.
+    /// A method's result as PEFT files, exact or at a rank: `{config, weights, error}`, the error being the relative
+    /// Frobenius error of the update.
     #[wasm_bindgen(js_name = saveAdapter)]
-    pub fn save_adapter(&self, method: &str) -> std::result::Result<js_sys::Array, JsValue> {
-        let method = Method::from_name(method).map_err(to_error)?;
-        let adapted = self.results.borrow().get(method.name()).cloned();
-        let adapted =
-            adapted.ok_or_else(|| to_error(Error::mismatch(method.name(), "it has not been run")))?;
-        let updates = adapted.updates.as_ref().ok_or_else(|| {
-            to_error(Error::mismatch(method.name(), "full fine-tuning has no adapter; save another method"))
-        })?;
+    pub fn save_adapter(&self, method: &str, rank: Option<usize>) -> std::result::Result<JsValue, JsValue> {
+        let learned = self.learned(method).map_err(to_error)?;
         let session = self.session();
-        let module = session.module(&adapted, updates).map_err(to_error)?;
+        let (module, error) = session.module_at_rank(&learned.adapted, rank).map_err(to_error)?;
         let (config, weights) = module.to_peft(Dialect::New, session.peft_prefix()).map_err(to_error)?;
-        Ok(js_sys::Array::of2(&config.into(), &js_sys::Uint8Array::from(weights.as_slice()).into()))
+        let object = js_sys::Object::new();
+        let set = |key: &str, value: JsValue| js_sys::Reflect::set(&object, &key.into(), &value);
+        set("config", config.into())?;
+        set("weights", js_sys::Uint8Array::from(weights.as_slice()).into())?;
+        set("error", error.into())?;
+        Ok(object.into())
+    }
+
+    /// Logits, or else the last hidden state, of normalised pixels `[images, 3, height, width]`: for comparisons.
+    pub async fn forward(&self, pixels: Vec<f32>) -> std::result::Result<Vec<f32>, JsValue> {
+        let session = self.session();
+        let (height, width) = session.info().input_size;
+        let images = pixels.len() / (3 * height * width);
+        let outputs = session.forward(pixels, [images, 3, height, width]).await.map_err(to_error)?;
+        Ok(outputs.logits.map_or(outputs.last_hidden_state.0, |(logits, _)| logits))
+    }
+
+    /// Panics, to see that the page survives it.
+    pub async fn panic(&self) {
+        panic!("asked to panic");
     }
 }
 
 impl Engine {
     fn session(&self) -> Rc<Session> {
         self.session.borrow().clone()
+    }
+
+    fn learned(&self, method: &str) -> Result<Learned> {
+        let found = self.results.borrow().get(method).cloned();
+        found.ok_or_else(|| Error::mismatch(method, "it has not been run"))
+    }
+
+    /// Runs a future until a person stops it.
+    async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.flow.get() {
+            Flow::Stop => Poll::Ready(None),
+            _ => future.as_mut().poll(context).map(Some),
+        })
+        .await
     }
 
     fn dataset(&self, name: &str, classes: &[ClassPictures]) -> Result<Dataset> {

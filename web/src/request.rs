@@ -35,8 +35,8 @@ pub struct AdaptRequest {
 /// What a method says of one picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct MethodPrediction {
-    /// The method.
-    pub method: Method,
+    /// The method, or `mixed`.
+    pub method: String,
     /// Its classes with probabilities.
     pub prediction: Prediction,
 }
@@ -49,6 +49,11 @@ pub enum Event {
     Progress {
         /// Its state.
         progress: Progress,
+    },
+    /// A method was stopped before it had an answer.
+    Stopped {
+        /// The method.
+        method: Method,
     },
     /// A method has ended.
     Done {

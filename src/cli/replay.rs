@@ -1,0 +1,57 @@
+//! `replay`: a project that the page saved, computed again.
+
+use loraloom::{
+    block_on,
+    error::{Error, Result},
+    project::{Difference, Project},
+    session::{ModelOptions, files::read_bytes},
+};
+
+use super::{
+    Outcome,
+    adapt::{show, steps_bar},
+    args::ReplayArgs,
+    interrupt, model, output,
+};
+
+/// Largest difference that counts as the same.
+const TOLERANCE: f64 = 1e-3;
+
+/// Runs the command.
+///
+/// # Errors
+/// The project or its model cannot be loaded, or a method cannot run.
+pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
+    let name = arguments.project.display().to_string();
+    let mut project = Project::open(&name, read_bytes(&arguments.project)?)?;
+    let base = arguments.model.clone().unwrap_or_else(|| project.file.model.clone());
+    let mut session = model::open_named(&base, &ModelOptions::default(), arguments.compute.device)?;
+    project.add_modules(&mut session)?;
+    let (train, test) = project.datasets(&session)?;
+    interrupt::listen();
+    let bar = steps_bar();
+    let mut differences = Vec::new();
+    for saved in &project.file.results {
+        let method = loraloom::Method::from_name(&saved.method)?;
+        bar.set_message(method.name());
+        let mut show = |progress| show(&bar, &progress);
+        let config = &project.file.config;
+        let run = session.adapt_method(method, &train, test.as_ref(), config, &mut show);
+        let (replayed, _) = block_on(run)?;
+        if interrupt::stopped() {
+            break;
+        }
+        differences.push(Difference::new(saved, &replayed));
+    }
+    bar.finish_and_clear();
+    output::differences(&differences);
+    output::json(arguments.compute.json.as_deref(), &differences)?;
+    let apart: Vec<&str> =
+        differences.iter().filter(|own| !own.within(TOLERANCE)).map(|own| own.method.as_str()).collect();
+    if !apart.is_empty() {
+        let reason = format!("differs by more than {TOLERANCE} from what was saved");
+        output::warning(&Error::mismatch(apart.join(", "), reason));
+        return Ok(Outcome::Warned);
+    }
+    Ok(if interrupt::stopped() { Outcome::Warned } else { Outcome::Fine })
+}

@@ -1,0 +1,124 @@
+// The whole journey on the CPU device with the embedded model.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { expect, test } from "@playwright/test";
+import { unzipSync } from "fflate";
+import { pictures } from "./files.js";
+import { addTests, choose, moduleZip, open, startAndFinish, twoClasses } from "./support.js";
+
+const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
+const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));
+
+async function predictions(page) {
+  const rows = await page.getByTestId("prediction").all();
+  return Promise.all(rows.map(async (row) => [await row.getAttribute("data-method"), await row.getAttribute("data-label"), Number(await row.getAttribute("data-probability"))]));
+}
+
+test("drop, adapt, predict, save, reload, reopen, replay in the command line", async ({ page }) => {
+  const problems = await open(page, "device=cpu&steps=4&folds=2");
+  await expect(page.getByTestId("device")).toContainText("CPU");
+  await expect(page.getByTestId("start")).toBeDisabled();
+  await expect(page.locator("#why")).toContainText("add at least two classes");
+  await page.locator("details", { hasText: "Library of modules" }).locator("summary").click();
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config(), 11), moduleZip("two", config(), 12)]);
+  await expect(page.getByTestId("library").locator("li", { hasText: "two" })).toHaveCount(1);
+
+  // The first answers come before anything trains.
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  await addTests(page, "along", 1);
+  await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
+  await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
+  await expect(page.locator("[data-testid=prediction][data-method=nearest-mean]")).toHaveAttribute("data-label", "along");
+
+  await choose(page, ["nearest-mean", "uniform", "learned"]);
+  await startAndFinish(page);
+  for (const name of ["nearest-mean", "uniform", "learned"]) {
+    await expect(page.getByTestId(`accuracy-${name}`)).toContainText("%");
+    await expect(page.getByTestId(`held-out-${name}`)).toContainText("%");
+  }
+  await expect(page.getByTestId("loss-chart").locator("canvas").first()).toBeVisible();
+  await expect(page.getByTestId("composition").locator("li")).toHaveCount(await page.getByTestId("library").locator("li").count());
+  await expect(page.getByTestId("helped")).not.toBeEmpty();
+  await expect(page.getByTestId("confusion").locator("button.cell")).toHaveCount(4);
+  await page.getByTestId("confusion").locator("button.cell:not([disabled])").first().click();
+  await expect(page.locator("#confusion-pictures canvas").first()).toBeVisible();
+  const before = await predictions(page);
+  expect(before.map(([method]) => method).sort()).toEqual(["learned", "nearest-mean", "uniform"]);
+
+  // A dragged bar answers as "Your mix".
+  await page.getByTestId("composition").locator("input[type=range]").first().fill("0.9");
+  await expect(page.locator("[data-testid=prediction][data-method=mixed]")).toHaveCount(1);
+
+  const saved = page.waitForEvent("download");
+  await page.getByTestId("export-adapter").click();
+  const adapter = unzipSync(readFileSync(await (await saved).path()));
+  expect(Object.keys(adapter).sort()).toEqual(["loraloom-learned/adapter_config.json", "loraloom-learned/adapter_model.safetensors"]);
+  expect(JSON.parse(new TextDecoder().decode(adapter["loraloom-learned/adapter_config.json"])).peft_type).toBe("LORA");
+
+  const project = page.waitForEvent("download");
+  await page.getByTestId("save-project").click();
+  const path = await (await project).path();
+  const replayed = JSON.parse(readFileSync(replay(path), "utf8"));
+  expect(replayed.map((own) => own.method).sort()).toEqual(["learned", "nearest-mean", "uniform"]);
+  for (const own of replayed) {
+    expect(own.probability, own.method).toBeLessThan(1e-3);
+    expect(own.test_accuracy[0]).toBe(own.test_accuracy[1]);
+    expect(own.held_out_accuracy[0]).toBe(own.held_out_accuracy[1]);
+  }
+
+  // A reload keeps pictures, modules and results.
+  await page.waitForTimeout(1500);
+  const shown = await page.getByTestId("accuracy-learned").textContent();
+  await page.reload();
+  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 120_000 });
+  await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
+  await expect(page.locator("#test-count")).toHaveText("4 test pictures");
+
+  // Cleared, then the project opens again and gives the same numbers.
+  await page.getByTestId("clear").click();
+  await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 120_000 });
+  await expect(page.getByTestId("class-card")).toHaveCount(0);
+  await page.getByTestId("open-project").setInputFiles({ name: "p.zip", mimeType: "application/zip", buffer: readFileSync(path) });
+  await expect(page.getByTestId("class-card")).toHaveCount(2);
+  await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
+  await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
+  await startAndFinish(page);
+  await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1);
+  const after = Object.fromEntries((await predictions(page)).map(([method, ...rest]) => [method, rest]));
+  for (const [method, label, probability] of before) {
+    expect(after[method][0]).toBe(label);
+    expect(Math.abs(after[method][1] - probability)).toBeLessThan(1e-3);
+  }
+  expect(problems).toEqual([]);
+});
+
+/** Runs the command line on a project; the path of its JSON. */
+function replay(path) {
+  const out = `${path}.json`;
+  execFileSync(process.env.LORALOOM, ["replay", path, "--model", BASE, "--device", "cpu", "--json", out]);
+  return out;
+}
+
+test("the example needs one click, and stopping answers at once", async ({ page }) => {
+  await open(page, "device=cpu&steps=500&folds=2");
+  await page.getByTestId("example").click();
+  await expect(page.getByTestId("class-card")).toHaveCount(4);
+  await choose(page, ["linear-probe", "lora"]);
+  await expect(page.getByTestId("start")).toBeEnabled({ timeout: 120_000 });
+  await page.getByTestId("start").click();
+  const progress = page.locator("tr", { hasText: "LoRA from scratch" }).getByTestId("progress");
+  await expect.poll(() => progress.evaluate((bar) => bar.value), { timeout: 120_000 }).toBeGreaterThan(0);
+  await page.getByTestId("pause").click();
+  await expect(page.getByTestId("status")).toHaveText("paused");
+  await page.waitForTimeout(1500);
+  const held = await progress.evaluate((bar) => bar.value);
+  await page.waitForTimeout(1500);
+  expect(await progress.evaluate((bar) => bar.value)).toBe(held);
+  await page.getByTestId("pause").click();
+  await expect.poll(() => progress.evaluate((bar) => bar.value), { timeout: 60_000 }).toBeGreaterThan(held);
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toContainText("stopped", { timeout: 500 });
+  await expect(page.getByTestId("accuracy-lora")).toContainText("%");
+  await expect(page.getByTestId("start")).toBeEnabled();
+});

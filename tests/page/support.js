@@ -1,0 +1,72 @@
+// What the page's tests share.
+import { expect } from "@playwright/test";
+import { zipSync } from "fflate";
+import { module, pictures } from "./files.js";
+
+/** Opens the page and waits until it is ready; a request to another origin or a broken policy fails the test. */
+export async function open(page, query = "device=cpu") {
+  const problems = watch(page);
+  await page.goto(`?${query}`);
+  await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 180_000 });
+  return problems;
+}
+
+export function watch(page) {
+  const problems = [];
+  page.on("request", (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (/^https?:$/.test(protocol) && !host.startsWith("127.0.0.1")) problems.push(`request to ${request.url()}`);
+  });
+  page.on("console", (message) => {
+    if (/Content Security Policy|Refused to/.test(message.text())) problems.push(message.text());
+  });
+  page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
+  return problems;
+}
+
+export async function addClass(page, name, files) {
+  await page.getByTestId("add-class").click();
+  const card = page.getByTestId("class-card").last();
+  await card.getByTestId("class-name").fill(name);
+  await card.getByTestId("class-name").press("Tab");
+  await page.getByTestId("class-card").last().getByTestId("class-files").setInputFiles(files);
+  await expect(page.getByTestId("class-card").last().locator(".thumb canvas")).toHaveCount(files.length);
+}
+
+/** Two classes of stripes with some pictures each. */
+export async function twoClasses(page, count = 3) {
+  await addClass(page, "across", pictures(0, count));
+  await addClass(page, "along", pictures(1, count));
+}
+
+export async function addTests(page, name, kind, count = 2) {
+  await page.locator("#test-class").selectOption({ label: name });
+  await page.getByTestId("test-files").setInputFiles(pictures(kind, count, 50));
+}
+
+export function moduleZip(name, config, seed) {
+  const files = Object.fromEntries(Object.entries(module(config, seed)).map(([path, bytes]) => [`${name}/${path}`, new Uint8Array(Buffer.from(bytes))]));
+  return { name: `${name}.zip`, mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) };
+}
+
+export async function choose(page, methods) {
+  for (const box of await page.locator("#methods input").all()) {
+    if (await box.isDisabled()) continue;
+    const name = (await box.getAttribute("id")).replace("method-", "");
+    await box.setChecked(methods.includes(name));
+  }
+}
+
+export async function startAndFinish(page) {
+  await expect(page.getByTestId("start")).toBeEnabled();
+  await page.getByTestId("start").click();
+  await expect(page.getByTestId("status")).toHaveText(/^(done|\d+ pictures? answered)$/, { timeout: 200_000 });
+}
+
+export const rgbNoise = (seed, count) => {
+  let state = seed >>> 0;
+  return Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+};

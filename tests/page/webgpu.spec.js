@@ -1,0 +1,89 @@
+// The same on WebGPU, in software: a tiny model, and parity with the CPU device here and natively. No adapter, no pass.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "@playwright/test";
+import { module, png, tinyModel, writeFolder } from "./files.js";
+import { choose, moduleZip, open, rgbNoise, startAndFinish, twoClasses } from "./support.js";
+
+const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
+const config = JSON.parse(tinyModel()["config.json"]);
+const STEPS = 10;
+
+test.beforeEach(async ({ page }) => {
+  await page.goto("icon.svg");
+  const adapter = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
+  expect(adapter, "this test needs a WebGPU adapter; SwiftShader is enough").toBe(true);
+});
+
+test("the journey on WebGPU", async ({ page }) => {
+  test.setTimeout(600_000);
+  const problems = await open(page, "device=gpu&model=tiny&steps=4&folds=0");
+  await expect(page.getByTestId("device")).toContainText("software");
+  await page.locator("details", { hasText: "Library of modules" }).locator("summary").click();
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "uniform", "learned"]);
+  await page.getByTestId("try-files").setInputFiles([{ name: "new.png", mimeType: "image/png", buffer: png(1, 90) }]);
+  await startAndFinish(page);
+  await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1, { timeout: 120_000 });
+  expect(problems).toEqual([]);
+});
+
+test("logits and ten learned steps agree with the CPU device and with native code", async ({ page }) => {
+  test.setTimeout(600_000);
+  const kinds = [0, 1, 2];
+  const train = kinds.map((kind) => [0, 1, 2].map((seed) => ({ name: `${seed}.png`, bytes: png(kind, seed).toString("base64") })));
+  const modules = [11, 12].map((seed) => ({ name: `m${seed}`, config: module(config, seed)["adapter_config.json"], weights: Buffer.from(module(config, seed)["adapter_model.safetensors"]).toString("base64") }));
+  const pixels = rgbNoise(5, 2 * 3 * 32 * 32);
+  await page.goto("icon.svg");
+  const inPage = (device) => page.evaluate(runInPage, { device, train, modules, pixels, steps: STEPS });
+  const cpu = await inPage("cpu");
+  const gpu = await inPage("gpu");
+  const native = runNatively(train, modules);
+  expect(cpu.logits).toHaveLength(10);
+  cpu.logits.forEach((value, index) => expect(Math.abs(value - gpu.logits[index])).toBeLessThan(1e-3));
+  expect(cpu.losses).toHaveLength(STEPS);
+  cpu.losses.forEach((loss, index) => {
+    expect(Math.abs(loss - native.losses[index]), `step ${index + 1}, wasm and native CPU`).toBeLessThan(1e-4);
+    expect(Math.abs(loss - gpu.losses[index]), `step ${index + 1}, CPU and WebGPU`).toBeLessThan(2e-3);
+  });
+  cpu.weights.flat().forEach((value, index) => {
+    expect(Math.abs(value - native.weights.flat()[index])).toBeLessThan(1e-4);
+    expect(Math.abs(value - gpu.weights.flat()[index])).toBeLessThan(2e-3);
+  });
+});
+
+/** Runs inside the page: the wasm package alone, without the page around it. */
+async function runInPage({ device, train, modules, pixels, steps }) {
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const root = new URL("./", location.href);
+  const { default: init, Engine } = await import(new URL("pkg/loraloom_web.js", root));
+  await init();
+  const file = (name) => fetch(new URL(`models/tiny/${name}`, root));
+  const engine = await Engine.open(device, "tiny", await (await file("config.json")).text(), await (await file("preprocessor_config.json")).text(), new Uint8Array(await (await file("model.safetensors")).arrayBuffer()));
+  const logits = [...(await engine.forward(new Float32Array(pixels)))];
+  for (const own of modules) engine.addModule(own.name, own.config, bytes(own.weights));
+  const classes = train.map((pictures, kind) => ({ name: `kind${kind}`, pictures: pictures.map((own) => engine.addPicture(own.name, bytes(own.bytes)).id) }));
+  let report;
+  const config = { train: { num_steps: steps, seed: 3 }, folds: 0 };
+  await engine.adapt({ methods: ["learned"], train: classes, test: [], config }, (event) => {
+    if (event.type === "done") report = event.report;
+  });
+  return { logits, losses: report.losses, weights: report.coefficients.weights };
+}
+
+function runNatively(train, modules) {
+  const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
+  train.forEach((pictures, kind) => writeFolder(join(folder, "train", `kind${kind}`), Object.fromEntries(pictures.map((own) => [own.name, Buffer.from(own.bytes, "base64")]))));
+  const paths = modules.map((own) => {
+    const path = join(folder, own.name);
+    writeFolder(path, { "adapter_config.json": own.config, "adapter_model.safetensors": Buffer.from(own.weights, "base64") });
+    return path;
+  });
+  const out = join(folder, "out.json");
+  execFileSync(process.env.LORALOOM, ["adapt", "--model", TINY, "--train", join(folder, "train"), "--modules", ...paths, "--methods", "learned", "--steps", String(STEPS), "--seed", "3", "--folds", "0", "--device", "cpu", "--json", out]);
+  const { methods } = JSON.parse(readFileSync(out, "utf8"));
+  return { losses: methods[0].losses, weights: methods[0].coefficients.weights };
+}

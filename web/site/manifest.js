@@ -1,0 +1,32 @@
+// Writes manifest.json of a model folder that ships: every file with its size and SHA-256, every module with its card.
+//
+//   node web/site/manifest.js www/models/base NAME
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const [folder, name] = process.argv.slice(2);
+const files = {};
+const add = (path) => {
+  const bytes = readFileSync(join(folder, path));
+  files[path] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+};
+["config.json", "preprocessor_config.json", "model.safetensors"].forEach(add);
+const modules = existsSync(join(folder, "modules")) ? readdirSync(join(folder, "modules")).sort() : [];
+
+/** One line about a module, from what train-module reports. */
+function card(path) {
+  const report = join(folder, path, "training.json");
+  if (!existsSync(report)) return undefined;
+  const { classes, num_train: images, probe_test_accuracy: probe, module } = JSON.parse(readFileSync(report, "utf8"));
+  const percent = (value) => `${(100 * value).toFixed(1)} %`;
+  return `${classes.length} classes, ${images} images: ${percent(probe)} → ${percent(module.test_accuracy)}`;
+}
+
+const described = modules.map((module) => {
+  const path = `modules/${module}`;
+  ["adapter_config.json", "adapter_model.safetensors"].forEach((file) => add(`${path}/${file}`));
+  return { name: module, card: card(path) };
+});
+writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, files, modules: described }, null, 2)}\n`);
+console.log(`${Object.keys(files).length} files, ${modules.length} modules`);

@@ -1,0 +1,48 @@
+// What can be kept: the adapter as PEFT files, the task as a module of the library.
+import { download, zip } from "./archive.js";
+import { $, element, fail, percent } from "./dom.js";
+import { method } from "./methods.js";
+
+const JOIN_RANK = 8;
+
+export class Saving {
+  #engine;
+  #library;
+
+  constructor(engine, library) {
+    this.#engine = engine;
+    this.#library = library;
+    $("export-adapter").addEventListener("click", () => this.#export().catch(fail));
+    $("join-library").addEventListener("click", () => this.#join().catch(fail));
+  }
+
+  /** Methods that have a result now and an adapter to save. */
+  refresh(names) {
+    const saved = names.filter((name) => name !== "full");
+    const select = $("export-method");
+    const chosen = select.value;
+    select.replaceChildren(...saved.map((name) => element("option", { value: name }, method(name).label)));
+    select.value = saved.includes(chosen) ? chosen : saved.includes("learned") ? "learned" : (saved.at(-1) ?? "");
+    $("saving").hidden = !saved.length;
+  }
+
+  async #export() {
+    const name = $("export-method").value;
+    const form = $("export-form").value;
+    const { config, weights, error } = await this.#engine.saveAdapter(name, form === "cat" ? undefined : Number(form));
+    const stem = `loraloom-${name.replace("+", "-")}`;
+    download(await zip({ [`${stem}/adapter_config.json`]: config, [`${stem}/adapter_model.safetensors`]: weights }), `${stem}.zip`);
+    $("export-note").textContent = form === "cat"
+      ? "Saved exactly; Python PEFT loads the folder in the zip."
+      : `Saved at rank ${form}: ${percent(error, 1)} of the update's norm is lost.`;
+  }
+
+  async #join() {
+    const name = $("export-method").value;
+    const { config, weights, error } = await this.#engine.saveAdapter(name, JOIN_RANK);
+    let label = `my ${name}`;
+    for (let number = 2; this.#library.list.some((module) => module.name === label); number += 1) label = `my ${name} ${number}`;
+    await this.#library.add({ name: label, config, weights });
+    $("export-note").textContent = `“${label}” is in the library at rank ${JOIN_RANK} (${percent(error, 1)} lost); the next run can compose it.`;
+  }
+}

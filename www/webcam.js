@@ -1,0 +1,34 @@
+// Pictures from a camera, in a dialog; the camera is off whenever the dialog is closed.
+import { $, fail } from "./dom.js";
+
+let stream = null;
+let take = () => {};
+let count = 0;
+
+export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
+
+export async function openCamera(name, onPicture) {
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+  } catch (error) {
+    fail({ message: error.name === "NotAllowedError" ? "The camera was not allowed; allow it in the address bar to use it." : `No camera can be used (${error.name}).` });
+    return;
+  }
+  take = onPicture;
+  $("camera-class").textContent = name;
+  $("camera-video").srcObject = stream;
+  $("camera").showModal();
+}
+
+$("camera-take").addEventListener("click", () => {
+  const video = $("camera-video");
+  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  count += 1;
+  const name = `camera-${count}.jpg`;
+  canvas.toBlob((blob) => blob && take(new File([blob], name, { type: "image/jpeg" })), "image/jpeg", 0.92);
+});
+$("camera").addEventListener("close", () => {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = null;
+});
