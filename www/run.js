@@ -173,8 +173,8 @@ export class Run {
     $("rows").replaceChildren(...known.map(({ name, color, label }) => {
       const cells = this.#rows.get(name);
       return element("tr", {},
-        element("th", { scope: "row" }, element("span", { class: "dot", style: { background: color } }), label),
-        element("td", {}, cells.state), cells.test, cells.held, cells.parameters);
+        element("th", { scope: "row" }, element("span", { class: "dot", style: { background: color } }), label, cells.state),
+        cells.test, cells.held, cells.parameters);
     }));
   }
 

@@ -35,7 +35,7 @@ export class TryIt {
       }
     }
     for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
-    await this.refresh();
+    await this.refresh(true);
   }
 
   /** After a restart or for another model. */
@@ -48,7 +48,7 @@ export class TryIt {
   }
 
   /** Asks again, after methods have run. */
-  async refresh() {
+  async refresh(announce = false) {
     for (const own of this.#shown) {
       try {
         own.answers = await this.#engine.predict(own.picture.id);
@@ -58,7 +58,8 @@ export class TryIt {
       }
     }
     this.#draw();
-    if (this.#shown.length) say(`${this.#shown.length} ${this.#shown.length === 1 ? "picture" : "pictures"} answered`);
+    const answered = this.#shown.filter((own) => own.answers.length).length;
+    if (announce && answered) say(`${answered} ${answered === 1 ? "picture" : "pictures"} answered`);
   }
 
   #draw() {

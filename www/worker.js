@@ -1,9 +1,11 @@
-// The only module that imports the wasm package. One engine, one job at a time; flow changes are answered while a job runs.
+// The only module that imports the wasm package. One engine, one job at a time; what a person asks of pictures meanwhile
+// is answered between the steps of the job.
 import init, { Engine } from "./pkg/loraloom_web.js";
 import { EVENT, REQUEST } from "./protocol.js";
 
 let engine = null;
 let jobs = Promise.resolve();
+const meanwhile = new Set();
 const ready = init();
 
 const actions = {
@@ -24,6 +26,9 @@ const actions = {
   [REQUEST.forget]: () => engine.forget(),
   [REQUEST.saveAdapter]: ({ method, rank }) => engine.saveAdapter(method, rank),
 };
+
+/** What does not wait for the job that runs. */
+const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predict, REQUEST.reweigh, REQUEST.saveAdapter]);
 
 function transferable(result) {
   return [result?.rgba?.buffer, result?.weights?.buffer].filter(Boolean);
@@ -56,7 +61,15 @@ addEventListener("message", ({ data }) => {
     postMessage({ id: data.id, ok: true });
     return;
   }
-  jobs = jobs.then(() => run(data));
+  if (engine && QUICK.has(data.type)) {
+    const own = run(data).finally(() => meanwhile.delete(own));
+    meanwhile.add(own);
+    return;
+  }
+  jobs = jobs.then(async () => {
+    await Promise.allSettled([...meanwhile]);
+    await run(data);
+  });
 });
 // A panic inside a future settles no promise; it surfaces here.
 addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));

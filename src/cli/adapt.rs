@@ -123,6 +123,7 @@ fn compare(
         bar.set_message(method.name());
         let mut show = |progress: Progress| show(&bar, &progress);
         let (report, adapted) = block_on(session.adapt_method(method, train, test, config, &mut show))?;
+        output::progress_line(&report);
         let score = report.loo_accuracy.unwrap_or(report.train_accuracy);
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
             best = Some((score, adapted));

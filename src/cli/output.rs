@@ -46,6 +46,20 @@ pub fn bar(length: u64) -> ProgressBar {
     bar
 }
 
+/// One line per finished method for a log; a terminal has the bar.
+pub fn progress_line(report: &MethodReport) {
+    if !stderr().is_terminal() {
+        let (test, held_out) = (percent(report.test_accuracy), percent(report.loo_accuracy));
+        // As with every message, a closed pipe is the reader's choice.
+        let _ = writeln!(
+            stderr(),
+            "{}: test {test}, held out {held_out}, {:.1} s",
+            report.method,
+            report.seconds
+        );
+    }
+}
+
 /// Writes a report if asked to.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ export async function choose(page, methods) {
 export async function startAndFinish(page) {
   await expect(page.getByTestId("start")).toBeEnabled();
   await page.getByTestId("start").click();
-  await expect(page.getByTestId("status")).toHaveText(/^(done|\d+ pictures? answered)$/, { timeout: 200_000 });
+  await expect(page.getByTestId("status")).toHaveText("done", { timeout: 200_000 });
 }
 
 export const rgbNoise = (seed, count) => {
