@@ -144,9 +144,9 @@ mod tests {
 
     fn picture() -> Picture {
         Picture {
-            width: 24,
-            height: 16,
-            rgb: (0..24 * 16 * 3).map(|value| (value * 7 % 251) as u8).collect(),
+            width: 96,
+            height: 64,
+            rgb: (0..96 * 64 * 3).map(|value| (value * 7 % 251) as u8).collect(),
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
     fn corruptions_keep_the_size_and_repeat_exactly() {
         for (kind, strength) in Corruption::all() {
             let corrupt = |seed| kind.apply(strength, &picture(), seed).expect("corrupts");
-            assert_eq!((corrupt(1).width, corrupt(1).height), (24, 16));
+            assert_eq!((corrupt(1).width, corrupt(1).height), (96, 64));
             assert_eq!(corrupt(1), corrupt(1), "{kind:?}");
             assert_eq!(kind == Corruption::Clean, corrupt(1) == picture(), "{kind:?}");
             assert_eq!(kind == Corruption::Noise, corrupt(1) != corrupt(2), "{kind:?}");
