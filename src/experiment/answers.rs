@@ -44,7 +44,7 @@ fn verdicts(
     let (mut ahead, mut behind, mut level) = (Vec::new(), Vec::new(), Vec::new());
     for block in summary.plain() {
         let Some(interval) = block.row(method).and_then(difference) else { continue };
-        let text = format!("{} ({})", shots(block.shots), points(Some(interval)));
+        let text = format!("{} ({})", block.shots.words(), points(Some(interval)));
         match interval {
             one if one.crosses_zero() => level.push(text),
             one if one.mean > 0.0 => ahead.push(text),
@@ -62,14 +62,6 @@ fn verdicts(
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn shots(shots: Shots) -> String {
-    match shots {
-        Shots::PerClass(1) => "1 shot".into(),
-        Shots::PerClass(count) => format!("{count} shots"),
-        Shots::Full => "all images".into(),
-    }
-}
-
 /// How much of the gain random modules of the same norm explain.
 fn random_modules(summary: &Summary) -> String {
     let question = "**How much of the gain do random modules of the same norm explain?**";
@@ -82,7 +74,7 @@ fn random_modules(summary: &Summary) -> String {
         match block.random_share {
             Some(share) => format!(
                 "{}: {:.0} % of the gain of `learned` [{:.0} %, {:.0} %], that is {} points over the probe",
-                shots(block.shots),
+                block.shots.words(),
                 100.0 * share.mean,
                 100.0 * share.low,
                 100.0 * share.high,
@@ -90,7 +82,7 @@ fn random_modules(summary: &Summary) -> String {
             ),
             None => format!(
                 "{}: `learned` has no clear gain that could be shared; random modules are {} points over the probe",
-                shots(block.shots),
+                block.shots.words(),
                 points(gain)
             ),
         }
@@ -125,7 +117,7 @@ fn related(summary: &Summary) -> Option<String> {
         None => String::new(),
     };
     let question = "**Does learning prefer related modules?**";
-    Some(format!("{question} Mean weights at {}: {}.{follows}", shots(at), parts.join("; ")))
+    Some(format!("{question} Mean weights at {}: {}.{follows}", at.words(), parts.join("; ")))
 }
 
 fn favourite(one: &Composition) -> Option<String> {

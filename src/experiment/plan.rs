@@ -37,6 +37,17 @@ impl FromStr for Shots {
     }
 }
 
+impl Shots {
+    /// As a person says it.
+    pub fn words(self) -> String {
+        match self {
+            Self::PerClass(1) => "1 shot".into(),
+            Self::PerClass(count) => format!("{count} shots"),
+            Self::Full => "all images".into(),
+        }
+    }
+}
+
 impl From<Shots> for String {
     fn from(shots: Shots) -> Self {
         shots.to_string()

@@ -47,8 +47,10 @@ pub fn plots(summary: &Summary) -> Result<Vec<Plot>> {
         plots.push(Plot {
             file: format!("composition-{}.svg", file_part(&one.task)),
             caption: format!(
-                "{}: weights that `learned` gives at {shots} shots, mean over {} seeds; modules across, layers down",
-                one.task, one.seeds
+                "{}: weights that `learned` gives at {}, mean over {} seeds; modules across, layers down",
+                one.task,
+                shots.words(),
+                one.seeds
             ),
             svg: svg(heat_map::size(&one.weights), |area| heat_map::draw(area, &one.weights))?,
         });
@@ -60,7 +62,8 @@ pub fn plots(summary: &Summary) -> Result<Vec<Plot>> {
             file: "similarity.svg".into(),
             caption: format!(
                 "CKA of each module's features with those of a model trained on the task alone, against the \
-                 module's weight in `learned`, at {shots} shots"
+                 module's weight in `learned`, at {}",
+                shots.words()
             ),
             svg: svg((860, 520), |area| similarity::draw(area, &compared))?,
         });

@@ -64,47 +64,70 @@ pub fn report(summary: &Summary, settings: &Settings, shown: &[(String, String)]
 }
 
 fn setting(summary: &Summary, settings: &Settings) -> String {
-    let blocks = &summary.blocks;
-    let expected = blocks.len() * summary.tasks.len() * summary.seeds * summary.methods.len();
     let modules: Vec<&str> = settings.modules.iter().map(|module| module.name.as_str()).collect();
     let train = &settings.adapt.train;
     let (fewest, most) = summary.test_images;
-    let missing = match expected.saturating_sub(summary.runs) {
-        0 => "the grid is complete".to_string(),
-        missing => format!("**{missing} of {expected} runs are missing**; pairs that lack one are left out"),
-    };
-    format!(
-        "{} runs ({:.1} hours of computing): {} tasks ({}), {} seeds, {} methods; {missing}. Model sha256 `{}`, settings `{}`. \
-         {} modules: {}. {} steps of at most {} images ({} steps on all images), {}. \
-         Accuracy is measured on {fewest} to {most} test images of a task (at most {}, evenly over the classes). \
-         Nothing was chosen on test images.\n\n\
-         For a seed all methods have the same training images, order and class-mean head. Differences are paired by \
-         (task, seed), in points; brackets hold 95 % intervals: Student's t over the pairs where nothing else is said. \
-         Pairs of one task resemble each other, so these intervals speak of these tasks; the intervals over tasks' \
-         means speak of tasks like them. Many comparisons are made and none is corrected for that.\n\n",
-        summary.runs,
-        summary.hours,
-        summary.tasks.len(),
-        summary.tasks.join(", "),
-        summary.seeds,
-        summary.methods.len(),
-        &settings.model_sha256[..settings.model_sha256.len().min(16)],
-        settings.hash(),
-        modules.len(),
-        if modules.is_empty() { "none".into() } else { modules.join(", ") },
-        train.num_steps,
-        train.batch_size,
-        settings.full_steps,
-        if train.augment { "augmented" } else { "not augmented" },
-        settings.max_test,
-    )
+    let lines = [
+        format!("Runs: {} ({:.1} hours of computing); {}.", summary.runs, summary.hours, missing(summary)),
+        format!(
+            "Tasks: {}. Seeds: {}. Methods: {}.",
+            summary.tasks.join(", "),
+            summary.seeds,
+            summary.methods.len()
+        ),
+        format!("Model: sha256 `{}`. Settings: `{}`.", start(&settings.model_sha256), settings.hash()),
+        format!("Modules: {}.", if modules.is_empty() { "none".into() } else { modules.join(", ") }),
+        format!(
+            "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, free \
+             weights {}, LoRA {}, all weights {}.",
+            train.num_steps,
+            train.batch_size,
+            settings.full_steps,
+            if train.augment { "augmented" } else { "not augmented" },
+            train.head_rate,
+            train.logit_rate,
+            train.free_rate,
+            train.factor_rate,
+            train.full_rate,
+        ),
+        format!(
+            "Tests: {fewest} to {most} images of a task (at most {}, evenly over the classes). Training and testing \
+             choose nothing on them.",
+            settings.max_test
+        ),
+    ];
+    lines.map(|line| format!("- {line}\n")).concat() + NOTE
+}
+
+const NOTE: &str = "
+For a seed all methods have the same training images, order and class-mean head. Differences are paired by (task, seed), in
+points; brackets hold 95 % intervals: Student's t over the pairs where nothing else is said. Pairs of one task resemble each
+other, so these intervals speak of these tasks; the intervals over tasks' means speak of tasks like them. Many comparisons
+are made and none is corrected for that.
+
+";
+
+fn missing(summary: &Summary) -> String {
+    let cells = summary.blocks.len() * summary.tasks.len() * summary.seeds;
+    match (cells * summary.methods.len()).saturating_sub(summary.runs) {
+        0 => "the grid is complete".into(),
+        missing => format!(
+            "**{missing} are missing** of the combinations of tasks, shots, seeds and methods seen; pairs that lack one \
+             are left out"
+        ),
+    }
+}
+
+/// Enough of a hash to tell it from others.
+fn start(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
 }
 
 /// A table with one row per method and one column per number of shots.
 fn by_shots(summary: &Summary, cell: &dyn Fn(&Row) -> String) -> String {
     let blocks: Vec<&Block> = summary.plain().collect();
     let mut head = vec!["method".to_string()];
-    head.extend(blocks.iter().map(|block| format!("{} shots", block.shots)));
+    head.extend(blocks.iter().map(|block| block.shots.words()));
     let row = |method: &Method| {
         let cells = blocks.iter().map(|block| block.row(*method).map_or("-".into(), cell));
         std::iter::once(method.name().to_string()).chain(cells).collect()
@@ -113,9 +136,13 @@ fn by_shots(summary: &Summary, cell: &dyn Fn(&Row) -> String) -> String {
 }
 
 fn accuracies(summary: &Summary) -> String {
-    let mut text =
-        "## Accuracy over shots\n\nMean test accuracy over tasks and seeds, in percent.\n\n".to_string();
-    text += &by_shots(summary, &|row| percent(row.accuracy));
+    let mut text = "## Accuracy over shots\n\nMean test accuracy over tasks and seeds, in percent. \
+         This is task shift: the modules come from other tasks.\n\n"
+        .to_string();
+    text += &by_shots(summary, &|row| match row.missing {
+        0 => percent(row.accuracy),
+        _ => format!("{} ({} runs)", percent(row.accuracy), row.runs),
+    });
     text += "Difference from `linear-probe`, intervals over (task, seed).\n\n";
     text += &by_shots(summary, &|row| points(row.gain));
     if summary.tasks.len() > 1 {
@@ -131,8 +158,10 @@ fn records(summary: &Summary) -> String {
         record if record == Record::default() => "-".into(),
         Record { wins, ties, losses } => format!("{wins}/{ties}/{losses}"),
     };
-    let complete: Vec<String> =
-        summary.plain().map(|block| format!("{} at {} shots", block.complete_pairs, block.shots)).collect();
+    let complete: Vec<String> = summary
+        .plain()
+        .map(|block| format!("{} of {} at {}", block.complete_pairs, block.pairs, block.shots.words()))
+        .collect();
     let mut text = format!(
         "## Ranks and records\n\nMean rank (1 is best, equal accuracies share) over the (task, seed) that all methods have: {}.\n\n",
         complete.join(", ")
@@ -163,7 +192,7 @@ fn tasks(summary: &Summary) -> String {
             std::iter::once(method.name().to_string()).chain(cells).collect()
         };
         let rows: Vec<Vec<String>> = summary.methods.iter().map(row).collect();
-        text += &format!("### {} shots\n\n{}", block.shots, table(&head, &rows));
+        text += &format!("### {}\n\n{}", block.shots.words(), table(&head, &rows));
     }
     text
 }
@@ -207,9 +236,10 @@ fn covariate_shift(summary: &Summary) -> String {
         summary.corrupted.iter().map(row).collect()
     };
     format!(
-        "## Covariate shift\n\nThe methods of {shots} shots, trained on clean images and tested on corrupted ones: severities 1, 3 \
+        "## Covariate shift\n\nThe methods at {}, trained on clean images and tested on corrupted ones: severities 1, 3 \
          and 5 of ImageNet-C, on the pixels that the model sees. `clean` are the same test images as they are.\n\n{}\
          Difference from `linear-probe` on the same images.\n\n{}",
+        shots.words(),
         table(&head, &rows(&|accuracy, _| percent(accuracy))),
         table(&head, &rows(&|_, gain| points(gain)))
     )
@@ -230,8 +260,9 @@ fn modules(summary: &Summary) -> String {
     let counted = own.iter().map(|one| number(Some(one.effective_modules), 1));
     rows.push(std::iter::once("modules that count".to_string()).chain(counted).collect());
     format!(
-        "## Modules\n\nWeights that `learned` gives at {shots} shots, means over layers and seeds; an even share is {:.3}. \
+        "## Modules\n\nWeights that `learned` gives at {}, means over layers and seeds; an even share is {:.3}. \
          Modules that count: exp(entropy) of these weights.\n\n{}",
+        shots.words(),
         1.0 / first.weights.modules.len().max(1) as f64,
         table(&head, &rows)
     )

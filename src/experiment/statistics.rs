@@ -93,8 +93,7 @@ const RESAMPLES: usize = 10_000;
 
 /// The ratio of two means over the same pairs, with the percentile bootstrap's interval over the pairs.
 ///
-/// `None` for fewer than two pairs, or where the denominator's mean is not above 0 in 97.5 % of the resamples: a
-/// share of a gain that may be none means nothing.
+/// `None` for fewer than two pairs, or where the denominator's mean is not above 0 in 97.5 % of the resamples.
 pub fn ratio_of_means(pairs: &[(f64, f64)]) -> Option<Interval> {
     let count = pairs.len();
     let sums = |chosen: &mut dyn Iterator<Item = (f64, f64)>| {

@@ -23,6 +23,8 @@ pub struct Row {
     pub method: Method,
     /// Number of runs.
     pub runs: usize,
+    /// Number of (task, seed) that other methods have and this one has not.
+    pub missing: usize,
     /// Mean test accuracy.
     pub accuracy: f64,
     /// Paired difference from `linear-probe`, over (task, seed).
@@ -58,7 +60,8 @@ pub struct Block {
     pub pairs: usize,
     /// The methods, in the registry's order.
     pub rows: Vec<Row>,
-    /// Share of the gain of `learned` over `linear-probe` that random modules of the same norm reach.
+    /// Share of the gain of `learned` over `linear-probe` that random modules of the same norm reach; `None` where the
+    /// gain's interval holds zero.
     pub random_share: Option<Interval>,
     /// Mean accuracy by task and method.
     pub tasks: BTreeMap<String, Vec<(Method, f64)>>,
@@ -145,7 +148,9 @@ fn block(runs: &[Run], methods: &[Method], (draw, shots): (Draw, Shots)) -> Bloc
     let complete: Vec<&(String, u64)> =
         pairs.iter().copied().filter(|pair| present.iter().all(|own| own.contains_key(*pair))).collect();
     let ranks = mean_ranks(&accuracies, &complete);
-    let rows = methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, *method)).collect();
+    let mut rows: Vec<Row> =
+        methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, *method)).collect();
+    rows.iter_mut().for_each(|row| row.missing = pairs.len() - row.runs);
     Block {
         shots,
         draw,
@@ -182,6 +187,7 @@ fn row(
     Some(Row {
         method,
         runs: own.len(),
+        missing: 0,
         accuracy: average(&|run| run.test_accuracy)?,
         gain: Interval::t(&values(&probe)),
         gain_over_tasks: Interval::t(&task_means(&probe).into_values().collect::<Vec<_>>()),
@@ -227,6 +233,8 @@ fn random_share(accuracies: &BTreeMap<Method, ByPair>) -> Option<Interval> {
     let probe = accuracies.get(&Method::LinearProbe)?;
     let learned = paired(accuracies.get(&Method::Learned)?, probe);
     let random = paired(accuracies.get(&Method::RandomModules)?, probe);
+    // A share of a gain that may be none means nothing.
+    Interval::t(&learned.values().copied().collect::<Vec<_>>()).filter(|gain| gain.low > 0.0)?;
     let both = random.iter().filter_map(|(pair, random)| Some((*random, *learned.get(pair)?)));
     ratio_of_means(&both.collect::<Vec<_>>())
 }

@@ -40,7 +40,7 @@ pub fn draw(area: &Area, summary: &Summary) -> Drawn {
         .x_desc("training images per class")
         .y_desc("test accuracy")
         .label_style(text(13, HPos::Center))
-        .light_line_style(INK.mix(0.06))
+        .max_light_lines(0)
         .bold_line_style(INK.mix(0.15))
         .draw()?;
     for (index, &method) in summary.methods.iter().enumerate() {

@@ -19,9 +19,11 @@ pub fn size(report: &CoefficientReport) -> (u32, u32) {
     ((LEFT + columns.max(6) * CELL.0 + 24) as u32, (TOP + rows * CELL.1 + BELOW) as u32)
 }
 
-/// Draws the cells; white is no weight, the darkest colour the largest one.
+/// Draws the cells; white is an even share, blue more, red less.
 pub fn draw(area: &Area, report: &CoefficientReport) -> Drawn {
-    let largest = report.weights.iter().flatten().fold(1e-9f32, |largest, weight| largest.max(weight.abs()));
+    let even = 1.0 / report.modules.len().max(1) as f32;
+    let distances = report.weights.iter().flatten().map(|weight| (weight - even).abs());
+    let furthest = distances.fold(1e-9f32, f32::max);
     for (row, weights) in report.weights.iter().enumerate() {
         let y = TOP + row as i32 * CELL.1;
         let name = report.groups.get(row).map_or("", String::as_str);
@@ -29,7 +31,7 @@ pub fn draw(area: &Area, report: &CoefficientReport) -> Drawn {
         for (column, weight) in weights.iter().enumerate() {
             let x = LEFT + column as i32 * CELL.0;
             let corners = [(x, y), (x + CELL.0 - 1, y + CELL.1 - 1)];
-            area.draw(&Rectangle::new(corners, shade(weight / largest).filled()))?;
+            area.draw(&Rectangle::new(corners, shade((weight - even) / furthest).filled()))?;
         }
     }
     for (column, name) in report.modules.iter().enumerate() {
@@ -37,24 +39,27 @@ pub fn draw(area: &Area, report: &CoefficientReport) -> Drawn {
         let style = text(12, HPos::Left).transform(FontTransform::Rotate270);
         area.draw(&Text::new(name.as_str(), place, style))?;
     }
-    let even = 1.0 / report.modules.len().max(1) as f32;
-    scale(area, TOP + report.groups.len() as i32 * CELL.1 + 16, largest, even)
+    scale(area, TOP + report.groups.len() as i32 * CELL.1 + 16, even, furthest)
 }
 
 /// From white to dark blue, and to dark red below zero.
 fn shade(part: f32) -> RGBColor {
-    let dark = if part < 0.0 { [120.0, 10.0, 20.0] } else { [8.0, 48.0, 107.0] };
+    let dark = if part < 0.0 { [140.0, 20.0, 30.0] } else { [8.0, 48.0, 107.0] };
     let mix = |channel: usize| (255.0 + (dark[channel] - 255.0) * part.abs().min(1.0)) as u8;
     RGBColor(mix(0), mix(1), mix(2))
 }
 
-fn scale(area: &Area, y: i32, largest: f32, even: f32) -> Drawn {
+fn scale(area: &Area, y: i32, even: f32, furthest: f32) -> Drawn {
     for step in 0..100 {
         let x = LEFT + step * 2;
-        area.draw(&Rectangle::new([(x, y), (x + 2, y + 12)], shade(step as f32 / 99.0).filled()))?;
+        let color = shade(step as f32 / 49.5 - 1.0);
+        area.draw(&Rectangle::new([(x, y), (x + 2, y + 12)], color.filled()))?;
     }
-    area.draw(&Text::new("0", (LEFT, y + 24), text(11, HPos::Left)))?;
-    area.draw(&Text::new(format!("{largest:.3}"), (LEFT + 200, y + 24), text(11, HPos::Right)))?;
-    area.draw(&Text::new(format!("even: {even:.3}"), (LEFT - 6, y + 6), text(11, HPos::Right)))?;
+    let label = |share: f32, x: i32, anchor: HPos| {
+        area.draw(&Text::new(format!("{share:.3}"), (LEFT + x, y + 24), text(11, anchor)))
+    };
+    label(even - furthest, 0, HPos::Left)?;
+    label(even, 100, HPos::Center)?;
+    label(even + furthest, 200, HPos::Right)?;
     Ok(())
 }

@@ -37,7 +37,7 @@ pub fn draw(area: &Area, compared: &[&Composition]) -> Drawn {
         .x_desc("CKA of the module with the task's own model")
         .y_desc("weight, in even shares")
         .label_style(text(13, HPos::Center))
-        .light_line_style(INK.mix(0.06))
+        .max_light_lines(0)
         .bold_line_style(INK.mix(0.15))
         .draw()?;
     for (index, one) in compared.iter().enumerate() {
