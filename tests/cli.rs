@@ -4,6 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
+use safetensors::SafeTensors;
 use support::{draw, golden, json, run, succeed, tiny_model, write_task};
 
 const CLASSES: [&str; 3] = ["across", "diagonal", "down"];
@@ -237,6 +238,32 @@ fn ctrl_c_keeps_what_was_learned() {
     assert!(err.contains("1 of 2 methods"), "{err}");
     let picture = place.path("train/down/000.png");
     succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
+}
+
+#[test]
+fn forward_gives_the_reference_at_the_size_of_its_input() {
+    let place = Place::new();
+    let (input, output) = (place.path("in.safetensors"), place.path("out.safetensors"));
+    let bytes = fs::read(golden("models/dinov2/reference.safetensors")).expect("golden file");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let reference = |key: &str| file.tensor(key).expect("reference");
+    let pixels = safetensors::serialize([("pixel_values", reference("pixel_values.48x48"))], None);
+    fs::write(&input, pixels.expect("serialises")).expect("writes");
+    let model = golden("models/dinov2").display().to_string();
+    succeed(&["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &output]);
+    let bytes = fs::read(&output).expect("output");
+    let found = SafeTensors::deserialize(&bytes).expect("safetensors");
+    for key in ["logits", "last_hidden_state"] {
+        let expected = reference(&format!("{key}.48x48"));
+        let found = found.tensor(key).expect(key);
+        assert_eq!(found.shape(), expected.shape());
+        let values = |data: &[u8]| -> Vec<f32> {
+            data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four"))).collect()
+        };
+        for (found, expected) in values(found.data()).iter().zip(values(expected.data())) {
+            assert!((found - expected).abs() < 1e-4, "{key}: {found} {expected}");
+        }
+    }
 }
 
 #[test]

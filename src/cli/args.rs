@@ -198,7 +198,7 @@ pub struct ForwardArgs {
     /// One weight per module; 1 each if absent.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     pub weights: Option<Vec<f32>>,
-    /// A safetensors file with `pixel_values`, [images, 3, height, width].
+    /// A safetensors file with `pixel_values`, [images, 3, height, width]; a square input decides the model's size.
     #[arg(long)]
     pub input: PathBuf,
     /// Gets `last_hidden_state` and, if the model has a head, `logits`.

@@ -19,9 +19,12 @@ use super::{Outcome, args::ForwardArgs, model, output};
 /// # Errors
 /// The model, a module or the input cannot be loaded, or the output cannot be written.
 pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
-    let mut session = model::open(&arguments.model, arguments.device)?;
-    let outcome = add_modules(&mut session, arguments)?;
     let (shape, pixels) = pixel_values(&arguments.input)?;
+    let mut options = model::options(&arguments.model.input)?;
+    // A config without a preprocessor does not say what size its model is used at; the input does.
+    options.img_size = options.img_size.or((shape[2] == shape[3]).then_some(shape[2]));
+    let mut session = model::open_named(&arguments.model.model, &options, arguments.device)?;
+    let outcome = add_modules(&mut session, arguments)?;
     let outputs = block_on(session.forward(pixels, shape))?;
     write(&arguments.output, outputs)?;
     Ok(outcome)

@@ -1,0 +1,56 @@
+//! What ships inside the binary: it is whole, small, fits together, and needs no download.
+
+mod support;
+
+use loraloom::{DeviceChoice, block_on, session::ModelOptions, shipped};
+use support::{json, succeed, write_task};
+
+#[test]
+fn the_base_model_and_its_modules_agree_with_their_manifest_and_fit() {
+    let base = shipped::find(shipped::EMBEDDED).expect("a base model ships");
+    assert!(base.has_model() && base.bytes() < 16_000_000, "{} bytes", base.bytes());
+    assert!(base.files["model.safetensors"].bytes <= 12_000_000);
+    let mut session = block_on(base.open(DeviceChoice::Cpu, &ModelOptions::default())).expect("opens");
+    assert!(session.info().parameters <= 6_000_000);
+    assert!(base.modules.len() > 1);
+    for entry in &base.modules {
+        let module = base.module(&entry.name).expect(&entry.name);
+        session.add_module(module).expect("fits the base model");
+        assert!(entry.card.as_ref().is_some_and(|card| card.contains('%')), "{} has a card", entry.name);
+    }
+    assert_eq!(session.module_names().len(), base.modules.len());
+}
+
+#[test]
+fn every_folder_that_ships_reads_and_is_small() {
+    for manifest in shipped::all() {
+        for entry in &manifest.modules {
+            let module = manifest.module(&entry.name).expect(&entry.name);
+            assert!(!module.layers.is_empty());
+            let weights = format!("modules/{}/adapter_model.safetensors", entry.name);
+            assert!(manifest.files[&weights].bytes <= 400_000, "{}", entry.name);
+        }
+    }
+    assert!(shipped::find("someone/unknown-model").is_none());
+}
+
+#[test]
+fn adapting_needs_no_model_and_no_module_of_ones_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write_task(&dir.path().join("train"), &["across", "down"], 0, 2);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (train, out) = (path("train"), path("out.json"));
+    let methods = "nearest-mean,uniform,learned";
+    let common = ["adapt", "--device", "cpu", "--train", &train, "--folds", "0", "--steps", "2"];
+    succeed(&[&common[..], &["--methods", methods, "--json", &out]].concat());
+    let report = json(&dir.path().join("out.json"));
+    let base = shipped::find(shipped::EMBEDDED).expect("a base model ships");
+    assert_eq!(report["model"], base.name.as_str());
+    let learned = &report["methods"][2]["coefficients"];
+    let names: Vec<&str> = base.modules.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(learned["modules"], serde_json::json!(names));
+    succeed(&[&common[..], &["--modules", "none", "--methods", "auto", "--json", &out]].concat());
+    let methods = json(&dir.path().join("out.json"))["methods"].as_array().map_or(0, Vec::len);
+    assert_eq!(methods, 4, "nearest-mean, linear-probe, lora, full");
+    assert!(succeed(&["info"]).contains(&format!("embedded model {}", base.name)));
+}
