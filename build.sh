@@ -120,6 +120,11 @@ site() {
   cp node_modules/uplot/dist/{uPlot.esm.js,uPlot.min.css} "$out/vendor"
   cp node_modules/fflate/esm/browser.js "$out/vendor/fflate.js"
   cp node_modules/idb-keyval/dist/index.js "$out/vendor/idb-keyval.js"
+  local family
+  for family in inter fraunces; do
+    cp "node_modules/@fontsource-variable/$family/files/$family-latin-wght-normal.woff2" "$out/vendor/$family.woff2"
+    cp "node_modules/@fontsource-variable/$family/LICENSE" "$out/vendor/$family-LICENSE.txt"
+  done
   "$TOOLS/bin/wasm-bindgen" --target web --no-typescript --remove-name-section --remove-producers-section \
     --out-dir "$out/pkg" "$WASM/$WASM_TARGET/$profile/loraloom_web.wasm"
 }
