@@ -84,7 +84,7 @@ export class Classes {
     this.draw();
     this.#changed();
     say(`${own[part].length} ${part === "test" ? "test pictures" : "pictures"} of ${own.name}`);
-    fail(bad.length ? { message: bad.join(" · ") } : null);
+    if (bad.length) fail({ message: bad.join(" · ") });
   }
 
   /** One file as the model sees it. */

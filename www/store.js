@@ -1,7 +1,7 @@
 // What survives a reload, in IndexedDB: each picture and module once, and a small record of the rest. A full quota is told,
 // not fatal.
 import { clear, delMany, get, getMany, keys, set, setMany } from "./vendor/idb-keyval.js";
-import { fail } from "./dom.js";
+import { $, fail } from "./dom.js";
 
 const STATE = "state";
 const FILE = "file/";
@@ -24,6 +24,7 @@ export async function restore() {
 /** Keeps a state: plain data with blobs anywhere in it. */
 export function keep(state) {
   jobs = jobs.then(() => write(state)).catch((error) => {
+    $("kept").textContent = "Pictures, modules and results are not kept: this browser has no room for them. Save a project file.";
     if (told) return;
     told = true;
     fail({ message: `This browser cannot keep your pictures for the next visit (${error.name}). Everything goes on; save a project file to keep it.` });

@@ -43,7 +43,7 @@ export class TryIt {
         bad.push(error.message ?? String(error));
       }
     }
-    fail(bad.length ? { message: bad.join(" · ") } : null);
+    if (bad.length) fail({ message: bad.join(" · ") });
     for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
     this.#draw();
     await this.refresh(true);
