@@ -43,6 +43,8 @@ pub mod session;
 pub mod pretrain;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod project;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod shipped;
 
 pub use dataset::{Dataset, Example};
 pub use device::{DeviceChoice, block_on, open as open_device};
@@ -51,6 +53,7 @@ pub use lora::{
     compose::{ComposeReport, Form, compose},
     module::LoraModule,
     names::Dialect,
+    tensor_file::Precision,
 };
 pub use methods::{composition::Granularity, registry::Method};
 pub use vit::{config::VitConfig, target::Target};

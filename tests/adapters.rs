@@ -6,10 +6,11 @@ use std::{
 };
 
 use loraloom::{
-    DeviceChoice, Dialect, LoraModule, block_on,
+    DeviceChoice, Dialect, LoraModule, Precision, block_on,
     lora::{
         compose::{Form, compose},
         module::LoraLayer,
+        peft::PeftFormat,
     },
     session::{ModelOptions, Session},
 };
@@ -82,12 +83,19 @@ fn what_is_written_reads_back_the_same_in_both_dialects() {
         let original = module(&folder(name));
         for (dialect, prefix) in [(Dialect::Old, "vit"), (Dialect::New, "vit"), (Dialect::New, "deit")] {
             let dir = scratch.path().join(name);
-            original.save_dir(&dir, dialect, prefix).expect(name);
+            let format = PeftFormat { dialect, prefix, precision: Precision::F32 };
+            original.save_dir(&dir, &format).expect(name);
             let again = module(&dir);
             assert_eq!(again.head, original.head);
             assert_eq!(again.layers.len(), original.layers.len());
             for (key, layer) in &original.layers {
                 assert_close(&again.layers[key].delta(), &layer.delta(), 1e-5, name);
+            }
+            let half = PeftFormat { precision: Precision::F16, ..format };
+            original.save_dir(&dir, &half).expect(name);
+            for (key, layer) in &module(&dir).layers {
+                // Eleven bits of precision in each of the two factors.
+                assert_close(&layer.delta(), &original.layers[key].delta(), 2e-3, name);
             }
         }
     }
@@ -151,7 +159,8 @@ fn tensor(path: &Path, key: &str) -> Vec<f32> {
 fn peft_loads_what_is_written_and_gives_the_same_logits() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let written = scratch.path().join("written");
-    module(&folder("all-head")).save_dir(&written, Dialect::New, "vit").expect("writes");
+    let format = PeftFormat { dialect: Dialect::New, prefix: "vit", precision: Precision::F32 };
+    module(&folder("all-head")).save_dir(&written, &format).expect("writes");
     let choice = DeviceChoice::Cpu;
     let model = folder("tiny-vit");
     let mut session =

@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::path::Path;
+
 use loraloom::{
-    block_on,
+    DeviceChoice, Precision, block_on,
     device::{OpenDevice, read},
-    pretrain::{Pretrain, PretrainConfig, passes, photos::Photos, state::State},
+    pretrain::{Pretrain, PretrainConfig, passes, photos::Photos, state::State, teacher::Teacher},
+    session::{ModelOptions, Session, task::write_model},
 };
-use support::write_task;
+use support::{tiny_model, write_task};
 
 fn config() -> PretrainConfig {
     PretrainConfig {
@@ -28,14 +31,85 @@ fn values(run: &Pretrain) -> Vec<f32> {
     tensors.flat_map(|tensor| block_on(read(tensor.clone())).expect("reads back")).collect()
 }
 
+fn photos(dir: &Path) -> Photos {
+    write_task(&dir.join("photos"), &["across", "down"], 0, 12);
+    Photos::read(&[dir.join("photos")], 2).expect("reads")
+}
+
+fn open(dir: &str, side: usize) -> Session {
+    let options = ModelOptions { img_size: Some(side), ..ModelOptions::default() };
+    block_on(Session::open_dir(DeviceChoice::Cpu, dir, Path::new(dir), &options)).expect("opens")
+}
+
+#[test]
+fn a_student_comes_nearer_to_its_teacher() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let photos = photos(dir.path());
+    let teacher = open(&tiny_model(), 32);
+    let own = &teacher.model().vit.config;
+    // Other patches than the teacher's: the teacher looks at a larger input with the same grid.
+    let config = PretrainConfig {
+        img_size: 24,
+        patch_size: 6,
+        embed_dim: own.embed_dim,
+        num_heads: own.num_heads,
+        depth: 4,
+        epochs: 24.0,
+        learning_rate: 3e-3,
+        // Nothing but the teacher.
+        teacher_weight: 1.0,
+        ..config()
+    };
+    assert_eq!(Teacher::img_size(own, &config.vit()), 32);
+    let device = OpenDevice::cpu();
+    let taught = Teacher::new(teacher.model(), &config.vit(), &device).expect("fits");
+    let mut run = Pretrain::new(config.clone(), &photos, Some(taught), None, device.clone()).expect("starts");
+    (0..run.num_steps()).for_each(|_| run.step().expect("steps"));
+    let losses = block_on(run.take_losses()).expect("reads back");
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
+    assert!(last < 0.8 * first, "{first} -> {last}");
+    let narrow = PretrainConfig { embed_dim: 16, ..config };
+    let refused = Teacher::new(teacher.model(), &narrow.vit(), &device).err().expect("too narrow");
+    assert!(refused.to_string().contains("must be the same"), "{refused}");
+}
+
+#[test]
+fn a_run_goes_on_from_a_model_at_another_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (photos, device) = (photos(dir.path()), OpenDevice::cpu());
+    let mut first = Pretrain::new(config(), &photos, None, None, device.clone()).expect("starts");
+    (0..3).for_each(|_| first.step().expect("steps"));
+    let (vit, head) = block_on(first.model()).expect("reads back");
+    let base = dir.path().join("base");
+    let preprocess = config().preprocess().expect("valid");
+    let model = (&vit, &head, Precision::F32);
+    block_on(write_model(&base, "base", model, &photos.classes, &preprocess)).expect("writes");
+    let name = base.display().to_string();
+    let same = open(&name, 32);
+    let again = Pretrain::new(config(), &photos, None, Some(same.model()), device.clone()).expect("starts");
+    let average = |run: &Pretrain| -> Vec<f32> {
+        let tensors = run.state.average.iter();
+        tensors.flat_map(|tensor| block_on(read(tensor.clone())).expect("reads back")).collect()
+    };
+    assert_eq!(average(&again), average(&first));
+    let larger = PretrainConfig { img_size: 48, ..config() };
+    let session = open(&name, 48);
+    let mut run =
+        Pretrain::new(larger.clone(), &photos, None, Some(session.model()), device.clone()).expect("starts");
+    run.step().expect("steps");
+    let other = PretrainConfig { depth: 2, ..larger };
+    let refused = Pretrain::new(other, &photos, None, Some(session.model()), device).err();
+    assert!(refused.expect("deeper").to_string().contains("another one"));
+}
+
 #[test]
 fn a_resumed_run_takes_the_same_steps() {
     let dir = tempfile::tempdir().expect("a folder");
-    write_task(&dir.path().join("photos"), &["across", "down"], 0, 12);
-    let photos = Photos::read(&[dir.path().join("photos")], 2).expect("reads");
+    let photos = photos(dir.path());
     assert_eq!((photos.train.len(), photos.validation.len()), (20, 4));
     let device = OpenDevice::cpu();
-    let start = || Pretrain::new(config(), &photos, None, device.clone()).expect("starts");
+    let start = || Pretrain::new(config(), &photos, None, None, device.clone()).expect("starts");
     let mut whole = start();
     (0..4).for_each(|_| whole.step().expect("steps"));
     let mut first = start();

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use half::f16;
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::{
     device,
     error::{Error, Result},
     head::Head,
+    lora::tensor_file::Precision,
     matrix::transpose,
     vit::{
         config::{MlpKind, Pooling, VitConfig},
@@ -20,31 +20,6 @@ use crate::{
 
 /// A tensor on the host: shape and values.
 type Host = (Vec<usize>, Vec<f32>);
-
-/// How values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// As they are.
-    F32,
-    /// Rounded to half precision: half the size, for models that are downloaded.
-    F16,
-}
-
-impl Precision {
-    fn dtype(self) -> (Dtype, &'static str) {
-        match self {
-            Self::F32 => (Dtype::F32, "float32"),
-            Self::F16 => (Dtype::F16, "float16"),
-        }
-    }
-
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
-        }
-    }
-}
 
 /// `config.json` of a model and its head.
 ///
@@ -73,7 +48,7 @@ pub fn config_json(name: &str, config: &VitConfig, labels: &[String], precision:
         "qkv_bias": config.qkv_bias,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-        "dtype": precision.dtype().1,
+        "dtype": precision.torch_name(),
         "id2label": id2label,
         "label2id": label2id,
     });
@@ -110,7 +85,7 @@ pub async fn safetensors(name: &str, vit: &Vit, head: &Head, precision: Precisio
         reason: error.to_string(),
     };
     let views = bytes.iter().map(|(key, shape, data)| {
-        Ok((key.as_str(), TensorView::new(precision.dtype().0, shape.clone(), data).map_err(bad)?))
+        Ok((key.as_str(), TensorView::new(precision.dtype(), shape.clone(), data).map_err(bad)?))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let metadata = [("format".to_string(), "pt".to_string())].into();

@@ -23,9 +23,9 @@ use super::{
 /// # Errors
 /// The model or the training images cannot be loaded, or a method cannot run.
 pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
-    let methods = arguments.methods()?;
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
-    let mut warnings = add_modules(&mut session, arguments)?;
+    let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
+    let methods = arguments.methods(!session.module_names().is_empty())?;
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
     let test = match &arguments.test {
@@ -64,22 +64,6 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     };
     output::json(arguments.compute.json.as_deref(), &report)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
-}
-
-/// A bad module is a warning and the rest goes on.
-fn add_modules(session: &mut Session, arguments: &AdaptArgs) -> Result<Vec<Error>> {
-    let mut warnings = Vec::new();
-    for path in &arguments.modules {
-        match model::adapter_dir(path).and_then(|dir| session.add_module_dir(&dir)) {
-            Ok(found) => warnings.extend(found),
-            Err(error) => warnings.push(error),
-        }
-    }
-    warnings.iter().for_each(output::warning);
-    if !arguments.modules.is_empty() && session.module_names().is_empty() {
-        return Err(Error::mismatch("--modules", "none of them can be used"));
-    }
-    Ok(warnings)
 }
 
 /// Loads images with a progress bar and prints the warnings.

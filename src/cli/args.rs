@@ -19,6 +19,7 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  loraloom adapt --train photos/train --test photos/test --shots 5
   loraloom classify --model facebook/deit-tiny-patch16-224 photo.jpg
   loraloom adapt --model DIR --train photos/train --test photos/test --shots 5 --modules lora/* --methods all
   loraloom predict --task saved-task photo.jpg
@@ -85,8 +86,8 @@ pub struct ComputeArgs {
 /// Which model, and what differs from its own files.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Folder of a checkpoint, or a Hugging Face id (owner/name or owner/name@revision).
-    #[arg(long, value_name = "DIR|ID")]
+    /// `embedded`, the folder of a checkpoint, or a Hugging Face id (owner/name or owner/name@revision).
+    #[arg(long, value_name = "DIR|ID", default_value = loraloom::shipped::EMBEDDED)]
     pub model: String,
     #[command(flatten)]
     pub input: InputArgs,
@@ -109,6 +110,7 @@ pub struct InputArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  loraloom adapt --train photos/train --test photos/test --shots 5
   loraloom adapt --model DIR --train train --test test --shots 5 --modules lora/* --methods all --json out.json
   loraloom adapt --model DIR --train train --methods linear-probe,lora --save my-task")]
 pub struct AdaptArgs {
@@ -126,8 +128,8 @@ pub struct AdaptArgs {
     /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub methods: Vec<String>,
-    /// Folders of PEFT LoRA modules.
-    #[arg(long, value_name = "DIR", num_args = 1..)]
+    /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
+    #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
     /// Save the method with the best held-out accuracy (or the only one) to this folder.
     #[arg(long, value_name = "DIR")]
@@ -293,17 +295,17 @@ fn granularity(text: &str) -> Result<Granularity, String> {
 }
 
 impl AdaptArgs {
-    /// The methods asked for, without repeats.
+    /// The methods asked for, without repeats; `auto` depends on whether there are modules.
     ///
     /// # Errors
     /// An unknown name.
-    pub fn methods(&self) -> loraloom::error::Result<Vec<Method>> {
+    pub fn methods(&self, modules: bool) -> loraloom::error::Result<Vec<Method>> {
         let mut methods = Vec::new();
         for name in &self.methods {
             let named: Vec<Method> = match name.as_str() {
                 "all" => Method::ALL.to_vec(),
                 "auto" => {
-                    let fits = |method: &Method| !self.modules.is_empty() || !method.needs_modules();
+                    let fits = |method: &Method| modules || !method.needs_modules();
                     Method::ALL.into_iter().filter(fits).collect()
                 }
                 name => vec![Method::from_name(name)?],

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use loraloom::{DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device};
+use loraloom::{DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device, shipped};
 use serde::Serialize;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 struct Info {
     version: &'static str,
     devices: Vec<DeviceLine>,
+    shipped: Vec<ShippedLine>,
     model: Option<ModelLine>,
     modules: Vec<ModuleLine>,
 }
@@ -24,6 +25,14 @@ struct DeviceLine {
     kind: &'static str,
     name: String,
     software: bool,
+}
+
+#[derive(Serialize)]
+struct ShippedLine {
+    model: String,
+    has_weights: bool,
+    bytes: usize,
+    modules: Vec<shipped::ModuleEntry>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +67,7 @@ pub fn run(arguments: &InfoArgs) -> Result<Outcome> {
         modules.push(line);
         outcome = if warned { Outcome::Warned } else { outcome };
     }
-    let info = Info { version: env!("CARGO_PKG_VERSION"), devices: devices(), model, modules };
+    let info = Info { version: env!("CARGO_PKG_VERSION"), devices: devices(), shipped: shipped_lines(), model, modules };
     print(&info);
     output::json(arguments.json.as_deref(), &info)?;
     Ok(outcome)
@@ -68,6 +77,16 @@ fn devices() -> Vec<DeviceLine> {
     let open = |choice| block_on(open_device(choice)).ok().map(|device| device.info);
     let lines = [open(DeviceChoice::Cpu), open(DeviceChoice::Gpu)].into_iter().flatten();
     lines.map(|info| DeviceLine { kind: info.kind, name: info.name, software: info.software }).collect()
+}
+
+fn shipped_lines() -> Vec<ShippedLine> {
+    let line = |manifest: shipped::Manifest| ShippedLine {
+        has_weights: manifest.has_model(),
+        bytes: manifest.bytes(),
+        model: manifest.name,
+        modules: manifest.modules,
+    };
+    shipped::all().into_iter().map(line).collect()
 }
 
 fn describe_model(name: &str) -> Result<ModelLine> {
@@ -108,6 +127,14 @@ fn print(info: &Info) {
     for device in &info.devices {
         let note = if device.software { " (software renderer)" } else { "" };
         output::print(&format!("device {}: {}{note}", device.kind, device.name));
+    }
+    for own in &info.shipped {
+        let what = if own.has_weights { "embedded model" } else { "modules for" };
+        let size = own.bytes as f64 / 1e6;
+        output::print(&format!("{what} {}: {size:.1} MB, {} modules", own.model, own.modules.len()));
+        for module in &own.modules {
+            output::print(&format!("  {}: {}", module.name, module.card.as_deref().unwrap_or("no card")));
+        }
     }
     if let Some(model) = &info.model {
         let config = &model.config;

@@ -8,6 +8,7 @@ use loraloom::{
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
     session::{ModelOptions, Session},
+    shipped,
 };
 
 use super::{
@@ -28,6 +29,9 @@ pub fn open(arguments: &ModelArgs, device: DeviceName) -> Result<Session> {
 /// # Errors
 /// As [`open`].
 pub fn open_named(model: &str, options: &ModelOptions, device: DeviceName) -> Result<Session> {
+    if let Some(manifest) = shipped::find(model).filter(|own| own.has_model() && !Path::new(model).is_dir()) {
+        return block_on(manifest.open(device.into(), options));
+    }
     let dir = model_dir(model)?;
     block_on(Session::open_dir(device.into(), model, &dir, options))
 }
@@ -49,6 +53,40 @@ pub fn adapter_dir(path: &Path) -> Result<PathBuf> {
         Some(text) => fetch(text, |hub, adapter, progress| hub.adapter(adapter, progress)),
         None => Ok(path.to_path_buf()),
     }
+}
+
+/// Adds the modules that a person names to the library, or those that ship for the model if none are named (`none`:
+/// no modules). A bad module is a warning and the rest goes on.
+///
+/// # Errors
+/// None of the named modules can be used.
+pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error>> {
+    if matches!(named, [only] if only.as_os_str() == "none") {
+        return Ok(Vec::new());
+    }
+    if named.is_empty() {
+        return add_shipped(session);
+    }
+    let mut warnings = Vec::new();
+    for path in named {
+        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir)) {
+            Ok(found) => warnings.extend(found),
+            Err(error) => warnings.push(error),
+        }
+    }
+    warnings.iter().for_each(output::warning);
+    if session.module_names().is_empty() {
+        return Err(Error::mismatch("--modules", "none of them can be used"));
+    }
+    Ok(warnings)
+}
+
+fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
+    let Some(manifest) = shipped::find(&session.model().name) else { return Ok(Vec::new()) };
+    for entry in &manifest.modules {
+        session.add_module(manifest.module(&entry.name)?)?;
+    }
+    Ok(Vec::new())
 }
 
 type Download<'a> = &'a mut dyn FnMut(Progress);

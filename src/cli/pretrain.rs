@@ -6,9 +6,10 @@ use loraloom::{
     open_device,
     pretrain::{
         PretrainConfig,
-        run::{self, PretrainReport, Quality, RunFiles},
+        run::{self, PretrainReport, Quality, RunFiles, RunModels},
+        teacher::Teacher,
     },
-    session::ModelOptions,
+    session::{ModelOptions, Session},
 };
 
 use super::{Outcome, adapt::steps_bar, args::PretrainArgs, interrupt, model, output};
@@ -19,8 +20,25 @@ use super::{Outcome, adapt::steps_bar, args::PretrainArgs, interrupt, model, out
 /// Photos, teacher or checkpoint cannot be read, or the folder cannot be written.
 pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let device = block_on(open_device(arguments.device.into()))?;
-    let open = |name| model::open_named(name, &ModelOptions::default(), arguments.device);
-    let teacher = arguments.teacher.as_deref().map(open).transpose()?;
+    let config = config(arguments);
+    let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.device);
+    let sized = |name, side| {
+        let options = ModelOptions { img_size: Some(side), ..ModelOptions::default() };
+        model::open_named(name, &options, arguments.device)
+    };
+    let init = arguments.init.as_deref().map(|name| sized(name, config.img_size)).transpose()?;
+    let as_shipped = arguments.teacher.as_deref().map(own_size).transpose()?;
+    let teacher = match (&arguments.teacher, &as_shipped) {
+        (Some(name), Some(session)) => {
+            Some(sized(name, Teacher::img_size(&session.model().vit.config, &config.vit()))?)
+        }
+        _ => None,
+    };
+    let models = RunModels {
+        init: init.as_ref().map(Session::model),
+        teacher: teacher.as_ref().map(Session::model),
+        teacher_as_shipped: as_shipped.as_ref().map(Session::model),
+    };
     let files = RunFiles {
         data: arguments.data.clone(),
         held_out: arguments.validation,
@@ -35,7 +53,7 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
         bar.set_message(what);
         interrupt::go_on()
     };
-    let report = block_on(run::run(&config(arguments), &files, teacher.as_ref(), &device, &mut show))?;
+    let report = block_on(run::run(&config, &files, models, &device, &mut show))?;
     bar.finish_and_clear();
     output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
     output::print(&summary(&report));
@@ -48,6 +66,9 @@ fn config(arguments: &PretrainArgs) -> PretrainConfig {
     config.batch_size = arguments.batch_size.unwrap_or(config.batch_size);
     config.learning_rate = arguments.learning_rate.unwrap_or(config.learning_rate);
     config.teacher_weight = arguments.teacher_weight.unwrap_or(config.teacher_weight);
+    config.hidden_weight = arguments.hidden_weight.unwrap_or(config.hidden_weight);
+    config.min_scale = arguments.min_scale.unwrap_or(config.min_scale);
+    config.ema_decay = arguments.ema_decay.unwrap_or(config.ema_decay);
     config.img_size = arguments.img_size.unwrap_or(config.img_size);
     config.patch_size = arguments.patch_size.unwrap_or(config.patch_size);
     config.embed_dim = arguments.embed_dim.unwrap_or(config.embed_dim);

@@ -19,7 +19,11 @@ use super::{
 #[derive(Serialize)]
 struct Report {
     model: String,
+    source: Option<String>,
     classes: Vec<String>,
+    rank: usize,
+    alpha: f32,
+    targets: Vec<&'static str>,
     num_train: usize,
     num_test: usize,
     probe_test_accuracy: Option<f64>,
@@ -44,13 +48,19 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let probe = run_method(&session, Method::LinearProbe, &train, test.as_ref(), &config)?.0;
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
     report.method = "train-module".into();
+    // The answers would be most of the card, and nobody asks a card for them.
+    report.answers = None;
     let updates = adapted.updates.clone().unwrap_or_default();
     let mut module = session.module(&adapted, &updates)?;
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    module.save_dir(&arguments.out, arguments.names.into(), session.peft_prefix())?;
+    module.save_dir(&arguments.out, &session.peft_format(arguments.names.into(), arguments.precision.into()))?;
     output::print(&summary(&probe, &report));
     let report = Report {
         model: session.model().name.clone(),
+        source: arguments.source.clone(),
+        rank: config.lora.rank,
+        alpha: config.lora.alpha,
+        targets: config.lora.targets.iter().map(|target| target.name()).collect(),
         num_train: train.examples.len(),
         num_test: test.map_or(0, |test| test.examples.len()),
         classes: train.classes,

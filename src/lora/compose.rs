@@ -17,7 +17,7 @@ use super::{
     names::{Dialect, Slot, VitPath, vit_path},
     pairs::{FactorKeys, Pairs},
     svd::{truncate, truncated_rank},
-    tensor_file::{TensorFile, TensorWriter},
+    tensor_file::{Precision, TensorFile, TensorWriter},
 };
 use crate::error::{Error, Result};
 
@@ -265,7 +265,7 @@ impl Plan {
         output: &mut BufWriter<File>,
         path: &Path,
     ) -> Result<(Vec<ComposedModule>, f64)> {
-        let mut writer = TensorWriter::new(output, path, &self.tensors(form, saved))?;
+        let mut writer = TensorWriter::new(output, path, &self.tensors(form, saved), Precision::F32)?;
         let mut modules = Vec::new();
         let (mut squared_norm, mut squared_loss) = (0.0, 0.0);
         for (path, shares) in &self.modules {

@@ -10,7 +10,7 @@ use super::{
     module::{LoraLayer, LoraModule, SavedHead},
     names::{Dialect, Slot, VitPath, vit_path},
     pairs::{FactorKeys, Pairs},
-    tensor_file::{TensorWriter, decode},
+    tensor_file::{Precision, TensorWriter, decode},
 };
 use crate::{
     error::{Error, Result},
@@ -22,6 +22,17 @@ const MAX_WIDTH: usize = 16_384;
 
 /// Heads of a distilled DeiT, of which there are two.
 const PAIRED_HEADS: [&str; 2] = ["cls_classifier", "distillation_classifier"];
+
+/// How a module is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeftFormat<'a> {
+    /// Which transformers loads it.
+    pub dialect: Dialect,
+    /// The attribute that holds the backbone in the model it is for: `vit`, `deit`, `dinov2`, or nothing for a bare ViT.
+    pub prefix: &'a str,
+    /// Precision of its values.
+    pub precision: Precision,
+}
 
 impl LoraModule {
     /// Reads a module from the two files' contents.
@@ -75,21 +86,19 @@ impl LoraModule {
         Ok((module, warnings))
     }
 
-    /// `adapter_config.json` and `adapter_model.safetensors` that PEFT loads.
-    ///
-    /// `prefix` is the attribute that holds the backbone in the model it is for: `vit`, `deit`,
-    /// `dinov2`, or nothing for a bare ViT. The bytes depend on the module only.
+    /// `adapter_config.json` and `adapter_model.safetensors` that PEFT loads. The bytes depend on the module and the
+    /// format only.
     ///
     /// # Errors
     /// A module without updates, or one whose vectors have other lengths than its sizes say.
-    pub fn to_peft(&self, dialect: Dialect, prefix: &str) -> Result<(String, Vec<u8>)> {
+    pub fn to_peft(&self, format: &PeftFormat) -> Result<(String, Vec<u8>)> {
         if self.layers.is_empty() {
             return Err(Error::mismatch(&self.name, "no update to write; PEFT loads no adapter without one"));
         }
         let mut entries = Vec::new();
         let mut tensors = Vec::new();
         for (&(block, target), layer) in &self.layers {
-            let path = vit_path(prefix, block, target, dialect);
+            let path = vit_path(format.prefix, block, target, format.dialect);
             tensors.push((
                 format!("base_model.model.{path}.lora_A.weight"),
                 vec![layer.rank, layer.in_dim],
@@ -113,7 +122,7 @@ impl LoraModule {
             ));
         }
         let shapes: Vec<_> = tensors.iter().map(|(key, shape, _)| (key.clone(), shape.clone())).collect();
-        let mut writer = TensorWriter::new(Vec::new(), Path::new(&self.name), &shapes)?;
+        let mut writer = TensorWriter::new(Vec::new(), Path::new(&self.name), &shapes, format.precision)?;
         tensors.iter().try_for_each(|(_, _, values)| writer.write(values))?;
         Ok((write_config(&entries, &origin), writer.finish()?))
     }
@@ -122,8 +131,8 @@ impl LoraModule {
     ///
     /// # Errors
     /// As [`LoraModule::to_peft`], and a folder that cannot be written.
-    pub fn save_dir(&self, dir: &Path, dialect: Dialect, prefix: &str) -> Result<()> {
-        let (config, bytes) = self.to_peft(dialect, prefix)?;
+    pub fn save_dir(&self, dir: &Path, format: &PeftFormat) -> Result<()> {
+        let (config, bytes) = self.to_peft(format)?;
         folder::write(dir, &config, |output, path| {
             std::io::Write::write_all(output, &bytes).map_err(|source| Error::io("write", path, source))
         })

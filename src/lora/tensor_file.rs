@@ -119,9 +119,45 @@ impl TensorFile {
     }
 }
 
-/// Writes a safetensors file of f32 tensors in a fixed order, one tensor in memory at a time.
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// Rounded to half precision: half the size, for what is downloaded.
+    F16,
+}
+
+impl Precision {
+    /// Element type in a safetensors file.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+        }
+    }
+
+    /// Its name in PyTorch and in `config.json`.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+        }
+    }
+
+    /// Values as they stand in a file.
+    pub fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+        }
+    }
+}
+
+/// Writes a safetensors file of tensors in a fixed order, one tensor in memory at a time.
 pub struct TensorWriter<W> {
     output: W,
+    precision: Precision,
     path: PathBuf,
     expected: std::vec::IntoIter<(String, usize)>,
 }
@@ -131,7 +167,13 @@ impl<W: Write> TensorWriter<W> {
     ///
     /// # Errors
     /// The output cannot be written, or a size overflows.
-    pub fn new(mut output: W, path: &Path, tensors: &[(String, Vec<usize>)]) -> Result<Self> {
+    pub fn new(
+        mut output: W,
+        path: &Path,
+        tensors: &[(String, Vec<usize>)],
+        precision: Precision,
+    ) -> Result<Self> {
+        let width = precision.dtype().bitsize() / 8;
         let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), json!({"format": "pt"}))]);
         let mut expected = Vec::with_capacity(tensors.len());
         let mut offset = 0_usize;
@@ -140,9 +182,9 @@ impl<W: Write> TensorWriter<W> {
                 || Error::mismatch(name, format!("a tensor of shape {shape:?} is too large to write"));
             let count = shape.iter().copied().try_fold(1, usize::checked_mul).ok_or_else(overflow)?;
             let end =
-                count.checked_mul(4).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(overflow)?;
+                count.checked_mul(width).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(overflow)?;
             header
-                .insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+                .insert(name.clone(), json!({"dtype": precision.dtype(), "shape": shape, "data_offsets": [offset, end]}));
             expected.push((name.clone(), count));
             offset = end;
         }
@@ -151,7 +193,7 @@ impl<W: Write> TensorWriter<W> {
         let io = |source| Error::io("write", path, source);
         output.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
         output.write_all(&header).map_err(io)?;
-        Ok(Self { output, path: path.to_path_buf(), expected: expected.into_iter() })
+        Ok(Self { output, precision, path: path.to_path_buf(), expected: expected.into_iter() })
     }
 
     /// Writes the next tensor.
@@ -168,7 +210,7 @@ impl<W: Write> TensorWriter<W> {
         if !values.iter().all(|value| value.is_finite()) {
             return Err(Error::NotFinite { name: name(), tensor });
         }
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = self.precision.bytes(values);
         self.output.write_all(&bytes).map_err(|source| Error::io("write", &self.path, source))
     }
 

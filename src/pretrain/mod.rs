@@ -1,8 +1,10 @@
 //! A base model from random weights: supervised, with an optional teacher (Hinton et al., 2015).
 //!
-//! The student's features are read by two heads: its own, which learns the labels, and the teacher's, which is frozen
-//! and pulls them towards what the teacher's features say. The same ViT, the same optimiser, the same kernels as
-//! everything else; order and augmentation follow from (seed, step), so a run that is resumed takes the same steps.
+//! The student's head learns the labels; a teacher, if there is one, pulls its features and hidden states towards its own
+//! ([`teacher`]). A run may start from another run's model instead of random weights, at another input size: most epochs
+//! at a small size, the last ones at the final size, cost less than all at the final one. The same ViT, the same
+//! optimiser, the same kernels as everything else; order and augmentation follow from (seed, step), so a run that is
+//! resumed takes the same steps.
 
 pub mod passes;
 pub mod photos;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     device::{self, OpenDevice},
-    error::Result,
+    error::{Error, Result},
     head::Head,
     image::{
         augment::Augment,
@@ -24,6 +26,7 @@ use crate::{
     },
     methods::{Adapt, full::Full},
     random::{self, Purpose},
+    session::Model,
     train::{
         optimizer::{Rate, schedule},
         parameters::cross_entropy,
@@ -65,8 +68,10 @@ pub struct PretrainConfig {
     pub clip_norm: f64,
     /// Label smoothing.
     pub label_smoothing: f32,
-    /// Weight of the teacher's loss; the labels' loss has the rest.
+    /// Weight of the teacher's soft labels; the labels' loss has the rest.
     pub teacher_weight: f64,
+    /// Weight of the distance from the teacher's hidden states and features.
+    pub hidden_weight: f64,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
     /// Smallest area of a random crop.
@@ -84,13 +89,14 @@ impl Default for PretrainConfig {
             depth: 8,
             num_heads: 3,
             epochs: 16.0,
-            batch_size: 128,
+            batch_size: 64,
             learning_rate: 1e-3,
             weight_decay: 0.05,
             warmup: 0.05,
             clip_norm: 1.0,
             label_smoothing: 0.1,
             teacher_weight: 0.5,
+            hidden_weight: 1.0,
             ema_decay: 0.999,
             min_scale: 0.4,
             seed: 0,
@@ -150,19 +156,27 @@ pub struct Pretrain<'a> {
 }
 
 impl<'a> Pretrain<'a> {
-    /// A run from its first step; replace [`Pretrain::state`] to resume.
+    /// A run from its first step; replace [`Pretrain::state`] to resume. It starts from `init`, a model of the same
+    /// architecture, or from random weights.
     ///
     /// # Errors
-    /// As [`PretrainConfig::preprocess`].
+    /// As [`PretrainConfig::preprocess`]; another architecture or other classes of `init`.
     pub fn new(
         config: PretrainConfig,
         photos: &'a Photos,
         teacher: Option<Teacher>,
+        init: Option<&Model>,
         device: OpenDevice,
     ) -> Result<Self> {
-        let skeleton = Vit::init(config.vit(), config.seed, &device.plain);
+        let (skeleton, head) = match init {
+            Some(model) => initial(model, &config, photos)?,
+            None => {
+                let head = Head::zeros(photos.classes.len(), config.embed_dim);
+                (Vit::init(config.vit(), config.seed, &device.plain), head)
+            }
+        };
         let full = Full::new(&skeleton);
-        let head = Head::zeros(photos.classes.len(), config.embed_dim).to_tensors(&device.plain);
+        let head = head.to_tensors(&device.plain);
         let mut values = vec![head.weight, head.bias];
         values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
         let preprocess = config.preprocess()?;
@@ -182,23 +196,29 @@ impl<'a> Pretrain<'a> {
     pub fn step(&mut self) -> Result<()> {
         let step = self.state.step;
         let indices = self.indices(step);
-        let images = self.images(&indices, step)?;
+        let images = self.images(&self.preprocess, &indices, step)?;
         let labels = self.labels(&indices);
-        let taught = self.teacher.as_ref().map(|teacher| {
-            let head = teacher.head.to_tensors(&self.device.plain);
-            (head, teacher.targets(&indices, &self.device))
-        });
+        let taught = match &self.teacher {
+            Some(teacher) => {
+                Some((teacher, teacher.lesson(self.images(&teacher.preprocess, &indices, step)?)))
+            }
+            None => None,
+        };
         let factor = schedule(step, self.num_steps(), self.config.warmup);
         let rates = self.rates(factor);
-        let (full, skeleton, weight) = (&self.full, &self.skeleton, self.config.teacher_weight);
+        let (full, skeleton, config) = (&self.full, &self.skeleton, &self.config);
         let loss = self.state.parameters.step(&rates, self.config.clip_norm, |values| {
             let vit = full.apply(skeleton, &values[2..]);
-            let features = vit.pool(vit.forward_features(images));
+            let states = vit.hidden_states(vit.embed(images));
+            let features = vit.pool(vit.final_norm(states[states.len() - 1].clone()));
             let own = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
             let label_loss = cross_entropy(own.forward(features.clone()), labels);
             match taught {
-                Some((head, targets)) => {
-                    label_loss * (1.0 - weight) + cross_entropy(head.forward(features), targets) * weight
+                Some((teacher, lesson)) => {
+                    let loss = teacher.loss(&states, features, lesson);
+                    label_loss * (1.0 - config.teacher_weight)
+                        + loss.soft_labels * config.teacher_weight
+                        + loss.hidden * config.hidden_weight
                 }
                 None => label_loss,
             }
@@ -246,16 +266,16 @@ impl<'a> Pretrain<'a> {
             .collect()
     }
 
-    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`.
-    fn images(&self, indices: &[usize], step: usize) -> Result<Tensor<4>> {
-        let (height, width) = self.preprocess.input_size();
+    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`; the same crops for student and teacher.
+    fn images(&self, preprocess: &Preprocess, indices: &[usize], step: usize) -> Result<Tensor<4>> {
+        let (height, width) = preprocess.input_size();
         let augment = Augment { min_scale: self.config.min_scale, flip: true };
         let base = (self.config.seed << 32).wrapping_add((step * indices.len()) as u64);
         let one = |(row, photo): (usize, &Photo)| -> Result<Vec<f32>> {
             let mut rng = random::stream(base + row as u64, Purpose::Augment);
             let picture = augment.apply_to((height, width), &photo.picture()?, &mut rng)?;
             let mut pixels = vec![0.0; 3 * height * width];
-            self.preprocess.normalize(&picture, &mut pixels);
+            preprocess.normalize(&picture, &mut pixels);
             Ok(pixels)
         };
         let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
@@ -293,6 +313,20 @@ impl<'a> Pretrain<'a> {
         for (average, value) in pairs {
             *average = average.clone() * decay + value.clone() * (1.0 - decay);
         }
+    }
+}
+
+/// Weights and head of a model to start from.
+fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(Vit, Head)> {
+    let name = format!("--init {}", model.name);
+    if model.vit.config != config.vit() {
+        let reason = "its architecture is another one than the settings ask for";
+        return Err(Error::mismatch(name, reason));
+    }
+    let classes = photos.classes.len();
+    match &model.head {
+        Some(head) if head.classes() == classes => Ok((model.vit.clone(), head.clone())),
+        _ => Err(Error::mismatch(name, format!("its head is not one of the photos' {classes} classes"))),
     }
 }
 

@@ -16,13 +16,13 @@ use super::{
     teacher::Teacher,
 };
 use crate::{
-    checkpoint::save::Precision,
     device::OpenDevice,
     error::{Error, Result},
     evaluate,
     head::Head,
     image::preprocess::Preprocess,
-    session::{Session, files::write_atomic, task::write_model},
+    lora::tensor_file::Precision,
+    session::{Model, task::write_model},
     vit::model::Vit,
 };
 
@@ -37,6 +37,17 @@ pub struct RunFiles {
     pub out: PathBuf,
     /// Minutes between checkpoints.
     pub checkpoint_minutes: f64,
+}
+
+/// Models that a run knows besides its own.
+#[derive(Clone, Copy, Default)]
+pub struct RunModels<'a> {
+    /// Where the weights start; random ones without it.
+    pub init: Option<&'a Model>,
+    /// Who teaches, opened at [`Teacher::img_size`].
+    pub teacher: Option<&'a Model>,
+    /// The same at its own input size, to compare with.
+    pub teacher_as_shipped: Option<&'a Model>,
 }
 
 /// Told (what, done, total); says whether to go on.
@@ -81,16 +92,13 @@ pub struct PretrainReport {
 pub async fn run(
     config: &PretrainConfig,
     files: &RunFiles,
-    teacher: Option<&Session>,
+    models: RunModels<'_>,
     device: &OpenDevice,
     on_progress: OnProgress<'_>,
 ) -> Result<PretrainReport> {
     let photos = Photos::read(&files.data, files.held_out)?;
-    let taught = match teacher {
-        Some(session) => Some(teach(session, config, &photos, &files.out, on_progress).await?),
-        None => None,
-    };
-    let mut run = Pretrain::new(config.clone(), &photos, taught, device.clone())?;
+    let taught = models.teacher.map(|model| Teacher::new(model, &config.vit(), device)).transpose()?;
+    let mut run = Pretrain::new(config.clone(), &photos, taught, models.init, device.clone())?;
     let checkpoint = files.out.join("checkpoint.safetensors");
     if checkpoint.exists() {
         run.state = State::load(&checkpoint, config, &device.plain)?;
@@ -99,10 +107,8 @@ pub async fn run(
     let (vit, head) = run.model().await?;
     let mut measure = Measure { photos: &photos.validation, device, on_progress };
     let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;
-    let teacher = match teacher {
-        Some(session) => {
-            Some(measure.quality(&session.model().vit, None, &session.model().preprocess).await?)
-        }
+    let teacher = match models.teacher_as_shipped {
+        Some(model) => Some(measure.quality(&model.vit, None, &model.preprocess).await?),
         None => None,
     };
     Ok(PretrainReport {
@@ -114,34 +120,6 @@ pub async fn run(
         student,
         teacher,
     })
-}
-
-/// The teacher's features of the training photos, computed once and kept next to the checkpoint.
-async fn teach(
-    session: &Session,
-    config: &PretrainConfig,
-    photos: &Photos,
-    out: &Path,
-    on_progress: OnProgress<'_>,
-) -> Result<Teacher> {
-    let cache = out.join("teacher.f32");
-    let bytes = fs::read(&cache).unwrap_or_default(); // Absent the first time.
-    let total = photos.train.len();
-    if let (Some(head), true) =
-        (session.model().head.clone(), bytes.len() == 4 * total * config.embed_dim && total > 0)
-    {
-        let features = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        return Ok(Teacher { features, head });
-    }
-    let mut show = |done: usize| {
-        on_progress("teacher", done, total);
-    };
-    let model = session.model();
-    let teacher =
-        Teacher::new(model, config.embed_dim, &photos.train, session.open_device(), &mut show).await?;
-    let bytes: Vec<u8> = teacher.features.iter().flat_map(|value| value.to_le_bytes()).collect();
-    write_atomic(&cache, &bytes)?;
-    Ok(teacher)
 }
 
 /// Steps until the end, or until told to stop; every so many minutes a checkpoint and the model so far.

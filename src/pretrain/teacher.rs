@@ -1,57 +1,156 @@
-//! A teacher's view of the training photos, computed once: its features, and the head that reads them.
+//! A teacher that sees what the student sees: its tokens, its features, and what its head says of them.
+//!
+//! The teacher looks at the very crop that the student looks at ("a patient and consistent teacher", Beyer et al., 2022),
+//! at the size where both cut it into the same grid of patches. So every token of the student has a counterpart: hidden
+//! states are matched block by block (FitNets, Romero et al., 2015), after standardising each token, and the
+//! student's pooled features are read by the teacher's head (Hinton et al., 2015).
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, activation::softmax};
 
-use super::{passes, photos::Photo};
 use crate::{
     device::OpenDevice,
     error::{Error, Result},
     head::Head,
+    image::preprocess::Preprocess,
     session::Model,
+    train::parameters::cross_entropy,
+    vit::{
+        config::VitConfig,
+        model::{HeadTensors, Vit},
+    },
 };
 
-/// What a student is taught besides the labels.
+/// Every so many blocks of the student one hidden state is matched.
+const MATCH_EVERY: usize = 2;
+
+/// A frozen model that teaches.
 pub struct Teacher {
-    /// Features of every training photo, `[N, F]` row-major.
-    pub features: Vec<f32>,
-    /// The teacher's own head on these features.
-    pub head: Head,
+    vit: Vit,
+    head: HeadTensors,
+    /// From pictures to the teacher's input.
+    pub preprocess: Preprocess,
+    /// (block of the student, block of the teacher), counted from 0.
+    pairs: Vec<(usize, usize)>,
+}
+
+/// What the teacher says of one batch.
+pub struct Lesson {
+    hidden: Vec<Tensor<3>>,
+    features: Tensor<2>,
+    probabilities: Tensor<2>,
+}
+
+/// The two losses of a lesson, each `[1]`.
+pub struct TeacherLoss {
+    /// Cross-entropy of the teacher's head on the student's features with what it says of the teacher's.
+    pub soft_labels: Tensor<1>,
+    /// Sum of the mean squared differences of standardised tokens and features.
+    pub hidden: Tensor<1>,
 }
 
 impl Teacher {
-    /// Runs a model over the photos; its features must be as wide as the student's, because the student's are read by
-    /// the teacher's head.
-    ///
-    /// # Errors
-    /// The widths differ, the model has no head, or an image cannot be read.
-    pub async fn new(
-        model: &Model,
-        width: usize,
-        photos: &[Photo],
-        device: &OpenDevice,
-        on_progress: &mut dyn FnMut(usize),
-    ) -> Result<Self> {
-        let dim = model.vit.config.feature_dim();
-        if dim != width {
-            let reason = format!("its features have {dim} values, the student's {width}; they must agree");
-            return Err(Error::mismatch(format!("teacher {}", model.name), reason));
-        }
-        let head = model.head.clone().ok_or_else(|| {
-            Error::mismatch(format!("teacher {}", model.name), "it has no classification head")
-        })?;
-        let features = passes::features(&model.vit, &model.preprocess, photos, device, on_progress).await?;
-        Ok(Self { features: features.values, head })
+    /// Side of the teacher's input that gives it the student's grid of patches, in pixels.
+    pub fn img_size(teacher: &VitConfig, student: &VitConfig) -> usize {
+        student.grid().0 * teacher.patch_size.0
     }
 
-    /// Class probabilities of some photos under the teacher's head, `[B, C]`.
-    pub fn targets(&self, indices: &[usize], device: &OpenDevice) -> Tensor<2> {
-        let dim = self.head.features;
-        let rows: Vec<f32> = indices
-            .iter()
-            .flat_map(|&index| &self.features[index * dim..(index + 1) * dim])
-            .copied()
-            .collect();
-        let rows = Tensor::from_data(TensorData::new(rows, [indices.len(), dim]), &device.plain);
-        burn::tensor::activation::softmax(self.head.to_tensors(&device.plain).forward(rows), 1)
+    /// A teacher of a student; `model` was opened at [`Teacher::img_size`].
+    ///
+    /// # Errors
+    /// The tokens of the two do not correspond, or the model has no head.
+    pub fn new(model: &Model, student: &VitConfig, device: &OpenDevice) -> Result<Self> {
+        let (own, name) = (&model.vit.config, format!("teacher {}", model.name));
+        let shape = |config: &VitConfig| (config.embed_dim, config.num_prefix_tokens, config.feature_dim());
+        if shape(own) != shape(student) || own.grid() != student.grid() {
+            let reason = format!(
+                "width {}, {} prefix token(s) and {} features; the student's {}, {} and {} must be the same",
+                own.embed_dim,
+                own.num_prefix_tokens,
+                own.feature_dim(),
+                student.embed_dim,
+                student.num_prefix_tokens,
+                student.feature_dim()
+            );
+            return Err(Error::mismatch(name, reason));
+        }
+        let head: &Head =
+            model.head.as_ref().ok_or_else(|| Error::mismatch(name, "it has no classification head"))?;
+        Ok(Self {
+            head: head.to_tensors(&device.plain),
+            preprocess: model.preprocess.clone(),
+            pairs: pairs(student.depth, own.depth),
+            vit: model.vit.clone(),
+        })
+    }
+
+    /// What the teacher says of images of its own size.
+    ///
+    /// # Shapes
+    /// - images: `[B, 3, H, W]`
+    pub fn lesson(&self, images: Tensor<4>) -> Lesson {
+        let states = self.vit.hidden_states(self.vit.embed(images));
+        let features = self.features(&self.vit, &states);
+        Lesson {
+            hidden: self.pairs.iter().map(|&(_, own)| standardized(states[own].clone())).collect(),
+            probabilities: softmax(self.head.forward(features.clone()), 1),
+            features,
+        }
+    }
+
+    /// How far a student's hidden states are from a lesson.
+    pub fn loss(&self, student: &[Tensor<3>], features: Tensor<2>, lesson: Lesson) -> TeacherLoss {
+        let soft_labels = cross_entropy(self.head.forward(features.clone()), lesson.probabilities);
+        let wide = |features: Tensor<2>| standardized(features.unsqueeze_dim(1));
+        let last = distance(wide(features), wide(lesson.features));
+        let hidden = self.pairs.iter().zip(lesson.hidden).fold(last, |sum, (&(block, _), target)| {
+            sum + distance(standardized(student[block].clone()), target)
+        });
+        TeacherLoss { soft_labels, hidden }
+    }
+
+    fn features(&self, vit: &Vit, states: &[Tensor<3>]) -> Tensor<2> {
+        vit.pool(vit.final_norm(states[states.len() - 1].clone()))
+    }
+}
+
+/// Blocks whose outputs are matched: as deep in the one as in the other, relative to their depths. The last blocks are
+/// left to the features: what they make of the patches, no head reads.
+fn pairs(student: usize, teacher: usize) -> Vec<(usize, usize)> {
+    (1..student)
+        .filter(|block| block.is_multiple_of(MATCH_EVERY))
+        .map(|block| (block - 1, (block * teacher).div_ceil(student).max(1) - 1))
+        .collect()
+}
+
+/// Every token with mean 0 and variance 1 over its channels, `[B, T, D]`.
+fn standardized(tokens: Tensor<3>) -> Tensor<3> {
+    let centered = tokens.clone() - tokens.mean_dim(2);
+    let variance = centered.clone().square().mean_dim(2);
+    centered / (variance + 1e-6).sqrt()
+}
+
+fn distance(left: Tensor<3>, right: Tensor<3>) -> Tensor<1> {
+    (left - right).square().mean()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_matched_at_the_same_relative_depth() {
+        assert_eq!(pairs(8, 12), [(1, 2), (3, 5), (5, 8)]);
+        assert_eq!(pairs(12, 12), [(1, 1), (3, 3), (5, 5), (7, 7), (9, 9)]);
+        assert_eq!(pairs(2, 4), []);
+    }
+
+    #[test]
+    fn scale_and_shift_of_a_token_do_not_matter() {
+        let tokens =
+            Tensor::<3>::from_data([[[1.0, 2.0, 4.0], [0.0, 1.0, -1.0]]], &OpenDevice::cpu().plain);
+        let moved = tokens.clone() * 3.0 + 5.0;
+        let gap = distance(standardized(tokens), standardized(moved));
+        let values = crate::block_on(crate::device::read(gap)).expect("reads back");
+        assert!(values[0] < 1e-6, "{values:?}");
     }
 }

@@ -11,7 +11,7 @@ use super::{
     files::{read_text, write_atomic},
 };
 use crate::{
-    checkpoint::save::{self, Precision},
+    checkpoint::save,
     error::{Error, Result},
     head::Head,
     image::preprocess::Preprocess,
@@ -19,7 +19,9 @@ use crate::{
         cat::Updates,
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
+        peft::PeftFormat,
         svd::truncate,
+        tensor_file::Precision,
     },
     methods::registry::Method,
     vit::{config::Pooling, model::Vit, target::Target},
@@ -88,7 +90,9 @@ impl Session {
         dir: &Path,
     ) -> Result<()> {
         match &adapted.updates {
-            Some(updates) => self.module(adapted, updates)?.save_dir(dir, dialect, self.peft_prefix())?,
+            Some(updates) => {
+                self.module(adapted, updates)?.save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
+            }
             None => self.save_checkpoint(adapted, classes, dir).await?,
         }
         let preprocess = &self.model.preprocess;
@@ -176,14 +180,15 @@ impl Session {
         })
     }
 
-    /// The name under which transformers wraps this architecture.
-    pub fn peft_prefix(&self) -> &'static str {
+    /// How a module of this model is written; the prefix is the name under which transformers wraps the architecture.
+    pub fn peft_format(&self, dialect: Dialect, precision: Precision) -> PeftFormat<'static> {
         let config = &self.model.vit.config;
-        match config.pooling {
+        let prefix = match config.pooling {
             Pooling::ClsPatchMean => "dinov2",
             _ if config.num_prefix_tokens == 2 => "deit",
             _ => "vit",
-        }
+        };
+        PeftFormat { dialect, prefix, precision }
     }
 
     async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {

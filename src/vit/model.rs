@@ -75,10 +75,30 @@ impl Vit {
     /// # Shapes
     /// - tokens and output: `[B, T, D]`
     pub fn forward_tokens(&self, tokens: Tensor<3>) -> Tensor<3> {
-        let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
+        self.final_norm(self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens)))
+    }
+
+    /// What every block gives, before the final norm.
+    ///
+    /// # Shapes
+    /// - tokens and every output: `[B, T, D]`
+    pub fn hidden_states(&self, tokens: Tensor<3>) -> Vec<Tensor<3>> {
+        let mut states = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let input = states.last().unwrap_or(&tokens);
+            states.push(block.forward(input.clone()));
+        }
+        states
+    }
+
+    /// The final norm on what the last block gives; with `fc_norm` the pooled features are normed instead.
+    ///
+    /// # Shapes
+    /// - hidden and output: `[B, T, D]`
+    pub fn final_norm(&self, hidden: Tensor<3>) -> Tensor<3> {
         match self.fc_norm {
-            Some(_) => tokens,
-            None => self.norm.forward(tokens),
+            Some(_) => hidden,
+            None => self.norm.forward(hidden),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use loraloom::Target;
+use clap::{Args, ValueEnum};
+use loraloom::{Precision, Target};
 
 use super::{ComputeArgs, DeviceName, ModelArgs, NamesName};
 
@@ -52,10 +52,33 @@ pub struct TrainModuleArgs {
     /// Names in the file as transformers writes them up to 5.8 (old) or from 5.9 (new).
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
+    /// What the images are and their licence, for the module's card.
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+    /// Precision of the values in the file.
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     #[command(flatten)]
     pub training: TrainingArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PrecisionName {
+    /// As trained.
+    F32,
+    /// Half the size.
+    F16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -69,9 +92,12 @@ pub struct PretrainArgs {
     /// Folder to write; a checkpoint in it is resumed.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A model whose features and head teach, as wide as the student.
+    /// A model whose tokens, features and head teach, as wide as the student.
     #[arg(long, value_name = "DIR|ID")]
     pub teacher: Option<String>,
+    /// A model of an earlier run to start from, instead of random weights; its input size may be another one.
+    #[arg(long, value_name = "DIR")]
+    pub init: Option<String>,
     /// Last images of every class, by name, that are kept for validation.
     #[arg(long, default_value_t = 100)]
     pub validation: usize,
@@ -84,9 +110,18 @@ pub struct PretrainArgs {
     /// Highest learning rate.
     #[arg(long)]
     pub learning_rate: Option<f64>,
-    /// Weight of the teacher's loss, between 0 and 1.
+    /// Weight of the teacher's soft labels, between 0 and 1; the labels have the rest.
     #[arg(long)]
     pub teacher_weight: Option<f64>,
+    /// Weight of the distance from the teacher's hidden states.
+    #[arg(long)]
+    pub hidden_weight: Option<f64>,
+    /// Smallest area of a random crop.
+    #[arg(long)]
+    pub min_scale: Option<f32>,
+    /// Decay of the moving average of the weights, which is what is kept.
+    #[arg(long)]
+    pub ema_decay: Option<f64>,
     /// Input side in pixels.
     #[arg(long)]
     pub img_size: Option<usize>,

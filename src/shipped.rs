@@ -1,0 +1,136 @@
+//! Models and modules that ship inside the binary: `www/models`, the files that the page loads, too.
+//!
+//! Every folder has a `manifest.json` with the size and SHA-256 of each file; what does not agree is refused. A folder
+//! may hold a base model with its modules, or only modules for a model that a person downloads.
+
+use rust_embed::Embed;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use crate::{
+    device::DeviceChoice,
+    error::{Error, Result},
+    lora::{folder, module::LoraModule},
+    session::{ModelFiles, ModelOptions, Session},
+};
+
+/// What `--model` calls the base model that ships.
+pub const EMBEDDED: &str = "embedded";
+
+/// Folder of the base model.
+const BASE: &str = "base";
+
+#[derive(Embed)]
+#[folder = "www/models"]
+#[exclude = "*.md"]
+struct Files;
+
+/// `manifest.json` of a folder.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// Name of the base model.
+    pub name: String,
+    /// Files by path.
+    pub files: BTreeMap<String, FileEntry>,
+    /// Modules, in the order of the library.
+    pub modules: Vec<ModuleEntry>,
+    #[serde(skip)]
+    folder: String,
+}
+
+/// One file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FileEntry {
+    /// Size.
+    pub bytes: usize,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// One module.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ModuleEntry {
+    /// Its name and folder.
+    pub name: String,
+    /// What it was trained on and how well it does, in one line.
+    pub card: Option<String>,
+}
+
+/// The folder that belongs to a model: to [`EMBEDDED`] and to the embedded model's own name the base, to any other the
+/// one that is named like the last part of its name.
+pub fn find(model: &str) -> Option<Manifest> {
+    let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
+    all().into_iter().find(|manifest| match manifest.folder.as_str() {
+        BASE => model == EMBEDDED || model == manifest.name,
+        other => other == last,
+    })
+}
+
+/// All folders that ship.
+pub fn all() -> Vec<Manifest> {
+    let manifest = |path: Cow<'static, str>| {
+        let folder = path.strip_suffix("/manifest.json")?.to_string();
+        let manifest: Manifest = serde_json::from_slice(&Files::get(&path)?.data).ok()?;
+        Some(Manifest { folder, ..manifest })
+    };
+    Files::iter().filter_map(manifest).collect()
+}
+
+impl Manifest {
+    /// Whether the base model itself ships.
+    pub fn has_model(&self) -> bool {
+        self.files.contains_key("model.safetensors")
+    }
+
+    /// Size of all files.
+    pub fn bytes(&self) -> usize {
+        self.files.values().map(|file| file.bytes).sum()
+    }
+
+    /// Opens the base model.
+    ///
+    /// # Errors
+    /// A damaged file, or no usable device.
+    pub async fn open(&self, choice: DeviceChoice, options: &ModelOptions) -> Result<Session> {
+        let (config, preprocessor) = (self.text("config.json")?, self.text("preprocessor_config.json")?);
+        let weights = self.read("model.safetensors")?;
+        let files = ModelFiles {
+            name: &self.name,
+            config: &config,
+            preprocessor: Some(&preprocessor),
+            weights: &weights,
+        };
+        Session::open(choice, files, options).await
+    }
+
+    /// Reads a module.
+    ///
+    /// # Errors
+    /// None of this name, or a damaged file.
+    pub fn module(&self, name: &str) -> Result<LoraModule> {
+        let config = self.text(&format!("modules/{name}/{}", folder::CONFIG))?;
+        let weights = self.read(&format!("modules/{name}/{}", folder::WEIGHTS))?;
+        Ok(LoraModule::from_bytes(name, &config, &weights)?.0)
+    }
+
+    fn text(&self, path: &str) -> Result<String> {
+        String::from_utf8(self.read(path)?.into_owned())
+            .map_err(|error| self.refused(path, error.to_string()))
+    }
+
+    fn read(&self, path: &str) -> Result<Cow<'static, [u8]>> {
+        let entry = self.files.get(path).ok_or_else(|| self.refused(path, "it does not ship".into()))?;
+        let file = Files::get(&format!("{}/{path}", self.folder))
+            .ok_or_else(|| self.refused(path, "the manifest names it and it is not there".into()))?;
+        let found: String = Sha256::digest(&file.data).iter().map(|byte| format!("{byte:02x}")).collect();
+        if file.data.len() != entry.bytes || found != entry.sha256 {
+            return Err(self.refused(path, "its size or SHA-256 is not the manifest's; install it again".into()));
+        }
+        Ok(file.data)
+    }
+
+    fn refused(&self, path: &str, reason: String) -> Error {
+        Error::mismatch(format!("embedded {}/{path}", self.folder), reason)
+    }
+}
