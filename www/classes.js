@@ -4,6 +4,8 @@ import { hasCamera, openCamera } from "./webcam.js";
 
 const LIMIT = 500;
 const SHOW_UNDO = 15_000;
+/** While pictures are read the page tells how far it is, so often. */
+const SHOW_EVERY = 150;
 
 export class Classes {
   #engine;
@@ -65,20 +67,24 @@ export class Classes {
   /** Adds files one by one; a bad one is named and the rest goes on. */
   async addFiles(own, files, part = "pictures") {
     const bad = [];
+    let shown = 0;
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
       if (this.count(part) >= LIMIT) {
         bad.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
       }
-      say(`reading ${file.name} (${index + 1} of ${files.length})`, index / files.length);
+      if (performance.now() - shown > SHOW_EVERY) {
+        shown = performance.now();
+        say(`reading ${file.name} (${index + 1} of ${files.length})`, index / files.length);
+        this.#fill(own);
+      }
       try {
         own[part].push(await this.take(file));
       } catch (error) {
         if (error.code === "restarted") break;
         bad.push(error.message ?? String(error));
       }
-      if (index % 8 === 7) this.#fill(own);
     }
     this.reading -= 1;
     this.draw();
@@ -91,7 +97,8 @@ export class Classes {
   async take(file) {
     const { id, width, height, rgba } = await this.#engine.addPicture(file.name, file);
     const canvas = element("canvas", { width, height });
-    canvas.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
+    // Small pictures that are painted once: the GPU would only add its own start-up.
+    canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(rgba, width, height), 0, 0);
     return { id, name: file.name, file, canvas };
   }
 
@@ -203,7 +210,11 @@ export class Classes {
     if (count.textContent !== words) count.textContent = words;
     card.classList.toggle("bare", !own.pictures.length);
     const shown = [...thumbs.children].map((thumb) => thumb.picture);
-    if (shown.length === own.pictures.length && shown.every((picture, index) => picture === own.pictures[index])) return;
+    // Mostly there are only more of them: what shows already is not touched.
+    if (shown.every((picture, index) => picture === own.pictures[index])) {
+      thumbs.append(...own.pictures.slice(shown.length).map((picture) => this.#thumb(own, picture)));
+      return;
+    }
     const known = new Map([...thumbs.children].map((thumb) => [thumb.picture, thumb]));
     thumbs.replaceChildren(...own.pictures.map((picture) => known.get(picture) ?? this.#thumb(own, picture)));
   }

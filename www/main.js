@@ -51,7 +51,7 @@ function libraryChanged() {
 
 async function finished() {
   testZone.draw();
-  if (run.state === "idle") saving.refresh([...run.found.keys()]);
+  if (run.state === "idle") saving.refresh(run.live);
   remember();
   await tryIt.refresh();
 }

@@ -47,7 +47,7 @@ async function folder(name) {
   const root = new URL(`./models/${name}/`, location.href);
   const manifest = await (await get(new URL("manifest.json", root))).json();
   const total = Object.values(manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
-  const step = meter(manifest.hub ? "loading its modules" : "loading the model", total);
+  const step = meter(manifest.files["model.safetensors"] ? "loading the model" : "loading its modules", total);
   const load = async (path) => {
     const { bytes: size, sha256 } = manifest.files[path];
     const blob = await (await get(new URL(path, root))).blob();
@@ -79,7 +79,7 @@ export async function shippedModel(name) {
 /** The modules that ship for a model of the Hub; models/index.json says for which there are some. */
 async function hubModules(id) {
   const listed = await get(new URL("./models/index.json", location.href)).then((response) => response.json()).catch(() => []);
-  const own = listed.find(({ hub }) => hub === id);
+  const own = listed.find(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
   return own ? modulesOf(await folder(own.folder)) : [];
 }
 

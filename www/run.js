@@ -19,7 +19,8 @@ export class Run {
   #wasStopped = false;
   #hadModules = false;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, tested, version, config}; `owns` are the classes, `tested` the test pictures. */
+  /** The last results: method -> {report, owns, tested, version, config, live}; `owns` are the classes, `tested` the test
+   *  pictures, and `live` says that the worker still has what was learned. */
   found = new Map();
 
   constructor(engine, classes, composition, settings, done) {
@@ -192,7 +193,7 @@ export class Run {
   }
 
   #finish(report, context, live) {
-    this.found.set(report.method, { report, ...context });
+    this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
     this.#results.finish(report);
     this.#results.honest(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
@@ -207,6 +208,11 @@ export class Run {
       this.#finish(report, { owns, tested, version: fresh ? this.#classes.version : -1, config }, false);
     }
     this.refresh();
+  }
+
+  /** Methods whose results the worker still has. */
+  get live() {
+    return [...this.found.keys()].filter((name) => this.found.get(name).live);
   }
 
   /** What can be kept of the results. */
@@ -225,6 +231,7 @@ export class Run {
   /** The worker was replaced: what it had learned is gone, what it reported is not. */
   lostWorker() {
     this.#composition.freeze();
+    for (const own of this.found.values()) own.live = false;
     for (const name of this.found.keys()) this.#results.rest(name);
   }
 }
