@@ -19,8 +19,8 @@ import { TryIt } from "./tryit.js";
 
 const RESTARTS = 3;
 const EMBEDDED = "base";
-/** Errors of a model's files: another device would refuse them as well. */
-const OF_THE_MODEL = ["restarted", "config", "mismatch", "safetensors", "unsupported", "missing-tensor", "tensor-shape", "io", "download"];
+/** Errors that are the device's; a model that is refused would be refused by another device, too. */
+const OF_THE_DEVICE = ["device", "fatal"];
 
 const engine = new Engine();
 const classes = new Classes(engine, () => changed());
@@ -75,7 +75,7 @@ async function openDevice() {
   try {
     return { ...usable, report: await engine.open(usable.device, model) };
   } catch (error) {
-    if (usable.device === "cpu" || OF_THE_MODEL.includes(error.code)) throw error;
+    if (usable.device === "cpu" || !OF_THE_DEVICE.includes(error.code)) throw error;
     engine.start();
     return { device: "cpu", why: error.message, report: await engine.open("cpu", model) };
   }
