@@ -64,6 +64,40 @@ impl Dataset {
         }
         Ok((Self { name: listing.name.clone(), classes: listing.classes.clone(), examples }, bad))
     }
+
+    /// At most `limits[class]` examples of every class, the ones that [`Listing::few_shot`] would draw.
+    pub fn few_shot(&self, limits: &[usize], seed: u64) -> Self {
+        let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
+        self.pick(&draw_shots(&labels, limits, seed))
+    }
+
+    /// At most `count` examples, as evenly over the classes as they allow; the first ones that seed 0 draws.
+    pub fn at_most(&self, count: usize) -> Self {
+        let sizes = self.class_sizes();
+        let mut limits = vec![0; sizes.len()];
+        let mut left = count.min(self.examples.len());
+        while left > 0 {
+            for (limit, size) in limits.iter_mut().zip(&sizes) {
+                if left > 0 && *limit < *size {
+                    *limit += 1;
+                    left -= 1;
+                }
+            }
+        }
+        self.few_shot(&limits, 0)
+    }
+
+    /// Number of examples of every class.
+    pub fn class_sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0; self.classes.len()];
+        self.examples.iter().for_each(|example| sizes[example.class] += 1);
+        sizes
+    }
+
+    fn pick(&self, indices: &[usize]) -> Self {
+        let examples = indices.iter().map(|&index| self.examples[index].clone()).collect();
+        Self { name: self.name.clone(), classes: self.classes.clone(), examples }
+    }
 }
 
 fn read_crop(path: &Path, preprocess: &Preprocess) -> Result<Picture> {
@@ -148,21 +182,26 @@ impl Listing {
 
     /// At most `shots` images per class, drawn by the seed: fewer shots are a subset of more shots.
     pub fn few_shot(self, shots: usize, seed: u64) -> Self {
-        let mut by_class: Vec<Vec<PathBuf>> = vec![Vec::new(); self.classes.len()];
-        for (path, class) in self.files {
-            by_class[class].push(path);
-        }
-        let mut rng = random::stream(seed, Purpose::Shots);
-        for files in &mut by_class {
-            random::shuffle(&mut rng, files);
-            files.truncate(shots);
-        }
-        let files = by_class
-            .into_iter()
-            .enumerate()
-            .flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
-        Self { name: self.name, classes: self.classes, files: files.collect() }
+        let labels: Vec<usize> = self.files.iter().map(|(_, class)| *class).collect();
+        let drawn = draw_shots(&labels, &vec![shots; self.classes.len()], seed);
+        let files = drawn.into_iter().map(|index| self.files[index].clone()).collect();
+        Self { name: self.name, classes: self.classes, files }
     }
+}
+
+/// Indices of at most `limits[class]` examples of every class, by class and then in the order that the seed draws:
+/// lower limits take a subset.
+fn draw_shots(labels: &[usize], limits: &[usize], seed: u64) -> Vec<usize> {
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
+    for (index, &class) in labels.iter().enumerate() {
+        by_class[class].push(index);
+    }
+    let mut rng = random::stream(seed, Purpose::Shots);
+    for (own, &limit) in by_class.iter_mut().zip(limits) {
+        random::shuffle(&mut rng, own);
+        own.truncate(limit);
+    }
+    by_class.into_iter().flatten().collect()
 }
 
 fn collect_images(dir: &Path, files: &mut Vec<PathBuf>, warnings: &mut Vec<Error>) -> Result<()> {

@@ -40,6 +40,8 @@ pub mod train;
 pub mod session;
 
 #[cfg(not(target_arch = "wasm32"))]
+pub mod experiment;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod pretrain;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod project;

@@ -25,6 +25,12 @@ pub enum Purpose {
     Folds = 7,
     /// Episodes of few-shot evaluation.
     Episodes = 8,
+    /// Noise on test images.
+    Corruption = 9,
+    /// Which classes have many images under label shift.
+    Labels = 10,
+    /// Resampling for intervals.
+    Bootstrap = 11,
 }
 
 /// The stream of a seed for a purpose.

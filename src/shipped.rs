@@ -3,16 +3,17 @@
 //! Every folder has a `manifest.json` with the size and SHA-256 of each file; what does not agree is refused. A folder
 //! may hold a base model with its modules, or only modules for a model that a person downloads.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use rust_embed::Embed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     device::DeviceChoice,
     error::{Error, Result},
     lora::{folder, module::LoraModule},
-    session::{ModelFiles, ModelOptions, Session},
+    session::{ModelFiles, ModelOptions, Session, digest::hex},
 };
 
 /// What `--model` calls the base model that ships.
@@ -123,9 +124,11 @@ impl Manifest {
         let entry = self.files.get(path).ok_or_else(|| self.refused(path, "it does not ship".into()))?;
         let file = Files::get(&format!("{}/{path}", self.folder))
             .ok_or_else(|| self.refused(path, "the manifest names it and it is not there".into()))?;
-        let found: String = Sha256::digest(&file.data).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(&Sha256::digest(&file.data).into());
         if file.data.len() != entry.bytes || found != entry.sha256 {
-            return Err(self.refused(path, "its size or SHA-256 is not the manifest's; install it again".into()));
+            return Err(
+                self.refused(path, "its size or SHA-256 is not the manifest's; install it again".into())
+            );
         }
         Ok(file.data)
     }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loraloom::{DeviceChoice, Dialect, Granularity, Method};
 
+mod experiment;
 mod training;
 
+pub use experiment::{ExperimentArgs, ShiftName};
 pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
@@ -40,6 +42,8 @@ pub enum Command {
     Compose(ComposeArgs),
     /// Train one upstream LoRA module and write it as PEFT files.
     TrainModule(TrainModuleArgs),
+    /// Compare methods over tasks, numbers of shots and seeds, and write a report.
+    Experiment(ExperimentArgs),
     /// Train a base model from random weights.
     Pretrain(PretrainArgs),
     /// Compute a project that the page saved again, and compare.
@@ -294,28 +298,33 @@ fn granularity(text: &str) -> Result<Granularity, String> {
     }
 }
 
+/// Methods by name, without repeats.
+fn methods(names: &[String], has_modules: bool) -> loraloom::error::Result<Vec<Method>> {
+    let mut methods = Vec::new();
+    for name in names {
+        let named: Vec<Method> = match name.as_str() {
+            "all" => Method::ALL.to_vec(),
+            "auto" => {
+                let fits = |method: &Method| has_modules || !method.needs_modules();
+                Method::ALL.into_iter().filter(fits).collect()
+            }
+            name => vec![Method::from_name(name)?],
+        };
+        for method in named {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+    }
+    Ok(methods)
+}
+
 impl AdaptArgs {
     /// The methods asked for, without repeats; `auto` depends on whether there are modules.
     ///
     /// # Errors
     /// An unknown name.
-    pub fn methods(&self, modules: bool) -> loraloom::error::Result<Vec<Method>> {
-        let mut methods = Vec::new();
-        for name in &self.methods {
-            let named: Vec<Method> = match name.as_str() {
-                "all" => Method::ALL.to_vec(),
-                "auto" => {
-                    let fits = |method: &Method| modules || !method.needs_modules();
-                    Method::ALL.into_iter().filter(fits).collect()
-                }
-                name => vec![Method::from_name(name)?],
-            };
-            for method in named {
-                if !methods.contains(&method) {
-                    methods.push(method);
-                }
-            }
-        }
-        Ok(methods)
+    pub fn methods(&self, has_modules: bool) -> loraloom::error::Result<Vec<Method>> {
+        methods(&self.methods, has_modules)
     }
 }

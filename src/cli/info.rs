@@ -67,7 +67,13 @@ pub fn run(arguments: &InfoArgs) -> Result<Outcome> {
         modules.push(line);
         outcome = if warned { Outcome::Warned } else { outcome };
     }
-    let info = Info { version: env!("CARGO_PKG_VERSION"), devices: devices(), shipped: shipped_lines(), model, modules };
+    let info = Info {
+        version: env!("CARGO_PKG_VERSION"),
+        devices: devices(),
+        shipped: shipped_lines(),
+        model,
+        modules,
+    };
     print(&info);
     output::json(arguments.json.as_deref(), &info)?;
     Ok(outcome)

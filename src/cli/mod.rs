@@ -4,6 +4,7 @@ mod adapt;
 mod args;
 mod classify;
 mod compose;
+mod experiment;
 mod forward;
 mod info;
 mod interrupt;
@@ -60,6 +61,7 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Compose(arguments) => compose::run(&arguments),
         Command::TrainModule(arguments) => train_module::run(&arguments),
+        Command::Experiment(arguments) => experiment::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),

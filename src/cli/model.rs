@@ -120,7 +120,11 @@ fn download_bar() -> ProgressBar {
     bar
 }
 
-fn options(arguments: &InputArgs) -> Result<ModelOptions> {
+/// What the arguments change about a model's input.
+///
+/// # Errors
+/// Another number of values than three.
+pub fn options(arguments: &InputArgs) -> Result<ModelOptions> {
     let three = |name: &str, values: &Option<Vec<f32>>| match values.as_deref() {
         None => Ok(None),
         Some(&[red, green, blue]) => Ok(Some([red, green, blue])),

@@ -9,6 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
     error::{Error, Result},
+    experiment::results::Run,
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
@@ -56,6 +57,20 @@ pub fn progress_line(report: &MethodReport) {
             "{}: test {test}, held out {held_out}, {:.1} s",
             report.method,
             report.seconds
+        );
+    }
+}
+
+/// One line per finished run of a grid for a log; a terminal has the bar.
+pub fn run_line(done: usize, all: usize, run: &Run) {
+    if !stderr().is_terminal() {
+        let Run { task, shots, seed, .. } = run;
+        let (name, accuracy) = (run.method.name(), percent(Some(run.test_accuracy)));
+        let seconds = run.seconds + run.test_seconds;
+        // As with every message, a closed pipe is the reader's choice.
+        let _ = writeln!(
+            stderr(),
+            "[{done}/{all}] {task}, {shots} shots, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
         );
     }
 }

@@ -53,7 +53,8 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let updates = adapted.updates.clone().unwrap_or_default();
     let mut module = session.module(&adapted, &updates)?;
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    module.save_dir(&arguments.out, &session.peft_format(arguments.names.into(), arguments.precision.into()))?;
+    module
+        .save_dir(&arguments.out, &session.peft_format(arguments.names.into(), arguments.precision.into()))?;
     output::print(&summary(&probe, &report));
     let report = Report {
         model: session.model().name.clone(),

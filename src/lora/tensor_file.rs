@@ -183,8 +183,10 @@ impl<W: Write> TensorWriter<W> {
             let count = shape.iter().copied().try_fold(1, usize::checked_mul).ok_or_else(overflow)?;
             let end =
                 count.checked_mul(width).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(overflow)?;
-            header
-                .insert(name.clone(), json!({"dtype": precision.dtype(), "shape": shape, "data_offsets": [offset, end]}));
+            header.insert(
+                name.clone(),
+                json!({"dtype": precision.dtype(), "shape": shape, "data_offsets": [offset, end]}),
+            );
             expected.push((name.clone(), count));
             offset = end;
         }

@@ -33,7 +33,7 @@ pub enum FrozenWeights {
 }
 
 /// A method of the comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Nearest class mean of frozen features; nothing is trained.

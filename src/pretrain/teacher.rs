@@ -146,8 +146,7 @@ mod tests {
 
     #[test]
     fn scale_and_shift_of_a_token_do_not_matter() {
-        let tokens =
-            Tensor::<3>::from_data([[[1.0, 2.0, 4.0], [0.0, 1.0, -1.0]]], &OpenDevice::cpu().plain);
+        let tokens = Tensor::<3>::from_data([[[1.0, 2.0, 4.0], [0.0, 1.0, -1.0]]], &OpenDevice::cpu().plain);
         let moved = tokens.clone() * 3.0 + 5.0;
         let gap = distance(standardized(tokens), standardized(moved));
         let values = crate::block_on(crate::device::read(gap)).expect("reads back");

@@ -35,6 +35,8 @@ pub struct AdaptConfig {
     /// Most folds of the estimate of methods that only fit a head; up to this many images it is
     /// leave-one-out.
     pub head_folds: usize,
+    /// Most training images that LoraHub's search looks at, evenly over the classes; its head is fitted on all.
+    pub search_images: usize,
 }
 
 impl Default for AdaptConfig {
@@ -46,6 +48,7 @@ impl Default for AdaptConfig {
             l2: DEFAULT_L2,
             folds: 3,
             head_folds: 50,
+            search_images: 50,
         }
     }
 }

@@ -191,7 +191,10 @@ impl Session {
     }
 
     /// Features of examples under what a method ended with.
-    pub(super) async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
         match adapted.weights {
             Some(weights) => self.frozen_features(weights, examples).await,
             None => self.features(&adapted.vit, examples).await,

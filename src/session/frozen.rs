@@ -111,10 +111,11 @@ impl FrozenArm<'_> {
         let session = self.session;
         let modules = session.ingredients(self.config).library(Method::LoraHub)?.num_modules();
         let mut search = Search::new(modules, self.config.train.seed);
+        let looked_at = first_of_each_class(examples, self.config.search_images);
         while let Some(weights) = search.ask() {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-            let features = session.features(&vit, examples).await?;
+            let features = session.features(&vit, &looked_at).await?;
             let loss = self.mean_head_loss(&features);
             search.tell(weights, loss);
         }
@@ -129,5 +130,40 @@ impl FrozenArm<'_> {
     /// Held-out cross-entropy of a class-mean head; with one image per class, its training loss.
     fn mean_head_loss(&self, features: &Features) -> f32 {
         held_out::loss(features, self.config, &|rest| Head::nearest_mean(rest, self.classes))
+    }
+}
+
+/// At most `count` examples: the first one of every class, then the second one, and so on.
+fn first_of_each_class(examples: &[Example], count: usize) -> Vec<Example> {
+    let mut seen = std::collections::BTreeMap::new();
+    let place = |example: &Example| {
+        let nth = seen.entry(example.class).or_insert(0);
+        *nth += 1;
+        (*nth, example.class)
+    };
+    let mut order: Vec<((usize, usize), usize)> =
+        examples.iter().map(place).enumerate().map(|(index, place)| (place, index)).collect();
+    order.sort_unstable();
+    let mut kept: Vec<usize> = order.into_iter().take(count).map(|(_, index)| index).collect();
+    kept.sort_unstable();
+    kept.into_iter().map(|index| examples[index].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Picture;
+
+    #[test]
+    fn the_search_looks_at_every_class_first() {
+        let example =
+            |class| Example { name: String::new(), class, crop: Picture::filled(1, 1, [class as u8; 3]) };
+        let examples: Vec<Example> = [0, 0, 0, 1, 1, 2].into_iter().map(example).collect();
+        let classes = |count| -> Vec<usize> {
+            first_of_each_class(&examples, count).iter().map(|example| example.class).collect()
+        };
+        assert_eq!(classes(3), [0, 1, 2]);
+        assert_eq!(classes(5), [0, 0, 1, 1, 2]);
+        assert_eq!(first_of_each_class(&examples, 99), examples);
     }
 }

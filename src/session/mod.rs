@@ -8,9 +8,11 @@ pub mod adapt;
 pub mod arm;
 mod cache;
 pub mod check;
+pub mod digest;
 pub mod files;
 pub mod frozen;
 pub mod held_out;
+mod store;
 pub mod task;
 pub mod tensors;
 

@@ -224,7 +224,8 @@ impl Engine {
         let learned = self.learned(method).map_err(to_error)?;
         let session = self.session();
         let (module, error) = session.module_at_rank(&learned.adapted, rank).map_err(to_error)?;
-        let (config, weights) = module.to_peft(&session.peft_format(Dialect::New, Precision::F32)).map_err(to_error)?;
+        let (config, weights) =
+            module.to_peft(&session.peft_format(Dialect::New, Precision::F32)).map_err(to_error)?;
         let object = js_sys::Object::new();
         let set = |key: &str, value: JsValue| js_sys::Reflect::set(&object, &key.into(), &value);
         set("config", config.into())?;

@@ -1,0 +1,139 @@
+//! `experiment`: the paper's comparison as a grid of runs, and its report.
+
+use std::path::Path;
+
+use loraloom::{
+    block_on,
+    error::{Error, Result},
+    experiment::{
+        plan::{Plan, task_names},
+        report,
+        results::{self, Results},
+        run::{Event, Experiment},
+        settings::Settings,
+    },
+    session::{
+        Session,
+        adapt::{AdaptConfig, Flow},
+        files::read_text,
+    },
+};
+
+use super::{
+    Outcome, adapt,
+    args::{ExperimentArgs, ShiftName},
+    interrupt, model, output,
+};
+
+/// Runs the command.
+///
+/// # Errors
+/// The model, a module or a task cannot be used, or the folder holds results of other settings.
+pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
+    if arguments.report_only {
+        return write_report(arguments);
+    }
+    let names = task_names(&arguments.tasks)?;
+    let shifted = |shift| arguments.shift.contains(&shift).then_some(arguments.shift_shots);
+    let plan = Plan {
+        tasks: names.clone(),
+        shots: arguments.shots.clone(),
+        seeds: arguments.seeds,
+        uneven: shifted(ShiftName::Label),
+    };
+    let (session, mut warnings) = open(arguments)?;
+    let methods = arguments.methods(!session.module_names().is_empty())?;
+    let settings = settings(arguments, &session)?;
+    settings.claim(&arguments.out)?;
+    session.keep_features_in(&arguments.cache.clone().unwrap_or_else(|| arguments.out.join("cache")));
+    let (mut results, bad) = Results::open(&arguments.out, arguments.shard)?;
+    bad.iter().for_each(output::warning);
+    warnings.extend(bad);
+    let experiment = Experiment {
+        session: &session,
+        settings: &settings,
+        tasks: names.into_iter().zip(arguments.tasks.iter().cloned()).collect(),
+        methods,
+        corrupted: shifted(ShiftName::Covariate),
+    };
+    interrupt::listen();
+    let found = work(&experiment, arguments.shard.take(plan.cells()), &mut results)?;
+    found.iter().for_each(output::warning);
+    warnings.extend(found);
+    if interrupt::stopped() {
+        output::warning(&Error::mismatch("stopped", "runs are missing; the same command goes on"));
+    }
+    let written = if arguments.shard.count == 1 { write_report(arguments)? } else { Outcome::Fine };
+    Ok(if warnings.is_empty() && !interrupt::stopped() { written } else { Outcome::Warned })
+}
+
+/// Every module counts in a comparison: a bad one is an error.
+fn open(arguments: &ExperimentArgs) -> Result<(Session, Vec<Error>)> {
+    let options = model::options(&arguments.input)?;
+    let mut session = model::open_named(&arguments.model, &options, arguments.device)?;
+    let warnings = model::add_modules(&mut session, &arguments.modules)?;
+    match warnings.len() {
+        0 => Ok((session, warnings)),
+        _ if session.module_names().len() < arguments.modules.len() => {
+            Err(Error::mismatch("--modules", "all of them must be usable in a comparison"))
+        }
+        _ => Ok((session, warnings)),
+    }
+}
+
+fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
+    let mut config = match &arguments.settings {
+        Some(path) => serde_json::from_str(&read_text(path)?)
+            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?,
+        None => AdaptConfig { folds: 0, ..AdaptConfig::default() },
+    };
+    config.folds = arguments.folds.unwrap_or(config.folds);
+    config.granularity = arguments.granularity.unwrap_or(config.granularity);
+    let train = &mut config.train;
+    train.num_steps = arguments.steps.unwrap_or(train.num_steps);
+    train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
+    train.augment = arguments.augment.unwrap_or(train.augment);
+    let mut settings = block_on(Settings::new(session, config))?;
+    settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);
+    settings.max_test = arguments.max_test.unwrap_or(settings.max_test);
+    settings.max_corrupted = arguments.max_corrupted.unwrap_or(settings.max_corrupted);
+    settings.cka_images = arguments.cka_images.unwrap_or(settings.cka_images);
+    Ok(settings)
+}
+
+/// Works the cells off with a bar on a terminal and a line per run elsewhere.
+fn work(
+    experiment: &Experiment,
+    cells: Vec<loraloom::experiment::plan::Cell>,
+    results: &mut Results,
+) -> Result<Vec<Error>> {
+    let bar = adapt::steps_bar();
+    let mut show = |event: Event| {
+        match event {
+            Event::Read(task, done, total) => {
+                bar.set_message(format!("{task}: image {done} of {total}"));
+            }
+            Event::At(done, all, cell, progress) => {
+                adapt::show(&bar, progress);
+                let message = bar.message();
+                let at = format!("[{done}/{all}] {}, {} shots, seed {}", cell.task, cell.shots, cell.seed);
+                bar.set_message(format!("{at}: {message}"));
+            }
+            Event::Done(done, all, run) => output::run_line(done, all, run),
+        }
+        if interrupt::go_on() { Flow::GoOn } else { Flow::Stop }
+    };
+    let found = block_on(experiment.run(cells, results, &mut show));
+    bar.finish_and_clear();
+    found
+}
+
+fn write_report(arguments: &ExperimentArgs) -> Result<Outcome> {
+    let dir: &Path = &arguments.out;
+    let (runs, warnings) = results::read_dir(dir)?;
+    warnings.iter().for_each(output::warning);
+    let summary = report::write(dir, &runs)?;
+    output::json(arguments.json.as_deref(), &summary)?;
+    output::print(&format!("{} runs; report in {}", runs.len(), dir.join("report.md").display()));
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}

@@ -1,0 +1,183 @@
+//! The paper's questions, answered in words from the numbers.
+
+use super::{
+    markdown::points,
+    plan::Shots,
+    statistics::Interval,
+    summary::{Block, Row, Summary},
+    weights::{Composition, correlation},
+};
+use crate::methods::registry::Method;
+
+/// One paragraph per question.
+pub fn answers(summary: &Summary) -> Vec<String> {
+    let mut text = vec![
+        against(summary, "the linear probe", &|row| row.gain),
+        against(summary, "a LoRA from scratch", &|row| row.over_lora),
+        against(summary, "full fine-tuning", &|row| row.over_full),
+        random_modules(summary),
+    ];
+    text.extend(related(summary));
+    text
+}
+
+/// Whether the two compositions of the paper beat another method, at which numbers of shots.
+fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<Interval>) -> String {
+    let of = |method: Method| verdicts(summary, method, difference);
+    let parts: Vec<String> = [Method::Uniform, Method::Learned]
+        .into_iter()
+        .filter_map(|m| Some(format!("`{}` {}", m.name(), of(m)?)))
+        .collect();
+    let question = format!("**Does composition beat {other}?**");
+    match parts.is_empty() {
+        true => format!("{question} There are no pairs of runs to say so."),
+        false => format!("{question} {}.", parts.join("; ")),
+    }
+}
+
+/// "is ahead at 1 (...), behind at full (...), and level within the interval at 5 (...)".
+fn verdicts(
+    summary: &Summary,
+    method: Method,
+    difference: &dyn Fn(&Row) -> Option<Interval>,
+) -> Option<String> {
+    let (mut ahead, mut behind, mut level) = (Vec::new(), Vec::new(), Vec::new());
+    for block in summary.plain() {
+        let Some(interval) = block.row(method).and_then(difference) else { continue };
+        let text = format!("{} ({})", shots(block.shots), points(Some(interval)));
+        match interval {
+            one if one.crosses_zero() => level.push(text),
+            one if one.mean > 0.0 => ahead.push(text),
+            _ => behind.push(text),
+        }
+    }
+    let part =
+        |words: &str, own: &[String]| (!own.is_empty()).then(|| format!("{words} at {}", own.join(", ")));
+    let parts = [
+        part("is ahead", &ahead),
+        part("is behind", &behind),
+        part("cannot be told apart (the interval holds zero)", &level),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn shots(shots: Shots) -> String {
+    match shots {
+        Shots::PerClass(1) => "1 shot".into(),
+        Shots::PerClass(count) => format!("{count} shots"),
+        Shots::Full => "all images".into(),
+    }
+}
+
+/// How much of the gain random modules of the same norm explain.
+fn random_modules(summary: &Summary) -> String {
+    let question = "**How much of the gain do random modules of the same norm explain?**";
+    let has = |block: &&Block| {
+        block.row(Method::RandomModules).is_some()
+            && block.row(Method::Learned).is_some_and(|r| r.gain.is_some())
+    };
+    let of = |block: &Block| {
+        let gain = block.row(Method::RandomModules).and_then(|row| row.gain);
+        match block.random_share {
+            Some(share) => format!(
+                "{}: {:.0} % of the gain of `learned` [{:.0} %, {:.0} %], that is {} points over the probe",
+                shots(block.shots),
+                100.0 * share.mean,
+                100.0 * share.low,
+                100.0 * share.high,
+                points(gain)
+            ),
+            None => format!(
+                "{}: `learned` has no clear gain that could be shared; random modules are {} points over the probe",
+                shots(block.shots),
+                points(gain)
+            ),
+        }
+    };
+    let parts: Vec<String> = summary.plain().filter(has).map(of).collect();
+    match parts.is_empty() {
+        true => format!("{question} `learned`, `random-modules` and `linear-probe` were not all run."),
+        false => format!("{question} {}.", parts.join("; ")),
+    }
+}
+
+/// Which modules get weight, and whether those are the similar ones.
+fn related(summary: &Summary) -> Option<String> {
+    let at = main_shots(summary)?;
+    let own: Vec<&Composition> = summary.compositions.iter().filter(|one| one.shots == at).collect();
+    let parts: Vec<String> = own.iter().filter_map(|one| favourite(one)).collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let follows = match correlation(&summary.compositions, at) {
+        Some(mean) => {
+            let verdict = match mean {
+                one if one.crosses_zero() => "no clear relation",
+                one if one.mean > 0.0 => "similar modules get more weight",
+                _ => "similar modules get less weight",
+            };
+            format!(
+                " Rank correlation over modules of CKA with the task's own model and weight: {:+.2} [{:+.2}, {:+.2}] over {} runs: {verdict}.",
+                mean.mean, mean.low, mean.high, mean.count
+            )
+        }
+        None => String::new(),
+    };
+    let question = "**Does learning prefer related modules?**";
+    Some(format!("{question} Mean weights at {}: {}.{follows}", shots(at), parts.join("; ")))
+}
+
+fn favourite(one: &Composition) -> Option<String> {
+    let modules = one.ordered();
+    let (first, last) = (modules.first()?, modules.last()?);
+    let even = 1.0 / modules.len() as f32;
+    Some(format!(
+        "{}: most `{}` ({:.2} times its even share), least `{}` ({:.2} times), as if {:.1} of {} modules counted",
+        one.task,
+        first.0,
+        first.1 / even,
+        last.0,
+        last.1 / even,
+        one.effective_modules,
+        modules.len()
+    ))
+}
+
+/// The number of shots that details are shown for: 5 where it was run, else the largest below `full`.
+pub fn main_shots(summary: &Summary) -> Option<Shots> {
+    let all: Vec<Shots> = summary.plain().map(|block| block.shots).collect();
+    let five = Shots::PerClass(5);
+    let counted = || all.iter().copied().filter(|shots| *shots != Shots::Full).max();
+    if all.contains(&five) { Some(five) } else { counted().or(all.first().copied()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::results::tests::run;
+
+    fn text(learned: f64, spread: f64) -> String {
+        let mut runs = Vec::new();
+        for seed in 0..4 {
+            let base = 0.5 + seed as f64 * 0.01;
+            let noise = if seed % 2 == 0 { spread } else { -spread };
+            runs.push(run("a", 5, seed, Method::LinearProbe, base));
+            runs.push(run("a", 5, seed, Method::Lora, base));
+            runs.push(run("a", 5, seed, Method::Learned, base + learned + noise));
+            runs.push(run("a", 5, seed, Method::RandomModules, base + 0.02));
+        }
+        answers(&Summary::new(&runs)).join("\n")
+    }
+
+    #[test]
+    fn the_words_follow_the_interval() {
+        let ahead = text(0.1, 0.01);
+        assert!(ahead.contains("`learned` is ahead at 5 shots (+10.0"), "{ahead}");
+        assert!(ahead.contains("5 shots: 20 % of the gain"), "{ahead}");
+        assert!(ahead.contains("beat full fine-tuning?** There are no pairs"), "{ahead}");
+        assert!(text(-0.1, 0.01).contains("`learned` is behind at 5 shots"));
+        let level = text(0.0, 0.2);
+        assert!(level.contains("cannot be told apart") && level.contains("no clear gain"), "{level}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The paper's comparison as a grid: tasks x shots x seeds x methods, in shards, resumable.
+//!
+//! [`plan`] says which cells there are and which of them a shard takes, [`settings`] what decides a run's numbers,
+//! [`task`] holds a task's images, [`shifts`] what changes them. [`run`] works the cells off and [`results`] keeps one
+//! line per run. [`statistics`] is the arithmetic of [`summary`], which [`report`] and [`answers`] put into tables and
+//! words, and [`plots`] into pictures.
+
+pub mod answers;
+pub mod markdown;
+pub mod plan;
+pub mod plots;
+pub mod report;
+pub mod results;
+pub mod run;
+pub mod settings;
+pub mod shifts;
+pub mod statistics;
+pub mod summary;
+pub mod task;
+pub mod weights;

@@ -1,0 +1,238 @@
+//! `report.md`: the summary as tables and words.
+
+use std::path::Path;
+
+use super::{
+    answers::{answers, main_shots},
+    markdown::{number, percent, points, table},
+    plan::Draw,
+    plots::plots,
+    results::Run,
+    settings::Settings,
+    shifts::UNEVENNESS,
+    statistics::Record,
+    summary::{Block, Row, Summary},
+};
+use crate::{
+    error::{Error, Result},
+    methods::registry::Method,
+    session::files::write_atomic,
+};
+
+/// Writes `report.md` and its plots into a folder of results.
+///
+/// # Errors
+/// The folder holds no runs, or runs of different settings, or a file cannot be written.
+pub fn write(dir: &Path, runs: &[Run]) -> Result<Summary> {
+    let settings = Settings::read(dir)?;
+    let name = dir.display().to_string();
+    let Some(first) = runs.first() else {
+        return Err(Error::Dataset { name, reason: "no runs to report; run some first".into() });
+    };
+    if let Some(other) = runs.iter().find(|run| run.settings != settings.hash()) {
+        let reason = format!("runs of settings {} lie beside runs of {}", other.settings, first.settings);
+        return Err(Error::Dataset { name, reason });
+    }
+    let summary = Summary::new(runs);
+    let mut shown = Vec::new();
+    for plot in plots(&summary)? {
+        let file = format!("plots/{}", plot.file);
+        write_atomic(&dir.join(&file), plot.svg.as_bytes())?;
+        shown.push((file, plot.caption));
+    }
+    write_atomic(&dir.join("report.md"), report(&summary, &settings, &shown).as_bytes())?;
+    Ok(summary)
+}
+
+/// The report of a folder of results; `shown` are names of pictures beside it with their captions.
+pub fn report(summary: &Summary, settings: &Settings, shown: &[(String, String)]) -> String {
+    let mut text = format!("# Composition against its rivals on {}\n\n", summary.model);
+    text += &setting(summary, settings);
+    text += "## In words\n\n";
+    answers(summary).iter().for_each(|answer| text += &format!("{answer}\n\n"));
+    text += &accuracies(summary);
+    text += &records(summary);
+    text += &tasks(summary);
+    text += &label_shift(summary);
+    text += &covariate_shift(summary);
+    text += &modules(summary);
+    if !shown.is_empty() {
+        text += "## Plots\n\n";
+        shown.iter().for_each(|(file, caption)| text += &format!("![{caption}]({file})\n\n{caption}\n\n"));
+    }
+    text
+}
+
+fn setting(summary: &Summary, settings: &Settings) -> String {
+    let blocks = &summary.blocks;
+    let expected = blocks.len() * summary.tasks.len() * summary.seeds * summary.methods.len();
+    let modules: Vec<&str> = settings.modules.iter().map(|module| module.name.as_str()).collect();
+    let train = &settings.adapt.train;
+    let (fewest, most) = summary.test_images;
+    let missing = match expected.saturating_sub(summary.runs) {
+        0 => "the grid is complete".to_string(),
+        missing => format!("**{missing} of {expected} runs are missing**; pairs that lack one are left out"),
+    };
+    format!(
+        "{} runs ({:.1} hours of computing): {} tasks ({}), {} seeds, {} methods; {missing}. Model sha256 `{}`, settings `{}`. \
+         {} modules: {}. {} steps of at most {} images ({} steps on all images), {}. \
+         Accuracy is measured on {fewest} to {most} test images of a task (at most {}, evenly over the classes). \
+         Nothing was chosen on test images.\n\n\
+         For a seed all methods have the same training images, order and class-mean head. Differences are paired by \
+         (task, seed), in points; brackets hold 95 % intervals: Student's t over the pairs where nothing else is said. \
+         Pairs of one task resemble each other, so these intervals speak of these tasks; the intervals over tasks' \
+         means speak of tasks like them. Many comparisons are made and none is corrected for that.\n\n",
+        summary.runs,
+        summary.hours,
+        summary.tasks.len(),
+        summary.tasks.join(", "),
+        summary.seeds,
+        summary.methods.len(),
+        &settings.model_sha256[..settings.model_sha256.len().min(16)],
+        settings.hash(),
+        modules.len(),
+        if modules.is_empty() { "none".into() } else { modules.join(", ") },
+        train.num_steps,
+        train.batch_size,
+        settings.full_steps,
+        if train.augment { "augmented" } else { "not augmented" },
+        settings.max_test,
+    )
+}
+
+/// A table with one row per method and one column per number of shots.
+fn by_shots(summary: &Summary, cell: &dyn Fn(&Row) -> String) -> String {
+    let blocks: Vec<&Block> = summary.plain().collect();
+    let mut head = vec!["method".to_string()];
+    head.extend(blocks.iter().map(|block| format!("{} shots", block.shots)));
+    let row = |method: &Method| {
+        let cells = blocks.iter().map(|block| block.row(*method).map_or("-".into(), cell));
+        std::iter::once(method.name().to_string()).chain(cells).collect()
+    };
+    table(&head, &summary.methods.iter().map(row).collect::<Vec<_>>())
+}
+
+fn accuracies(summary: &Summary) -> String {
+    let mut text =
+        "## Accuracy over shots\n\nMean test accuracy over tasks and seeds, in percent.\n\n".to_string();
+    text += &by_shots(summary, &|row| percent(row.accuracy));
+    text += "Difference from `linear-probe`, intervals over (task, seed).\n\n";
+    text += &by_shots(summary, &|row| points(row.gain));
+    if summary.tasks.len() > 1 {
+        text += "The same, intervals over the means of the tasks.\n\n";
+        text += &by_shots(summary, &|row| points(row.gain_over_tasks));
+    }
+    text += "Difference from `lora`, intervals over (task, seed).\n\n";
+    text + &by_shots(summary, &|row| points(row.over_lora))
+}
+
+fn records(summary: &Summary) -> String {
+    let show = |record: Record| match record {
+        record if record == Record::default() => "-".into(),
+        Record { wins, ties, losses } => format!("{wins}/{ties}/{losses}"),
+    };
+    let complete: Vec<String> =
+        summary.plain().map(|block| format!("{} at {} shots", block.complete_pairs, block.shots)).collect();
+    let mut text = format!(
+        "## Ranks and records\n\nMean rank (1 is best, equal accuracies share) over the (task, seed) that all methods have: {}.\n\n",
+        complete.join(", ")
+    );
+    text += &by_shots(summary, &|row| number(row.rank, 2));
+    text += "Wins/ties/losses against `linear-probe`.\n\n";
+    text += &by_shots(summary, &|row| show(row.against_probe));
+    text += "Wins/ties/losses against `lora`.\n\n";
+    text += &by_shots(summary, &|row| show(row.against_lora));
+    text += "Mean number of trained values.\n\n";
+    text += &by_shots(summary, &|row| number(Some(row.trainable_parameters), 0));
+    text +=
+        "Mean seconds of training; features of frozen weights count for the run that needed them first.\n\n";
+    text + &by_shots(summary, &|row| number(Some(row.seconds), 1))
+}
+
+fn tasks(summary: &Summary) -> String {
+    let mut text = "## Task by task\n\nMean test accuracy over seeds, in percent.\n\n".to_string();
+    let mut head = vec!["method".to_string()];
+    head.extend(summary.tasks.iter().cloned());
+    for block in summary.plain() {
+        let of = |task: &String, method: Method| {
+            let own = block.tasks.get(task)?.iter().find(|(other, _)| *other == method)?;
+            Some(percent(own.1))
+        };
+        let row = |method: &Method| {
+            let cells = summary.tasks.iter().map(|task| of(task, *method).unwrap_or("-".into()));
+            std::iter::once(method.name().to_string()).chain(cells).collect()
+        };
+        let rows: Vec<Vec<String>> = summary.methods.iter().map(row).collect();
+        text += &format!("### {} shots\n\n{}", block.shots, table(&head, &rows));
+    }
+    text
+}
+
+fn label_shift(summary: &Summary) -> String {
+    let uneven = summary.blocks.iter().filter(|block| block.draw == Draw::Uneven);
+    let mut text = String::new();
+    for block in uneven {
+        let even = summary.plain().find(|even| even.shots == block.shots);
+        text += &format!(
+            "## Label shift\n\nAs many training images as {} shots of every class, but unequally many per class: a \
+             geometric profile whose ends differ by a factor of {UNEVENNESS:.0} before rounding, over the classes in an \
+             order that the seed draws. Test images are as they were.\n\n",
+            block.shots
+        );
+        let head = ["method", "even classes", "uneven classes", "uneven: against linear-probe"];
+        let row = |row: &Row| {
+            let plain = even.and_then(|even| even.row(row.method)).map(|row| percent(row.accuracy));
+            let name = row.method.name().to_string();
+            vec![name, plain.unwrap_or("-".into()), percent(row.accuracy), points(row.gain)]
+        };
+        text += &table(&head.map(String::from), &block.rows.iter().map(row).collect::<Vec<_>>());
+    }
+    text
+}
+
+fn covariate_shift(summary: &Summary) -> String {
+    let (Some(first), Some(shots)) = (summary.corrupted.first(), summary.corrupted_shots) else {
+        return String::new();
+    };
+    let mut head = vec!["method".to_string()];
+    head.extend(first.accuracies.iter().map(|(kind, strength, ..)| match strength {
+        0 => kind.name().to_string(),
+        strength => format!("{} {strength}", kind.name()),
+    }));
+    let rows = |cell: &dyn Fn(f64, Option<super::statistics::Interval>) -> String| -> Vec<Vec<String>> {
+        let row = |row: &super::summary::CorruptedRow| {
+            let cells = row.accuracies.iter().map(|(_, _, accuracy, gain)| cell(*accuracy, *gain));
+            std::iter::once(row.method.name().to_string()).chain(cells).collect()
+        };
+        summary.corrupted.iter().map(row).collect()
+    };
+    format!(
+        "## Covariate shift\n\nThe methods of {shots} shots, trained on clean images and tested on corrupted ones: severities 1, 3 \
+         and 5 of ImageNet-C, on the pixels that the model sees. `clean` are the same test images as they are.\n\n{}\
+         Difference from `linear-probe` on the same images.\n\n{}",
+        table(&head, &rows(&|accuracy, _| percent(accuracy))),
+        table(&head, &rows(&|_, gain| points(gain)))
+    )
+}
+
+fn modules(summary: &Summary) -> String {
+    let Some(shots) = main_shots(summary) else { return String::new() };
+    let own: Vec<_> = summary.compositions.iter().filter(|one| one.shots == shots).collect();
+    let Some(first) = own.first() else { return String::new() };
+    let mut head = vec!["module".to_string()];
+    head.extend(own.iter().map(|one| one.task.clone()));
+    let row = |(index, module): (usize, &String)| {
+        let cells =
+            own.iter().map(|one| number(one.weights.means.get(index).map(|mean| f64::from(*mean)), 3));
+        std::iter::once(module.clone()).chain(cells).collect()
+    };
+    let mut rows: Vec<Vec<String>> = first.weights.modules.iter().enumerate().map(row).collect();
+    let counted = own.iter().map(|one| number(Some(one.effective_modules), 1));
+    rows.push(std::iter::once("modules that count".to_string()).chain(counted).collect());
+    format!(
+        "## Modules\n\nWeights that `learned` gives at {shots} shots, means over layers and seeds; an even share is {:.3}. \
+         Modules that count: exp(entropy) of these weights.\n\n{}",
+        1.0 / first.weights.modules.len().max(1) as f64,
+        table(&head, &rows)
+    )
+}

@@ -1,0 +1,186 @@
+//! What decides the numbers of a run besides its cell and method; results of other settings are refused.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::plan::{Cell, Shots};
+use crate::{
+    error::{Error, Result},
+    session::{
+        Session,
+        adapt::AdaptConfig,
+        digest::{hex, sha256},
+        files::read_text,
+        task::write_json,
+    },
+};
+
+/// File that says with which settings the results of a folder came about.
+const FILE: &str = "experiment.json";
+
+/// A module as it was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleEntry {
+    /// Its name.
+    pub name: String,
+    /// Hash of its updates.
+    pub sha256: String,
+}
+
+/// Everything that decides the numbers of a run besides its cell and method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Last part of the model's name.
+    pub model: String,
+    /// Hash of the model's weights and preprocessing.
+    pub model_sha256: String,
+    /// The library.
+    pub modules: Vec<ModuleEntry>,
+    /// Steps, rates, shape of a fresh LoRA; the seed is the cell's.
+    pub adapt: AdaptConfig,
+    /// Steps of runs on all training images.
+    pub full_steps: usize,
+    /// Most test images of a task, evenly over its classes.
+    pub max_test: usize,
+    /// Most test images of a task that are corrupted.
+    pub max_corrupted: usize,
+    /// Training images that representations are compared on; 0 leaves CKA out.
+    pub cka_images: usize,
+}
+
+impl Settings {
+    /// The settings of a session.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn new(session: &Session, adapt: AdaptConfig) -> Result<Self> {
+        let name = session.model().name.trim_end_matches('/');
+        let modules = session.module_names().into_iter().zip(session.module_digests());
+        Ok(Self {
+            model: name.rsplit('/').next().unwrap_or(name).into(),
+            model_sha256: hex(&session.model_digest().await?),
+            modules: modules.map(|(name, digest)| ModuleEntry { name, sha256: hex(&digest) }).collect(),
+            full_steps: adapt.train.num_steps,
+            adapt,
+            max_test: 300,
+            max_corrupted: 100,
+            cka_images: 100,
+        })
+    }
+
+    /// A short hash, written into every line of results.
+    pub fn hash(&self) -> String {
+        hex(&sha256([self.to_value().to_string().as_bytes()]))[..16].into()
+    }
+
+    /// The configuration of one cell.
+    pub fn of_cell(&self, cell: &Cell) -> AdaptConfig {
+        let mut config = self.adapt.clone();
+        config.train.seed = cell.seed;
+        if cell.shots == Shots::Full {
+            config.train.num_steps = self.full_steps;
+        }
+        config
+    }
+
+    /// Writes the settings into a new folder of results, or compares them with those of an old one.
+    ///
+    /// # Errors
+    /// The folder holds results of other settings: the first one that differs is named.
+    pub fn claim(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return write_json(&path, self);
+        }
+        let old = Self::read(dir)?;
+        match difference("", &old.to_value(), &self.to_value()) {
+            None => Ok(()),
+            Some((field, [old, new])) => {
+                let reason = format!(
+                    "the results there were made with {old}, this run asks for {new}; use another --out, or remove it"
+                );
+                Err(Error::config(&path.display().to_string(), &field, reason))
+            }
+        }
+    }
+
+    /// The settings of a folder of results.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be read.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        serde_json::from_str(&read_text(&path)?)
+            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))
+    }
+
+    fn to_value(&self) -> Value {
+        // Plain numbers, strings and lists always become JSON.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// The first field whose values differ, with both.
+fn difference(field: &str, old: &Value, new: &Value) -> Option<(String, [String; 2])> {
+    let below = |name: &str| if field.is_empty() { name.to_string() } else { format!("{field}.{name}") };
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let missing = Value::Null;
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            names.into_iter().find_map(|name| {
+                let of = |map: &'_ serde_json::Map<String, Value>| map.get(name).unwrap_or(&missing).clone();
+                difference(&below(name), &of(a), &of(b))
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate();
+            pairs.into_iter().find_map(|(index, (a, b))| difference(&below(&index.to_string()), a, b))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            Some((field.into(), [a.len(), b.len()].map(|count| format!("{count} entries"))))
+        }
+        _ => (old != new).then(|| (field.into(), [old.to_string(), new.to_string()])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            model: "base".into(),
+            model_sha256: "00".into(),
+            modules: vec![ModuleEntry { name: "animals".into(), sha256: "11".into() }],
+            adapt: AdaptConfig::default(),
+            full_steps: 40,
+            max_test: 300,
+            max_corrupted: 100,
+            cka_images: 100,
+        }
+    }
+
+    #[test]
+    fn other_settings_are_refused_by_the_name_of_what_differs() {
+        let dir = tempfile::tempdir().expect("a folder");
+        settings().claim(dir.path()).expect("the first claim");
+        settings().claim(dir.path()).expect("the same again");
+        let mut other = settings();
+        other.adapt.train.num_steps = 41;
+        let error = other.claim(dir.path()).expect_err("differs").to_string();
+        assert!(
+            error.contains("adapt.train.num_steps") && error.contains("40") && error.contains("41"),
+            "{error}"
+        );
+        assert_ne!(other.hash(), settings().hash());
+        other = settings();
+        other.modules[0].sha256 = "12".into();
+        let error = other.claim(dir.path()).expect_err("differs").to_string();
+        assert!(error.contains("modules.0.sha256"), "{error}");
+        other.modules.clear();
+        let error = other.claim(dir.path()).expect_err("differs").to_string();
+        assert!(error.contains("1 entries") && error.contains("0 entries"), "{error}");
+    }
+}

@@ -1,0 +1,311 @@
+//! What the runs say together: means, paired differences, ranks and records, by number of shots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{
+    plan::{Draw, Shots},
+    results::Run,
+    shifts::Corruption,
+    statistics::{Interval, Record, mean, ranks, ratio_of_means},
+    weights::Composition,
+};
+use crate::methods::registry::Method;
+
+/// Accuracies by (task, seed).
+type ByPair = BTreeMap<(String, u64), f64>;
+
+/// One method at one number of shots.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The method.
+    pub method: Method,
+    /// Number of runs.
+    pub runs: usize,
+    /// Mean test accuracy.
+    pub accuracy: f64,
+    /// Paired difference from `linear-probe`, over (task, seed).
+    pub gain: Option<Interval>,
+    /// The same over the tasks' means.
+    pub gain_over_tasks: Option<Interval>,
+    /// Paired difference from `lora`.
+    pub over_lora: Option<Interval>,
+    /// Paired difference from `full`.
+    pub over_full: Option<Interval>,
+    /// Mean rank over the (task, seed) that every method has.
+    pub rank: Option<f64>,
+    /// Wins, ties and losses against `linear-probe`.
+    pub against_probe: Record,
+    /// Wins, ties and losses against `lora`.
+    pub against_lora: Record,
+    /// Mean number of trained values.
+    pub trainable_parameters: f64,
+    /// Mean seconds of training.
+    pub seconds: f64,
+}
+
+/// All methods at one number of shots.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Block {
+    /// Images per class.
+    pub shots: Shots,
+    /// How the training images were drawn.
+    pub draw: Draw,
+    /// Pairs of (task, seed) that every method has.
+    pub complete_pairs: usize,
+    /// Pairs that any method has.
+    pub pairs: usize,
+    /// The methods, in the registry's order.
+    pub rows: Vec<Row>,
+    /// Share of the gain of `learned` over `linear-probe` that random modules of the same norm reach.
+    pub random_share: Option<Interval>,
+    /// Mean accuracy by task and method.
+    pub tasks: BTreeMap<String, Vec<(Method, f64)>>,
+}
+
+/// Accuracy on corrupted test images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CorruptedRow {
+    /// The method.
+    pub method: Method,
+    /// What was done to the images, how strongly, mean accuracy and its paired difference from `linear-probe`.
+    pub accuracies: Vec<(Corruption, usize, f64, Option<Interval>)>,
+}
+
+/// What the runs of a folder say.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Last part of the model's name.
+    pub model: String,
+    /// Names of the tasks.
+    pub tasks: Vec<String>,
+    /// Number of seeds.
+    pub seeds: usize,
+    /// The methods, in the registry's order.
+    pub methods: Vec<Method>,
+    /// Number of runs.
+    pub runs: usize,
+    /// Hours of training and testing in all.
+    pub hours: f64,
+    /// Smallest and largest number of test images of a task.
+    pub test_images: (usize, usize),
+    /// Plain runs and those with unequal classes, by number of shots.
+    pub blocks: Vec<Block>,
+    /// Corrupted test images.
+    pub corrupted: Vec<CorruptedRow>,
+    /// Images per class of the runs behind `corrupted`.
+    pub corrupted_shots: Option<Shots>,
+    /// What `learned` made of the modules, task by task.
+    pub compositions: Vec<Composition>,
+}
+
+impl Summary {
+    /// Sums runs up.
+    pub fn new(runs: &[Run]) -> Self {
+        let tasks: BTreeSet<&String> = runs.iter().map(|run| &run.task).collect();
+        let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
+        let has = |method: &Method| runs.iter().any(|run| run.method == *method);
+        let methods: Vec<Method> = Method::ALL.into_iter().filter(has).collect();
+        let blocks: BTreeSet<(Draw, Shots)> = runs.iter().map(|run| (run.draw, run.shots)).collect();
+        let images = || runs.iter().map(|run| run.test_images);
+        Self {
+            model: runs.first().map(|run| run.model.clone()).unwrap_or_default(),
+            tasks: tasks.into_iter().cloned().collect(),
+            seeds: seeds.len(),
+            runs: runs.len(),
+            hours: runs.iter().map(|run| run.seconds + run.test_seconds).sum::<f64>() / 3600.0,
+            test_images: (images().min().unwrap_or(0), images().max().unwrap_or(0)),
+            blocks: blocks.into_iter().map(|at| block(runs, &methods, at)).collect(),
+            corrupted: methods.iter().filter_map(|method| corrupted_row(runs, *method)).collect(),
+            corrupted_shots: runs.iter().find(|run| !run.corrupted.is_empty()).map(|run| run.shots),
+            compositions: Composition::all(runs),
+            methods,
+        }
+    }
+
+    /// The plain runs by number of shots.
+    pub fn plain(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| block.draw == Draw::Even)
+    }
+}
+
+impl Block {
+    /// The row of a method.
+    pub fn row(&self, method: Method) -> Option<&Row> {
+        self.rows.iter().find(|row| row.method == method)
+    }
+}
+
+fn block(runs: &[Run], methods: &[Method], (draw, shots): (Draw, Shots)) -> Block {
+    let own: Vec<&Run> = runs.iter().filter(|run| (run.draw, run.shots) == (draw, shots)).collect();
+    let accuracies: BTreeMap<Method, ByPair> = methods.iter().map(|m| (*m, by_pair(&own, *m))).collect();
+    let pairs: BTreeSet<&(String, u64)> = accuracies.values().flat_map(BTreeMap::keys).collect();
+    let present: Vec<&ByPair> = accuracies.values().filter(|own| !own.is_empty()).collect();
+    let complete: Vec<&(String, u64)> =
+        pairs.iter().copied().filter(|pair| present.iter().all(|own| own.contains_key(*pair))).collect();
+    let ranks = mean_ranks(&accuracies, &complete);
+    let rows = methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, *method)).collect();
+    Block {
+        shots,
+        draw,
+        complete_pairs: complete.len(),
+        pairs: pairs.len(),
+        rows,
+        random_share: random_share(&accuracies),
+        tasks: by_task(&accuracies),
+    }
+}
+
+fn by_pair(runs: &[&Run], method: Method) -> ByPair {
+    let own = runs.iter().filter(|run| run.method == method);
+    own.map(|run| ((run.task.clone(), run.seed), run.test_accuracy)).collect()
+}
+
+fn row(
+    runs: &[&Run],
+    accuracies: &BTreeMap<Method, ByPair>,
+    ranks: &BTreeMap<Method, f64>,
+    method: Method,
+) -> Option<Row> {
+    let own = &accuracies[&method];
+    let average = |value: &dyn Fn(&Run) -> f64| {
+        let values: Vec<f64> = runs.iter().filter(|run| run.method == method).map(|run| value(run)).collect();
+        mean(&values)
+    };
+    let against = |other: Method| {
+        let other = accuracies.get(&other).filter(|_| other != method);
+        other.map(|other| paired(own, other)).unwrap_or_default()
+    };
+    let (probe, lora) = (against(Method::LinearProbe), against(Method::Lora));
+    let values = |differences: &BTreeMap<_, f64>| differences.values().copied().collect::<Vec<f64>>();
+    Some(Row {
+        method,
+        runs: own.len(),
+        accuracy: average(&|run| run.test_accuracy)?,
+        gain: Interval::t(&values(&probe)),
+        gain_over_tasks: Interval::t(&task_means(&probe).into_values().collect::<Vec<_>>()),
+        over_lora: Interval::t(&values(&lora)),
+        over_full: Interval::t(&values(&against(Method::Full))),
+        rank: ranks.get(&method).copied(),
+        against_probe: Record::of(&values(&probe)),
+        against_lora: Record::of(&values(&lora)),
+        trainable_parameters: average(&|run| run.trainable_parameters as f64)?,
+        seconds: average(&|run| run.seconds)?,
+    })
+}
+
+/// Differences of the pairs that both have.
+fn paired(own: &ByPair, other: &ByPair) -> ByPair {
+    let difference = |(pair, value): (&(String, u64), &f64)| Some((pair.clone(), value - other.get(pair)?));
+    own.iter().filter_map(difference).collect()
+}
+
+fn task_means(values: &ByPair) -> BTreeMap<String, f64> {
+    let mut tasks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for ((task, _), value) in values {
+        tasks.entry(task.clone()).or_default().push(*value);
+    }
+    tasks.into_iter().filter_map(|(task, values)| Some((task, mean(&values)?))).collect()
+}
+
+fn mean_ranks(accuracies: &BTreeMap<Method, ByPair>, complete: &[&(String, u64)]) -> BTreeMap<Method, f64> {
+    let present: Vec<(&Method, &ByPair)> = accuracies.iter().filter(|(_, own)| !own.is_empty()).collect();
+    let mut sums = vec![0.0; present.len()];
+    for pair in complete {
+        let values: Vec<f64> = present.iter().map(|(_, own)| own[*pair]).collect();
+        sums.iter_mut().zip(ranks(&values)).for_each(|(sum, rank)| *sum += rank);
+    }
+    if complete.is_empty() {
+        return BTreeMap::new();
+    }
+    let average = |sum: f64| sum / complete.len() as f64;
+    present.iter().zip(sums).map(|((method, _), sum)| (**method, average(sum))).collect()
+}
+
+fn random_share(accuracies: &BTreeMap<Method, ByPair>) -> Option<Interval> {
+    let probe = accuracies.get(&Method::LinearProbe)?;
+    let learned = paired(accuracies.get(&Method::Learned)?, probe);
+    let random = paired(accuracies.get(&Method::RandomModules)?, probe);
+    let both = random.iter().filter_map(|(pair, random)| Some((*random, *learned.get(pair)?)));
+    ratio_of_means(&both.collect::<Vec<_>>())
+}
+
+fn by_task(accuracies: &BTreeMap<Method, ByPair>) -> BTreeMap<String, Vec<(Method, f64)>> {
+    let mut tasks: BTreeMap<String, Vec<(Method, f64)>> = BTreeMap::new();
+    for method in Method::ALL {
+        for (task, value) in accuracies.get(&method).map(task_means).unwrap_or_default() {
+            tasks.entry(task).or_default().push((method, value));
+        }
+    }
+    tasks
+}
+
+fn corrupted_row(runs: &[Run], method: Method) -> Option<CorruptedRow> {
+    let of = |method: Method, kind: Corruption, strength: usize| -> ByPair {
+        let own = runs.iter().filter(|run| run.method == method);
+        let found = own.filter_map(|run| {
+            let one = run.corrupted.iter().find(|one| (one.kind, one.strength) == (kind, strength))?;
+            Some(((run.task.clone(), run.seed), one.test_accuracy))
+        });
+        found.collect()
+    };
+    let accuracy = |(kind, strength): (Corruption, usize)| {
+        let own = of(method, kind, strength);
+        let average = mean(&own.values().copied().collect::<Vec<_>>())?;
+        let differences = paired(&own, &of(Method::LinearProbe, kind, strength));
+        let gain = Interval::t(&differences.into_values().collect::<Vec<_>>());
+        Some((kind, strength, average, gain.filter(|_| method != Method::LinearProbe)))
+    };
+    let accuracies: Vec<_> = Corruption::all().into_iter().filter_map(accuracy).collect();
+    (!accuracies.is_empty()).then_some(CorruptedRow { method, accuracies })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::results::tests::run;
+
+    fn runs() -> Vec<Run> {
+        let mut runs = Vec::new();
+        for (task, shift) in [("a", 0.0), ("b", 0.2)] {
+            for seed in 0..2 {
+                let base = 0.4 + shift + seed as f64 * 0.1;
+                runs.push(run(task, 5, seed, Method::LinearProbe, base));
+                runs.push(run(task, 5, seed, Method::Learned, base + 0.2));
+                runs.push(run(task, 5, seed, Method::RandomModules, base + 0.05));
+                runs.push(run(task, 5, seed, Method::Lora, base + 0.1 - 0.2 * seed as f64));
+            }
+        }
+        runs
+    }
+
+    #[test]
+    fn differences_are_paired_by_task_and_seed() {
+        let summary = Summary::new(&runs());
+        let block = summary.plain().next().expect("a block");
+        assert_eq!((block.complete_pairs, block.pairs), (4, 4));
+        let learned = block.row(Method::Learned).expect("learned");
+        let gain = learned.gain.expect("four pairs");
+        assert!((gain.mean - 0.2).abs() < 1e-9 && (gain.high - gain.low) < 1e-6, "{gain:?}");
+        assert_eq!(learned.rank, Some(1.0));
+        assert_eq!(learned.against_probe, Record { wins: 4, ties: 0, losses: 0 });
+        let lora = block.row(Method::Lora).expect("lora");
+        assert!(lora.gain.expect("four pairs").crosses_zero());
+        assert_eq!(lora.against_probe, Record { wins: 2, ties: 0, losses: 2 });
+        assert_eq!(lora.over_lora, None);
+        let share = block.random_share.expect("a gain");
+        assert!((share.mean - 0.25).abs() < 1e-9, "{share:?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_left_out_of_pairs_and_ranks() {
+        let mut runs = runs();
+        runs.retain(|run| run.method != Method::Lora || (run.task == "a" && run.seed == 0));
+        let summary = Summary::new(&runs);
+        let block = summary.plain().next().expect("a block");
+        assert_eq!((block.complete_pairs, block.pairs), (1, 4));
+        assert_eq!(block.row(Method::Lora).expect("lora").gain, None);
+        assert_eq!(block.row(Method::Learned).expect("learned").gain.map(|gain| gain.count), Some(4));
+    }
+}

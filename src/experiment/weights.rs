@@ -1,0 +1,172 @@
+//! What learned composition made of the modules: mean weights, how concentrated they are, and whether they follow CKA.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{
+    plan::{Draw, Shots},
+    results::Run,
+    statistics::{Interval, mean, spearman},
+};
+use crate::{methods::registry::Method, report::CoefficientReport};
+
+/// The composition weights of `learned` on one task at one number of shots, means over the seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Composition {
+    /// Name of the task.
+    pub task: String,
+    /// Images per class.
+    pub shots: Shots,
+    /// Number of seeds.
+    pub seeds: usize,
+    /// Weights by layer and module.
+    pub weights: CoefficientReport,
+    /// exp(entropy) of the mean weights: N when all modules count equally, 1 when only one does.
+    pub effective_modules: f64,
+    /// Points of (CKA with the task's own model, weight) by module.
+    pub similarity: Vec<Similarity>,
+    /// Spearman's correlation of CKA and weight over the modules, one value per seed.
+    pub correlations: Vec<f64>,
+}
+
+/// A module's similarity to the task and its weight, means over the seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Similarity {
+    /// Name of the module.
+    pub module: String,
+    /// Linear CKA.
+    pub cka: f64,
+    /// Composition weight.
+    pub weight: f64,
+}
+
+impl Composition {
+    /// Every task at every number of shots that `learned` ran on.
+    pub fn all(runs: &[Run]) -> Vec<Self> {
+        let learned = |run: &&Run| run.method == Method::Learned && run.draw == Draw::Even;
+        let cells: BTreeSet<(String, Shots)> =
+            runs.iter().filter(learned).map(|run| (run.task.clone(), run.shots)).collect();
+        cells.into_iter().filter_map(|(task, shots)| Self::of(runs, task, shots)).collect()
+    }
+
+    fn of(runs: &[Run], task: String, shots: Shots) -> Option<Self> {
+        let here = |run: &&Run| run.task == task && run.shots == shots && run.draw == Draw::Even;
+        let learned: Vec<&Run> =
+            runs.iter().filter(here).filter(|run| run.method == Method::Learned).collect();
+        let found: Vec<&CoefficientReport> =
+            learned.iter().filter_map(|run| run.composition.as_ref()).collect();
+        let weights = average(&found)?;
+        let compared = |run: &&Run| run.method == reference(runs) && !run.cka.is_empty();
+        let similar: BTreeMap<u64, &Run> =
+            runs.iter().filter(here).filter(compared).map(|run| (run.seed, run)).collect();
+        let pairs: Vec<(Vec<f64>, Vec<f64>)> = learned
+            .iter()
+            .filter_map(|run| pair(run.composition.as_ref()?, similar.get(&run.seed)?))
+            .collect();
+        Some(Self {
+            seeds: found.len(),
+            effective_modules: effective(&weights.means),
+            similarity: similarity(&weights, &pairs),
+            correlations: pairs.iter().filter_map(|(cka, weight)| spearman(cka, weight)).collect(),
+            task,
+            shots,
+            weights,
+        })
+    }
+
+    /// Modules by mean weight, largest first.
+    pub fn ordered(&self) -> Vec<(&str, f32)> {
+        let mut modules: Vec<(&str, f32)> =
+            self.weights.modules.iter().map(String::as_str).zip(self.weights.means.iter().copied()).collect();
+        modules.sort_by(|a, b| b.1.total_cmp(&a.1));
+        modules
+    }
+}
+
+/// The method that modules are compared with: a LoRA from scratch, or full fine-tuning where there is none.
+fn reference(runs: &[Run]) -> Method {
+    let has_lora = runs.iter().any(|run| run.method == Method::Lora && !run.cka.is_empty());
+    if has_lora { Method::Lora } else { Method::Full }
+}
+
+/// CKA and mean weight of every module in one seed.
+fn pair(weights: &CoefficientReport, run: &Run) -> Option<(Vec<f64>, Vec<f64>)> {
+    let of = |name: &String| run.cka.iter().find(|one| one.module == *name).map(|one| f64::from(one.cka));
+    let cka: Vec<f64> = weights.modules.iter().map(of).collect::<Option<_>>()?;
+    Some((cka, weights.means.iter().map(|mean| f64::from(*mean)).collect()))
+}
+
+fn similarity(weights: &CoefficientReport, pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<Similarity> {
+    let point = |(index, module): (usize, &String)| {
+        let cka = mean(&pairs.iter().map(|pair| pair.0[index]).collect::<Vec<_>>())?;
+        let weight = mean(&pairs.iter().map(|pair| pair.1[index]).collect::<Vec<_>>())?;
+        Some(Similarity { module: module.clone(), cka, weight })
+    };
+    weights.modules.iter().enumerate().filter_map(point).collect()
+}
+
+/// The mean of compositions of the same modules and layers.
+fn average(found: &[&CoefficientReport]) -> Option<CoefficientReport> {
+    let first = found.first()?;
+    let cell = |row: usize, column: usize| {
+        let values = found.iter().filter_map(|one| Some(*one.weights.get(row)?.get(column)?));
+        values.sum::<f32>() / found.len() as f32
+    };
+    let row = |row: usize| (0..first.modules.len()).map(|column| cell(row, column)).collect();
+    let weights = (0..first.groups.len()).map(row).collect();
+    Some(CoefficientReport::new(first.modules.clone(), first.groups.clone(), weights))
+}
+
+fn effective(means: &[f32]) -> f64 {
+    let entropy: f64 =
+        means.iter().map(|weight| f64::from(*weight)).filter(|w| *w > 0.0).map(|w| -w * w.ln()).sum();
+    entropy.exp()
+}
+
+/// The mean of the correlations over tasks and seeds at one number of shots.
+pub fn correlation(compositions: &[Composition], shots: Shots) -> Option<Interval> {
+    let own = compositions.iter().filter(|one| one.shots == shots);
+    Interval::t(&own.flat_map(|one| one.correlations.iter().copied()).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::results::{ModuleCka, tests::run};
+
+    fn learned(seed: u64, weights: [f32; 3]) -> Run {
+        let modules = ["x", "y", "z"].map(String::from).to_vec();
+        let report = CoefficientReport::new(modules, vec!["blocks.0".into()], vec![weights.to_vec()]);
+        Run { composition: Some(report), ..run("a", 5, seed, Method::Learned, 0.5) }
+    }
+
+    fn lora(seed: u64, cka: [f32; 3]) -> Run {
+        let names = ["x", "y", "z"].into_iter().zip(cka);
+        let cka = names.map(|(name, cka)| ModuleCka { module: name.into(), cka }).collect();
+        Run { cka, ..run("a", 5, seed, Method::Lora, 0.5) }
+    }
+
+    #[test]
+    fn weights_are_averaged_and_compared_with_cka() {
+        let runs = [
+            learned(0, [0.7, 0.2, 0.1]),
+            learned(1, [0.5, 0.2, 0.3]),
+            lora(0, [0.9, 0.5, 0.4]),
+            lora(1, [0.9, 0.5, 0.4]),
+        ];
+        let found = Composition::all(&runs);
+        let one = found.first().expect("one composition");
+        assert_eq!((found.len(), one.seeds, one.ordered()[0].0), (1, 2, "x"));
+        assert!((one.weights.means[0] - 0.6).abs() < 1e-6);
+        assert_eq!(one.correlations, [1.0, 0.5]);
+        assert!((one.similarity[2].weight - 0.2).abs() < 1e-6 && (one.similarity[2].cka - 0.4).abs() < 1e-6);
+        assert_eq!(correlation(&found, Shots::PerClass(5)).map(|mean| mean.mean), Some(0.75));
+    }
+
+    #[test]
+    fn the_effective_number_counts_equal_modules() {
+        assert!((effective(&[0.25; 4]) - 4.0).abs() < 1e-6);
+        assert!((effective(&[1.0, 0.0]) - 1.0).abs() < 1e-9);
+    }
+}

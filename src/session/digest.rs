@@ -1,0 +1,108 @@
+//! Content hashes of weights and crops: stable over builds and machines, so that they can name files.
+
+use sha2::{Digest as _, Sha256};
+
+use super::Session;
+use crate::{
+    device, error::Result, image::Picture, lora::module::LoraModule, methods::registry::FrozenWeights,
+    vit::visit::TensorMut,
+};
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
+/// Raised when a change of the code changes features, so that kept ones are not used.
+const FEATURES_VERSION: u8 = 1;
+
+/// The hash of some bytes, one part after another.
+pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// A hash as text.
+pub fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash of a picture's size and pixels.
+pub fn picture_digest(crop: &Picture) -> Digest {
+    let size = [crop.width, crop.height].map(|side| (side as u64).to_le_bytes());
+    sha256([&size[0][..], &size[1], &crop.rgb])
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The hash of a module's updates; its name and its head do not matter.
+fn module_digest(module: &LoraModule) -> Digest {
+    let mut hasher = Sha256::new();
+    for ((block, target), layer) in &module.layers {
+        let shape = [layer.rank, layer.in_dim, layer.out_dim];
+        hasher.update(format!("{block} {} {shape:?} {}", target.name(), layer.scaling));
+        hasher.update(floats(&layer.a));
+        hasher.update(floats(&layer.b));
+    }
+    hasher.finalize().into()
+}
+
+impl Session {
+    /// The hash of the base model: its weights and how pictures reach it.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn model_digest(&self) -> Result<Digest> {
+        let mut hasher = Sha256::new();
+        let mut vit = self.model.vit.clone();
+        hasher.update(format!("{:?} {}", vit.config, self.model.preprocess.to_json()));
+        for (name, tensor) in vit.tensors_mut() {
+            let values = match tensor {
+                TensorMut::One(tensor) => device::read(tensor.clone()).await?,
+                TensorMut::Two(tensor) => device::read(tensor.clone()).await?,
+                TensorMut::Three(tensor) => device::read(tensor.clone()).await?,
+            };
+            hasher.update(name);
+            hasher.update(floats(&values));
+        }
+        Ok(hasher.finalize().into())
+    }
+
+    /// The hashes of the modules' updates, in the order of [`Session::module_names`].
+    pub fn module_digests(&self) -> Vec<Digest> {
+        self.modules.iter().map(module_digest).collect()
+    }
+
+    /// What names the features of frozen weights on this kind of device.
+    pub(super) async fn weights_digest(&self, weights: FrozenWeights) -> Result<Digest> {
+        let base = self.model_digest().await?;
+        let modules = match weights {
+            FrozenWeights::Base => Vec::new(),
+            FrozenWeights::Uniform => self.module_digests(),
+            FrozenWeights::Module(index) => self.modules.get(index).map(module_digest).into_iter().collect(),
+        };
+        let kind = (self.device.info.kind, FEATURES_VERSION);
+        let start = format!("{kind:?}");
+        let parts = [start.as_bytes(), &base[..]].into_iter().chain(modules.iter().map(|digest| &digest[..]));
+        Ok(sha256(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_sha256_of_parts_with_their_lengths() {
+        // printf '\3\0\0\0\0\0\0\0abc' | sha256sum
+        let expected = "ce91dc5eec0139adf091900d225971d6ad246a845bad791b5693a9d0d55dd391";
+        assert_eq!(hex(&sha256([&b"abc"[..]])), expected);
+        assert_ne!(sha256([&b"a"[..], b"bc"]), sha256([&b"ab"[..], b"c"]));
+        let (wide, tall) = (Picture::filled(2, 1, [3; 3]), Picture::filled(1, 2, [3; 3]));
+        assert_ne!(picture_digest(&wide), picture_digest(&tall));
+    }
+}
