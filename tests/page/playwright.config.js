@@ -1,11 +1,14 @@
 import { defineConfig } from "@playwright/test";
+import setup from "./setup.js";
 
 const PORT = 8377;
+
+// The server lists its files when it starts, so they are made before: once, not in every worker that reads this.
+if (process.env.TEST_WORKER_INDEX === undefined) setup();
 
 // A browser computes on all cores; two at once would only wait for each other.
 export default defineConfig({
   testDir: ".",
-  globalSetup: "./setup.js",
   workers: 1,
   timeout: 240_000,
   expect: { timeout: 60_000 },

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use loraloom::{
-    Dataset, DeviceChoice, Dialect, Example, LoraModule, Method, Picture, Precision,
+    Dataset, DeviceChoice, Dialect, Example, LoraModule, Picture, Precision,
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
