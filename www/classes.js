@@ -3,6 +3,8 @@ import { $, acceptDrops, element, drawing, fail, say } from "./dom.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
 const LIMIT = 500;
+/** So many pictures of a class show at first. */
+const SHOWN = 48;
 const SHOW_UNDO = 15_000;
 /** While pictures are read the page tells how far it is, so often. */
 const SHOW_EVERY = 150;
@@ -204,19 +206,22 @@ export class Classes {
   }
 
   #fill(own) {
-    const { card, count, thumbs, remove } = this.#cards.get(own.key);
+    const { card, count, thumbs, remove, more } = this.#cards.get(own.key);
+    const visible = own.expanded ? own.pictures : own.pictures.slice(0, SHOWN);
+    more.hidden = visible.length === own.pictures.length;
+    more.textContent = `Show all ${own.pictures.length}`;
     remove.setAttribute("aria-label", `Remove class ${own.name}`);
     const words = `${own.pictures.length}${own.test.length ? ` + ${own.test.length} test` : ""}`;
     if (count.textContent !== words) count.textContent = words;
     card.classList.toggle("bare", !own.pictures.length);
     const shown = [...thumbs.children].map((thumb) => thumb.picture);
     // Mostly there are only more of them: what shows already is not touched.
-    if (shown.every((picture, index) => picture === own.pictures[index])) {
-      thumbs.append(...own.pictures.slice(shown.length).map((picture) => this.#thumb(own, picture)));
+    if (shown.every((picture, index) => picture === visible[index])) {
+      thumbs.append(...visible.slice(shown.length).map((picture) => this.#thumb(own, picture)));
       return;
     }
     const known = new Map([...thumbs.children].map((thumb) => [thumb.picture, thumb]));
-    thumbs.replaceChildren(...own.pictures.map((picture) => known.get(picture) ?? this.#thumb(own, picture)));
+    thumbs.replaceChildren(...visible.map((picture) => known.get(picture) ?? this.#thumb(own, picture)));
   }
 
   #thumb(own, picture) {
@@ -245,9 +250,14 @@ export class Classes {
     const count = element("span", { class: "count" });
     const remove = element("button", { type: "button", class: "quiet", onclick: () => this.remove(own) }, "×");
     const thumbs = element("div", { class: "thumbs" });
+    const more = element("button", { type: "button", class: "quiet", hidden: true,
+      onclick: () => {
+        own.expanded = true;
+        this.#fill(own);
+      } });
     const card = element("article", { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
       element("header", {}, name, count, remove),
-      thumbs,
+      thumbs, more,
       element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
     // Pictures dropped on a card are of its class; folders and zips go on to the page.
     acceptDrops(card, (event, entries, dropped) => {
@@ -255,7 +265,7 @@ export class Classes {
       event.stopPropagation();
       this.addFiles(own, dropped);
     });
-    return { card, name, count, thumbs, files, remove };
+    return { card, name, count, thumbs, files, remove, more };
   }
 
   #camera(own) {

@@ -72,7 +72,7 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await page.reload();
   await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 120_000 });
   await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
-  await expect(page.locator("#test-count")).toHaveText("4 test pictures");
+  await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
 
   // Cleared, then the project opens again and gives the same numbers.
   await page.getByTestId("clear").click();
