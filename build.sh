@@ -10,6 +10,8 @@ WASM="$CACHE/wasm"
 TOOLS="$CACHE/tools"
 WASM_TARGET=wasm32-unknown-unknown
 WASM_FLAGS="-C target-feature=+simd128"
+# What the page's forward pass is compared with; only the benchmark wants it.
+ORT_VERSION=1.30.0
 # A first visit downloads this much code at most, in bytes after brotli.
 CODE_LIMIT=3500000
 
@@ -121,6 +123,11 @@ site() {
   cp node_modules/uplot/dist/{uPlot.esm.js,uPlot.min.css} "$out/vendor"
   cp node_modules/fflate/esm/browser.js "$out/vendor/fflate.js"
   cp node_modules/idb-keyval/dist/index.js "$out/vendor/idb-keyval.js"
+  local family
+  for family in inter fraunces; do
+    cp "node_modules/@fontsource-variable/$family/files/$family-latin-wght-normal.woff2" "$out/vendor/$family.woff2"
+    cp "node_modules/@fontsource-variable/$family/LICENSE" "$out/vendor/$family-LICENSE.txt"
+  done
   "$TOOLS/bin/wasm-bindgen" --target web --no-typescript --remove-name-section --remove-producers-section \
     --out-dir "$out/pkg" "$WASM/$WASM_TARGET/$profile/loraloom_web.wasm"
 }
@@ -159,6 +166,11 @@ tests() {
 bench() {
   need_rust
   CARGO_TARGET_DIR="$NATIVE" cargo bench --quiet --profile dev "$@" # Optimised, and its dependencies are already compiled.
+  need_chromium
+  [ -f dist/index.html ] || web
+  [ -z "${ONNX_MODEL:-}" ] || [ -d node_modules/onnxruntime-web ] || npm install --no-save --no-audit --no-fund "onnxruntime-web@$ORT_VERSION"
+  say "the page in Chromium"
+  node tests/page/bench.js dist
 }
 
 case "${1:-}" in

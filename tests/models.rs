@@ -8,6 +8,7 @@ use loraloom::{
     checkpoint::load::{self, Checkpoint},
     device::{OpenDevice, open, read},
     error::{Error, Result},
+    session::{ModelOptions, Session},
 };
 use safetensors::SafeTensors;
 
@@ -149,4 +150,17 @@ fn a_config_that_does_not_fit_is_refused() {
     assert_eq!(changed("num_hidden_layers", 1_000_000_000.into()), "bad-config");
     assert_eq!(changed("hidden_act", "relu6".into()), "unsupported");
     assert_eq!(changed("model_type", "resnet".into()), "unsupported");
+}
+
+/// A page takes a GPU only if one pass agrees with the CPU's.
+#[test]
+fn devices_are_compared_by_a_pass() {
+    let open = |model: &str, choice| {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(model);
+        block_on(Session::open_dir(choice, model, &dir, &ModelOptions::default())).expect("a session")
+    };
+    let cpu = open("vit", DeviceChoice::Cpu);
+    block_on(open("vit", DeviceChoice::Gpu).agrees_with(&cpu)).expect("the same model");
+    let other = block_on(open("deit", DeviceChoice::Cpu).agrees_with(&cpu));
+    assert_eq!(other.expect_err("other weights").code(), "device");
 }

@@ -1,24 +1,19 @@
-// Zips in and out, and saving files.
-import { unzip as unzipBytes, zip as zipBytes } from "./vendor/fflate.js";
-
-/** A zip's files as {path: bytes}. */
-export async function unzip(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
+// Zips in and out, and saving files. A worker of its own does the work, so that the page stays quick.
+function job(message, name) {
+  const worker = new Worker(new URL("./archive-worker.js", import.meta.url), { type: "module" });
   return new Promise((resolve, reject) => {
-    const done = (error, files) => (error ? reject({ code: "mismatch", message: `${file.name} is not a zip that can be read: ${error.message}` }) : resolve(files));
-    unzipBytes(bytes, { consume: false }, done);
-  });
+    const bad = (reason) => reject({ code: "mismatch", message: `${name}: ${reason}` });
+    worker.addEventListener("message", ({ data }) => (data.error ? bad(data.error) : resolve(data.result)));
+    worker.addEventListener("error", (event) => bad(event.message || "the zip worker stopped"));
+    worker.postMessage(message);
+  }).finally(() => worker.terminate());
 }
 
-/** {path: bytes | text} as a zip. */
-export async function zip(files) {
-  const encoder = new TextEncoder();
-  const entries = Object.entries(files).map(([path, value]) => [path, typeof value === "string" ? encoder.encode(value) : value]);
-  return new Promise((resolve, reject) => {
-    // Pictures and weights do not shrink; storing them keeps the page quick.
-    zipBytes(Object.fromEntries(entries), { level: 0 }, (error, bytes) => (error ? reject(error) : resolve(new Blob([bytes], { type: "application/zip" }))));
-  });
-}
+/** A zip's files as {path: Blob}. */
+export const unzip = (file) => job({ unzip: file }, file.name);
+
+/** {path: Blob | text} as a zip. */
+export const zip = (files) => job({ zip: files }, "zip");
 
 export function download(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });

@@ -1,21 +1,28 @@
-// Live lines (uPlot) and the composition as a heat map with bars.
+// Live lines (uPlot): loss and accuracy of every method over its steps, told apart by colour and by dashes.
 import uPlot from "./vendor/uPlot.esm.js";
-import { $ } from "./dom.js";
+import { $, css, drawing, element, onTheme } from "./dom.js";
 import { method } from "./methods.js";
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const resolve = (color) => css(color.replace(/^var\((.*)\)$/, "$1"));
+const HEIGHT = 160;
+const KINDS = [["loss", "loss-plot"], ["accuracy", "accuracy-plot"]];
 
-/** Loss and accuracy of every method over its steps. */
 export class Lines {
   #plots = [];
   #methods = [];
   #series = {};
+  #values = new Map();
   #dirty = false;
+
+  constructor() {
+    addEventListener("resize", () => this.#resize());
+    onTheme(() => this.#build());
+  }
 
   begin(methods) {
     this.#methods = methods;
     this.#series = Object.fromEntries(methods.map((name) => [name, { loss: [], accuracy: [] }]));
+    this.#values.clear();
+    this.#legend();
     this.#build();
   }
 
@@ -29,6 +36,16 @@ export class Lines {
     requestAnimationFrame(() => this.#draw());
   }
 
+  #legend() {
+    $("legend").replaceChildren(...this.#methods.map((name) => {
+      const { label, color, dash } = method(name);
+      const line = drawing("line", { x1: 0, x2: 28, y1: 4, y2: 4, stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash.join(" ") });
+      const value = element("output", {});
+      this.#values.set(name, value);
+      return element("li", {}, drawing("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" }, line), label, value);
+    }));
+  }
+
   #data(kind) {
     const steps = Math.max(0, ...this.#methods.map((name) => this.#series[name][kind].length));
     const x = Array.from({ length: Math.max(0, steps - 1) }, (_, index) => index + 1);
@@ -37,26 +54,29 @@ export class Lines {
 
   #build() {
     this.#plots.forEach(({ plot }) => plot.destroy());
-    const axis = { stroke: css("--muted"), grid: { stroke: css("--line") }, ticks: { show: false }, font: "12px system-ui" };
-    const series = this.#methods.map((name) => ({ label: method(name).label, stroke: resolve(method(name).color), width: 2, spanGaps: true }));
-    this.#plots = [["loss", "loss-plot"], ["accuracy", "accuracy-plot"]].map(([kind, id]) => {
+    const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter, system-ui" };
+    const whole = (_, values) => values.map((value) => (Number.isInteger(value) ? String(value) : ""));
+    const series = this.#methods.map((name) => ({ label: method(name).label, stroke: css(method(name).color), width: 2, dash: method(name).dash, spanGaps: true, points: { show: false } }));
+    this.#plots = this.#methods.length ? KINDS.map(([kind, id]) => {
       const box = $(id);
       box.replaceChildren();
+      const percents = kind === "accuracy" ? { values: (_, values) => values.map((value) => `${Math.round(100 * value)} %`) } : {};
       const options = {
-        width: box.clientWidth || 320, height: 150, legend: { show: false }, cursor: { show: false },
-        scales: { x: { time: false }, ...(kind === "accuracy" ? { y: { range: [0, 1.02] } } : {}) },
-        axes: [axis, { ...axis, size: 44 }], series: [{}, ...series],
+        width: box.clientWidth || 320, height: HEIGHT, padding: [8, 8, 0, 0], legend: { show: false }, cursor: { show: false },
+        scales: { x: { time: false }, y: kind === "accuracy" ? { range: [0, 1.03] } : { range: (_, low, high) => [0, Math.max(high ?? 1, 0.1) * 1.05] } },
+        axes: [{ ...axis, size: 28, values: whole }, { ...axis, size: 46, ...percents }], series: [{}, ...series],
       };
       return { kind, plot: new uPlot(options, this.#data(kind), box) };
-    });
+    }) : [];
   }
 
   #draw() {
     this.#dirty = false;
     for (const { kind, plot } of this.#plots) plot.setData(this.#data(kind));
+    for (const [name, value] of this.#values) value.textContent = this.#series[name].loss.at(-1)?.toFixed(2) ?? "";
   }
 
-  resize() {
-    for (const { plot } of this.#plots) plot.setSize({ width: plot.root.parentElement.clientWidth || 320, height: 150 });
+  #resize() {
+    for (const { plot } of this.#plots) plot.setSize({ width: plot.root.parentElement.clientWidth || 320, height: HEIGHT });
   }
 }

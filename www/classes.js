@@ -1,14 +1,21 @@
 // The left column: classes with their pictures.
-import { $, element, fail, say } from "./dom.js";
+import { $, acceptDrops, element, drawing, fail, say } from "./dom.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
 const LIMIT = 500;
+/** So many pictures of a class show at first. */
+const SHOWN = 48;
+const SHOW_UNDO = 15_000;
+/** While pictures are read the page tells how far it is, so often. */
+const SHOW_EVERY = 150;
 
 export class Classes {
   #engine;
   #changed;
   #undo = null;
   #number = 0;
+  #cards = new Map();
+  #hiding = 0;
   /** Jobs that still add pictures. */
   reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
@@ -22,12 +29,23 @@ export class Classes {
       this.version += 1;
       changed();
     };
-    $("add-class").addEventListener("click", () => this.#rename(this.add(`class ${this.list.length + 1}`)));
+    $("add-class").addEventListener("click", () => this.#rename(this.add(this.#free())));
     $("undo").addEventListener("click", () => this.#restore());
+    addEventListener("keydown", (event) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !this.#undo || event.target.matches?.("input[type=text], input[type=number]")) return;
+      event.preventDefault();
+      this.#restore();
+    });
   }
 
-  get count() {
-    return this.list.reduce((sum, own) => sum + own.pictures.length, 0);
+  count(part = "pictures") {
+    return this.list.reduce((sum, own) => sum + own[part].length, 0);
+  }
+
+  #free() {
+    let number = this.list.length + 1;
+    while (this.list.some((own) => own.name === `class ${number}`)) number += 1;
+    return `class ${number}`;
   }
 
   add(name) {
@@ -42,41 +60,53 @@ export class Classes {
     return this.list.find((own) => own.name.toLowerCase() === name.toLowerCase()) ?? this.add(name);
   }
 
+  /** The class that has the keyboard, or the last one: where pasted pictures go. */
+  get current() {
+    const key = document.activeElement?.closest?.("[data-key]")?.dataset.key;
+    return this.list.find((own) => String(own.key) === key) ?? this.list.at(-1);
+  }
+
   /** Adds files one by one; a bad one is named and the rest goes on. */
   async addFiles(own, files, part = "pictures") {
     const bad = [];
+    let shown = 0;
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
-      if (this.count >= LIMIT) {
-        bad.push(`${file.name}: there are ${LIMIT} pictures already`);
+      if (this.count(part) >= LIMIT) {
+        bad.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
       }
-      say(`reading ${file.name} (${index + 1} of ${files.length})`);
+      if (performance.now() - shown > SHOW_EVERY) {
+        shown = performance.now();
+        say(`reading ${file.name} (${index + 1} of ${files.length})`, index / files.length);
+        this.#fill(own);
+      }
       try {
         own[part].push(await this.take(file));
       } catch (error) {
+        if (error.code === "restarted") break;
         bad.push(error.message ?? String(error));
       }
-      if (index % 8 === 7) this.draw();
     }
     this.reading -= 1;
     this.draw();
     this.#changed();
-    say(`${own[part].length} pictures of ${own.name}`);
-    fail(bad.length ? { message: bad.join(" · ") } : null);
+    say(`${own[part].length} ${part === "test" ? "test pictures" : "pictures"} of ${own.name}`);
+    if (bad.length) fail({ message: bad.join(" · ") });
   }
 
   /** One file as the model sees it. */
   async take(file) {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    const { id, width, height, rgba } = await this.#engine.addPicture(file.name, bytes);
+    const { id, width, height, rgba } = await this.#engine.addPicture(file.name, file);
     const canvas = element("canvas", { width, height });
-    canvas.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
+    // Small pictures that are painted once: the GPU would only add its own start-up.
+    canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(rgba, width, height), 0, 0);
     return { id, name: file.name, file, canvas };
   }
 
   /** After a restart of the worker or for another model: the same files, new numbers and crops. */
   async replay() {
+    this.#forgetUndo();
     for (const own of this.list) {
       for (const part of ["pictures", "test"]) {
         for (const [index, picture] of own[part].entries()) own[part][index] = await this.take(picture.file);
@@ -88,12 +118,12 @@ export class Classes {
   /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
   async load(classes) {
     this.list = [];
-    this.#undo = null;
+    this.#forgetUndo();
     this.reading += 1;
     for (const { name, pictures, test } of classes) {
       const own = this.add(name);
       await this.addFiles(own, pictures);
-      await this.addFiles(own, test, "test");
+      if (test.length) await this.addFiles(own, test, "test");
     }
     this.reading -= 1;
     this.#changed();
@@ -105,107 +135,144 @@ export class Classes {
     return this.list.map((own) => ({ name: own.name, pictures: files(own.pictures), test: files(own.test) }));
   }
 
-  clearTest() {
-    this.#keep("test pictures removed");
-    for (const own of this.list) own.test = [];
+  /** Takes something away, so that it can come back. */
+  #remove(text, change) {
+    this.#release();
+    this.#undo = this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] }));
+    $("toast-text").textContent = text;
+    $("toast").hidden = false;
+    clearTimeout(this.#hiding);
+    this.#hiding = setTimeout(() => this.#release(), SHOW_UNDO);
+    say(text);
+    change();
     this.draw();
     this.#changed();
+  }
+
+  clearTest() {
+    this.#remove("test pictures removed", () => this.list.forEach((own) => (own.test = [])));
   }
 
   remove(own) {
-    this.#keep(`${own.name} removed`);
-    this.list = this.list.filter((other) => other !== own);
-    this.draw();
-    this.#changed();
+    this.#remove(`${own.name} removed`, () => (this.list = this.list.filter((other) => other !== own)));
   }
 
   removePicture(own, picture) {
-    this.#keep(`${picture.name} removed`);
-    own.pictures = own.pictures.filter((other) => other !== picture);
-    this.draw();
-    this.#changed();
+    const at = own.pictures.indexOf(picture);
+    this.#remove(`${picture.name} removed`, () => own.pictures.splice(at, 1));
+    // The keyboard stays where it was.
+    const thumbs = this.#cards.get(own.key).thumbs.children;
+    (thumbs[Math.min(at, thumbs.length - 1)] ?? this.#cards.get(own.key).files).focus();
   }
 
-  #keep(text) {
-    this.#undo = this.list.map((own) => ({ ...own, pictures: [...own.pictures], test: [...own.test] }));
-    $("undo").hidden = false;
-    say(text);
+  /** What was removed will not come back: the worker can forget it. */
+  #release() {
+    const kept = new Set(this.list.flatMap((own) => [...own.pictures, ...own.test]));
+    const gone = (this.#undo ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
+    for (const picture of gone) this.#engine.removePicture(picture.id).catch(() => {});
+    this.#forgetUndo();
+  }
+
+  #forgetUndo() {
+    this.#undo = null;
+    $("toast").hidden = true;
   }
 
   #restore() {
     if (!this.#undo) return;
-    this.list = this.#undo;
-    this.#undo = null;
-    $("undo").hidden = true;
+    this.list = this.#undo.map(({ own, pictures, test }) => Object.assign(own, { pictures, test }));
+    this.#forgetUndo();
     this.draw();
     this.#changed();
     say("undone");
   }
 
   #rename(own) {
-    const field = document.querySelector(`[data-key="${own.key}"] input[type=text]`);
-    field?.focus();
-    field?.select();
+    const { name } = this.#cards.get(own.key);
+    name.focus();
+    name.select();
   }
 
+  /** Cards are kept, so that a field or a button keeps the keyboard while pictures come in. */
   draw() {
-    $("classes").replaceChildren(...this.list.map((own) => this.#card(own)));
+    for (const key of this.#cards.keys()) if (!this.list.some((own) => own.key === key)) this.#cards.delete(key);
+    for (const own of this.list) if (!this.#cards.has(own.key)) this.#cards.set(own.key, this.#card(own));
+    const cards = this.list.map((own) => this.#cards.get(own.key).card);
+    if (cards.length !== $("classes").children.length || cards.some((card, index) => card !== $("classes").children[index])) $("classes").replaceChildren(...cards);
+    this.list.forEach((own) => this.#fill(own));
     $("empty").hidden = this.list.length > 0;
+    const pictures = this.count();
+    $("class-count").textContent = pictures ? `${pictures} ${pictures === 1 ? "picture" : "pictures"}` : "";
+  }
+
+  #fill(own) {
+    const { card, count, thumbs, remove, more } = this.#cards.get(own.key);
+    const visible = own.expanded ? own.pictures : own.pictures.slice(0, SHOWN);
+    more.hidden = visible.length === own.pictures.length;
+    more.textContent = `Show all ${own.pictures.length}`;
+    remove.setAttribute("aria-label", `Remove class ${own.name}`);
+    const words = `${own.pictures.length}${own.test.length ? ` + ${own.test.length} test` : ""}`;
+    if (count.textContent !== words) count.textContent = words;
+    card.classList.toggle("bare", !own.pictures.length);
+    const shown = [...thumbs.children].map((thumb) => thumb.picture);
+    // Mostly there are only more of them: what shows already is not touched.
+    if (shown.every((picture, index) => picture === visible[index])) {
+      thumbs.append(...visible.slice(shown.length).map((picture) => this.#thumb(own, picture)));
+      return;
+    }
+    const known = new Map([...thumbs.children].map((thumb) => [thumb.picture, thumb]));
+    thumbs.replaceChildren(...visible.map((picture) => known.get(picture) ?? this.#thumb(own, picture)));
+  }
+
+  #thumb(own, picture) {
+    const button = element("button", { type: "button", class: "thumb", title: `${picture.name}: remove`, "aria-label": `Remove ${picture.name}`,
+      onclick: () => this.removePicture(own, picture) }, picture.canvas);
+    button.picture = picture;
+    return button;
   }
 
   #card(own) {
-    const files = element("input", {
-      type: "file", multiple: true, accept: "image/*", "data-testid": "class-files", id: `files-${own.key}`,
-      "aria-label": `Add pictures to ${own.name}`, class: "visually-hidden",
-      onchange: (event) => this.addFiles(own, [...event.target.files]),
-    });
-    const name = element("input", {
-      type: "text", value: own.name, "aria-label": "Class name", "data-testid": "class-name", maxlength: "60",
+    const id = `files-${own.key}`;
+    const files = element("input", { type: "file", multiple: true, accept: "image/*", "data-testid": "class-files", id, "aria-label": `Add pictures to ${own.name}`, class: "visually-hidden",
       onchange: (event) => {
-        own.name = event.target.value.trim() || own.name;
+        const chosen = [...event.target.files];
+        event.target.value = "";
+        this.addFiles(own, chosen);
+      } });
+    const name = element("input", { type: "text", "aria-label": "Class name", "data-testid": "class-name", maxlength: "60", autocomplete: "off",
+      onchange: () => {
+        own.name = name.value.trim() || own.name;
+        name.value = own.name;
+        this.draw();
         this.#changed();
-      },
-    });
+      } });
     name.value = own.name;
-    const pictures = own.pictures.map((picture) => {
-      const button = element("button", {
-        type: "button", class: "thumb", title: `${picture.name}: remove`, "aria-label": `Remove ${picture.name}`,
-        onclick: () => this.removePicture(own, picture),
-      });
-      button.append(picture.canvas);
-      return button;
+    const count = element("span", { class: "count" });
+    const remove = element("button", { type: "button", class: "quiet", onclick: () => this.remove(own) }, "×");
+    const thumbs = element("div", { class: "thumbs" });
+    const more = element("button", { type: "button", class: "quiet", hidden: true,
+      onclick: () => {
+        own.expanded = true;
+        this.#fill(own);
+      } });
+    const card = element("article", { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
+      element("header", {}, name, count, remove),
+      thumbs, more,
+      element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
+    // Pictures dropped on a card are of its class; folders and zips go on to the page.
+    acceptDrops(card, (event, entries, dropped) => {
+      if (entries.some((entry) => entry.isDirectory) || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
+      event.stopPropagation();
+      this.addFiles(own, dropped);
     });
-    const card = element(
-      "article",
-      { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
-      element("header", {}, name,
-        element("span", { class: "count" }, `${own.pictures.length}`),
-        element("button", { type: "button", class: "quiet", "aria-label": `Remove class ${own.name}`, onclick: () => this.remove(own) }, "×")),
-      element("div", { class: "thumbs" }, ...pictures,
-        element("label", { class: "thumb add", for: `files-${own.key}`, title: "Add pictures" }, "+"), files,
-        hasCamera()
-          ? element("button", { type: "button", class: "thumb add", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`,
-            onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, "◉")
-          : null),
-    );
-    this.#acceptDrops(card, own);
-    return card;
+    return { card, name, count, thumbs, files, remove, more };
   }
 
-  /** Pictures dropped on a card are of its class; folders and zips go on to the page. */
-  #acceptDrops(card, own) {
-    card.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      card.classList.add("over");
-    });
-    card.addEventListener("dragleave", () => card.classList.remove("over"));
-    card.addEventListener("drop", (event) => {
-      event.preventDefault();
-      card.classList.remove("over");
-      const items = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.());
-      if (items.some((entry) => entry?.isDirectory)) return;
-      event.stopPropagation();
-      this.addFiles(own, [...event.dataTransfer.files]);
-    });
+  #camera(own) {
+    if (!hasCamera()) return null;
+    const icon = drawing("svg", { viewBox: "0 0 20 20", fill: "none", stroke: "currentColor", "stroke-width": "1.6", "aria-hidden": "true" },
+      drawing("path", { d: "M3 6.500h3l1.300-2h5.400l1.300 2h3v9.500H3z", "stroke-linejoin": "round" }), drawing("circle", { cx: "10", cy: "11", r: "2.700" }));
+    return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
+      onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, icon);
   }
 }

@@ -1,6 +1,7 @@
 // The composition: a heat map (modules across, layers down), the mean of every module as a bar that can be dragged, and
 // what helped, in words.
-import { $, element, fail } from "./dom.js";
+import { $, element, fail, onTheme } from "./dom.js";
+import { heatMap } from "./heatmap.js";
 import { method } from "./methods.js";
 
 /** Compositions whose weights alone make the model, so that dragging a bar shows what the weights do. */
@@ -12,12 +13,14 @@ export class CompositionView {
   #reports = new Map();
   #busy = false;
   #next = null;
+  #waiting = false;
 
   /** `mixed` is called after a bar was dragged. */
   constructor(engine, mixed) {
     this.#engine = engine;
     this.#mixed = mixed;
     $("composed-method").addEventListener("change", () => this.#draw());
+    onTheme(() => this.#draw());
   }
 
   begin() {
@@ -25,42 +28,58 @@ export class CompositionView {
     $("composed").hidden = true;
   }
 
-  /** Weights while a method trains, or at its end. */
-  show(name, coefficients, done) {
-    this.#reports.set(name, { coefficients, done });
-    const select = $("composed-method");
-    const chosen = select.value;
-    const names = [...this.#reports.keys()];
-    if (select.options.length !== names.length || [...select.options].some((option, index) => option.value !== names[index])) {
-      select.replaceChildren(...names.map((own) => element("option", { value: own }, method(own).label)));
-      // The learned weights are what people came for.
-      select.value = names.includes(chosen) && chosen !== "uniform" ? chosen : names.includes("learned") ? "learned" : names.at(-1);
-    }
+  /** The worker no longer has what these weights belong to: they show, and nothing can be dragged. */
+  freeze() {
+    for (const own of this.#reports.values()) own.live = false;
+    this.#draw();
+  }
+
+  /** Weights while a method trains, or at its end; `live` if the worker can mix them anew. */
+  show(name, coefficients, done, live = done) {
+    this.#reports.set(name, { coefficients, done, live });
+    this.#options();
     $("composed").hidden = false;
-    if (select.value === name) this.#draw();
+    if ($("composed-method").value !== name || this.#waiting) return;
+    this.#waiting = true;
+    requestAnimationFrame(() => {
+      this.#waiting = false;
+      this.#draw();
+    });
+  }
+
+  #options() {
+    const select = $("composed-method");
+    const names = [...this.#reports.keys()];
+    if (select.options.length === names.length && names.every((name, index) => select.options[index].value === name)) return;
+    const chosen = select.value;
+    select.replaceChildren(...names.map((own) => element("option", { value: own }, method(own).label)));
+    // The learned weights are what people came for.
+    select.value = names.includes(chosen) && chosen !== "uniform" ? chosen : names.includes("learned") ? "learned" : names.at(-1);
   }
 
   #draw() {
     const name = $("composed-method").value;
     const own = this.#reports.get(name);
     if (!own) return;
-    const draggable = own.done && DRAGGED.includes(name);
-    $("composition").replaceChildren(heatMap(own.coefficients), this.#bars(name, own.coefficients, draggable));
+    const draggable = own.live && DRAGGED.includes(name);
+    const hint = draggable ? element("p", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it.") : null;
+    $("composition").replaceChildren(...[heatMap(own.coefficients), hint, this.#bars(name, own.coefficients, draggable)].filter(Boolean));
     $("helped").textContent = own.done ? whatHelped(name, own.coefficients) : "";
   }
 
-  #bars(name, coefficients, draggable) {
-    const { modules, means } = coefficients;
+  #bars(name, { modules, means }, draggable) {
     const largest = Math.max(1e-6, ...means.map(Math.abs));
+    const top = Math.min(1, Math.max(0.5, 2 * largest));
     const bars = modules.map((module, index) => {
-      const value = element("span", { class: "bar-value" }, means[index].toFixed(3));
-      const bar = draggable && means[index] > 0
-        ? element("input", { type: "range", class: "drag", min: "0", max: String(Math.max(1, 2 * largest)), step: "0.005", value: String(means[index]),
-          "aria-label": `Weight of ${module}`, oninput: (event) => this.#drag(name, index, Number(event.target.value)) })
-        : element("span", { class: "bar" }, element("span", { class: means[index] < 0 ? "fill negative" : "fill", style: { width: `${(100 * Math.abs(means[index])) / largest}%` } }));
-      return element("li", {}, element("span", { class: "bar-name", title: module }, module), bar, value);
+      const mean = means[index];
+      const bar = draggable && mean > 0
+        ? element("input", { type: "range", min: "0", max: String(Math.max(top, mean)), step: "any", value: String(mean), "aria-label": `Weight of ${module}`,
+          "aria-valuetext": mean.toFixed(3), oninput: (event) => this.#drag(name, index, Number(event.target.value)) })
+        : element("span", { class: "bar" }, element("span", { class: mean < 0 ? "fill negative" : "fill", style: { width: `${(100 * Math.abs(mean)) / Math.max(largest, top)}%` } }));
+      return element("li", {}, element("span", { class: "number" }, String(index + 1)), element("span", { class: "bar-name", title: module }, module), bar,
+        element("span", { class: "bar-value" }, mean.toFixed(3)));
     });
-    return element("ul", { class: "bars" }, ...bars);
+    return element("ul", { class: "bars weights", tabindex: "0", "aria-label": "Mean weight of every module" }, ...bars);
   }
 
   /** One request at a time; the last position of the bar wins. */
@@ -76,8 +95,7 @@ export class CompositionView {
         const rest = 1 - Math.min(1, means[own.index]);
         const keep = rest > 1e-6 ? Math.max(1e-4, (1 - Math.min(1, own.share)) / rest) : 1;
         const factors = means.map((mean, other) => (other === own.index ? own.share / mean : keep));
-        const mixed = await this.#engine.reweigh(own.name, factors);
-        this.#redraw(mixed);
+        this.#redraw(await this.#engine.reweigh(own.name, factors));
         await this.#mixed();
       }
     } catch (error) {
@@ -90,28 +108,15 @@ export class CompositionView {
   /** New weights without rebuilding the bar under the finger. */
   #redraw(mixed) {
     $("composition").firstChild.replaceWith(heatMap(mixed));
-    const rows = [...$("composition").querySelectorAll(".bars li")];
+    const rows = [...$("composition").querySelectorAll(".weights li")];
     mixed.means.forEach((mean, index) => {
       rows[index].querySelector(".bar-value").textContent = mean.toFixed(3);
       const input = rows[index].querySelector("input");
       if (input && input !== document.activeElement) input.value = String(mean);
+      input?.setAttribute("aria-valuetext", mean.toFixed(3));
     });
-    $("helped").textContent = "Your own mix answers under Try it as “Your mix”.";
+    $("helped").textContent = "Your own mix answers under Try it.";
   }
-}
-
-function heatMap({ modules, groups, weights }) {
-  const largest = Math.max(1e-6, ...weights.flat().map(Math.abs));
-  const canvas = element("canvas", { width: modules.length * 24, height: Math.max(1, weights.length) * 4, class: "heat", role: "img",
-    "aria-label": `composition weights of ${modules.length} modules in ${groups.length} layer groups, first layer on top; the means follow as text` });
-  const context = canvas.getContext("2d");
-  weights.forEach((row, y) => row.forEach((value, x) => {
-    const strength = Math.abs(value) / largest;
-    context.fillStyle = value >= 0 ? `rgb(38 110 190 / ${strength})` : `rgb(190 80 30 / ${strength})`;
-    context.fillRect(x * 24, y * 4, 23, 4);
-  }));
-  return element("div", { class: "heat-wrap" }, canvas,
-    element("p", { class: "muted small" }, `${modules.length} modules across, ${groups.length === 1 ? "one weight for all layers" : `${groups.length} layer groups from the first (top) to the last`}; darker weighs more${weights.flat().some((value) => value < 0) ? ", orange is negative" : ""}.`));
 }
 
 /** What helped, in words. */
@@ -121,5 +126,5 @@ export function whatHelped(name, { modules, means }) {
   const order = modules.map((module, index) => ({ module, mean: means[index] })).sort((a, b) => b.mean - a.mean);
   const even = 1 / modules.length;
   if (order[0].mean - order.at(-1).mean < 0.1 * even) return "The weights stayed close to even: no module stands out.";
-  return `${order[0].module} weighs most (${order[0].mean.toFixed(2)} on average), ${order.at(-1).module} least (${order.at(-1).mean.toFixed(2)}).`;
+  return `“${order[0].module}” weighs most (${order[0].mean.toFixed(2)} on average), “${order.at(-1).module}” least (${order.at(-1).mean.toFixed(2)}).`;
 }

@@ -4,7 +4,7 @@ export const $ = (id) => document.getElementById(id);
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "style") Object.assign(node.style, value); // the CSP allows no style attributes
+    if (name === "style") for (const [key, own] of Object.entries(value)) node.style.setProperty(key, own); // the CSP allows no style attributes
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name in node && typeof value !== "string") node[name] = value;
     else if (value !== undefined && value !== null) node.setAttribute(name, value);
@@ -13,15 +13,48 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** An SVG element from attributes. */
+export function drawing(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
 export const percent = (value, digits = 0) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 
-/** Tells screen readers and shows a line in the header. */
-export function say(text) {
+/** The colours of the theme that shows now. */
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name.replace(/^var\((.*)\)$/, "$1")).trim();
+
+/** Calls back when the theme changes, for what was painted with its colours. */
+export const onTheme = (change) => matchMedia("(prefers-color-scheme: dark)").addEventListener("change", change);
+
+/** Tells screen readers and shows a line at the top; `share` is how much of a download or of reading is done. */
+export function say(text, share) {
   $("status").textContent = text;
+  $("loading").hidden = share === undefined;
+  $("loading").value = share ?? 0;
 }
 
 export function fail(error) {
   const box = $("error");
   box.hidden = !error;
   box.querySelector("span").textContent = error ? (error.message ?? String(error)) : "";
+}
+
+/** Takes files that are dropped on an element: their entries, and the plain files. */
+export function acceptDrops(target, take) {
+  target.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    target.classList.add("over");
+  });
+  target.addEventListener("dragleave", (event) => {
+    if (!target.contains(event.relatedTarget)) target.classList.remove("over");
+  });
+  target.addEventListener("drop", (event) => {
+    event.preventDefault();
+    target.classList.remove("over");
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    take(event, entries, [...event.dataTransfer.files]);
+  });
 }

@@ -22,9 +22,9 @@ export async function droppedFiles(entries) {
 
 const PART = /^(train|test)$/i;
 
-/** What files are for: {module: [...], project: file?, model: [...], classes: Map(name -> {train, test}), loose: [...]}. */
+/** What files are for: {modules, projects, model, classes: Map(name -> {pictures, test}), loose, other}. */
 export function sort(files) {
-  const found = { modules: [], projects: [], model: [], classes: new Map(), loose: [] };
+  const found = { modules: [], projects: [], model: [], classes: new Map(), loose: [], other: [] };
   for (const file of files) {
     const path = (file.path || file.webkitRelativePath || file.name).split("/");
     if (/\.zip$/i.test(file.name)) found.projects.push(file);
@@ -39,7 +39,7 @@ export function sort(files) {
         own[part].push(file);
         found.classes.set(name, own);
       }
-    }
+    } else if (!/^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|training\.json|manifest\.json)/i.test(file.name)) found.other.push(file);
   }
   return found;
 }

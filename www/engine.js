@@ -34,16 +34,16 @@ export class Engine {
     else waiting?.reject(data.error);
   }
 
-  #ask(type, fields = {}, transfer = []) {
+  #ask(type, fields = {}) {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, type, ...fields }, transfer);
+      this.#worker.postMessage({ id, type, ...fields });
     });
   }
 
-  open(device, model) {
-    return this.#ask(REQUEST.open, { device, model });
+  open(device, { name, config, preprocessor, weights }) {
+    return this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights } });
   }
   addModule({ name, config, weights }) {
     return this.#ask(REQUEST.addModule, { name, config, weights });
@@ -51,8 +51,8 @@ export class Engine {
   removeModule(name) {
     return this.#ask(REQUEST.removeModule, { name });
   }
-  addPicture(name, bytes) {
-    return this.#ask(REQUEST.addPicture, { name, bytes }, [bytes.buffer]);
+  addPicture(name, file) {
+    return this.#ask(REQUEST.addPicture, { name, file });
   }
   removePicture(picture) {
     return this.#ask(REQUEST.removePicture, { picture });

@@ -2,47 +2,55 @@
 import { unzip } from "./archive.js";
 import { $, element, fail, say } from "./dom.js";
 
+const FILES = ["adapter_config.json", "adapter_model.safetensors"];
+
 export class Library {
   #engine;
   #changed;
-  /** [{name, config, weights, card?, shipped?}] */
+  /** [{name, config, weights: Blob, card?, shipped?}] */
   list = [];
+  /** Modules of a person that do not fit the model in use; another model may take them. */
+  aside = [];
+  /** Names of shipped modules that a person took out. */
+  removed = new Set();
 
   constructor(engine, changed) {
     this.#engine = engine;
     this.#changed = changed;
     $("add-module").addEventListener("change", async (event) => {
-      await this.addFiles([...event.target.files]);
+      const files = [...event.target.files];
       event.target.value = "";
+      await this.addFiles(files);
     });
   }
 
   /** Those that a person brought; the shipped ones come with the model. */
   get own() {
-    return this.list.filter((module) => !module.shipped);
+    return [...this.list.filter((module) => !module.shipped), ...this.aside];
   }
 
   /** After another model or a restart: every module again; those that do not fit are named and left out. */
   async replay(modules) {
     this.list = [];
+    this.aside = [];
     const refused = [];
-    for (const module of modules) {
+    for (const [index, module] of modules.entries()) {
+      if (module.shipped && this.removed.has(module.name)) continue;
+      say(`adding ${module.name} to the library`, index / modules.length);
       try {
         await this.#engine.addModule(module);
         this.list.push(module);
       } catch (error) {
-        if (error.code === "restarted" || error.code === "fatal") throw error;
+        if (["restarted", "fatal", "device"].includes(error.code)) throw error;
+        if (!module.shipped) this.aside.push(module);
         refused.push(error.message);
       }
     }
     this.draw();
-    if (refused.length) fail({ message: `left out: ${refused.join(" · ")}` });
+    if (refused.length) fail({ message: `left out of the library with this model: ${refused.join(" · ")}` });
   }
 
   async add(module) {
-    if (this.list.some((known) => known.name === module.name)) {
-      throw { code: "mismatch", message: `${module.name} is in the library already; remove it or rename yours` };
-    }
     const warnings = await this.#engine.addModule(module);
     this.list.push(module);
     this.draw();
@@ -51,41 +59,49 @@ export class Library {
     if (warnings?.length) fail({ message: warnings.join(" · ") });
   }
 
-  /** PEFT files as they come: two files, a folder of them, or zips. */
+  /** PEFT files as they come: two files, a folder of them, or zips. One bad module is named and the rest goes on. */
   async addFiles(files) {
-    const found = new Map();
-    const put = (path, name, bytes) => {
-      const folder = path.split("/").slice(0, -1).at(-1) ?? "";
-      const own = found.get(folder) ?? {};
-      own[name] = bytes;
-      found.set(folder, own);
-    };
-    try {
-      for (const file of files) {
-        if (/\.zip$/i.test(file.name)) {
-          const stem = file.name.replace(/\.zip$/i, "");
-          for (const [path, bytes] of Object.entries(await unzip(file))) put(path.includes("/") ? path : `${stem}/${path}`, path.split("/").at(-1), bytes);
-        } else {
-          put(file.webkitRelativePath || file.path || file.name, file.name, new Uint8Array(await file.arrayBuffer()));
-        }
+    const bad = [];
+    const found = await this.#sort(files, bad);
+    for (const [folder, own] of found) {
+      try {
+        const missing = FILES.find((name) => !own[name]);
+        if (missing) throw { message: `${folder || "module"}: ${missing} is missing; a module is ${FILES.join(" and ")}` };
+        await this.add({ name: this.free(folder || "module"), config: await own[FILES[0]].text(), weights: own[FILES[1]] });
+      } catch (error) {
+        bad.push(error.message ?? String(error));
       }
-      let added = 0;
-      for (const [folder, own] of found) {
-        if (!own["adapter_config.json"] && !own["adapter_model.safetensors"]) continue;
-        if (!own["adapter_config.json"] || !own["adapter_model.safetensors"]) {
-          throw { code: "mismatch", message: `${folder || "module"}: adapter_config.json and adapter_model.safetensors are both needed` };
-        }
-        const name = this.#free(folder || "module");
-        await this.add({ name, config: new TextDecoder().decode(own["adapter_config.json"]), weights: own["adapter_model.safetensors"] });
-        added += 1;
-      }
-      if (!added) throw { code: "mismatch", message: "no PEFT module found: adapter_config.json with adapter_model.safetensors, or a zip of them" };
-    } catch (error) {
-      fail(error);
     }
+    if (!found.size && !bad.length) bad.push(`no PEFT module found: ${FILES.join(" with ")}, or a zip of them`);
+    if (bad.length) fail({ message: bad.join(" · ") });
   }
 
-  #free(name) {
+  /** PEFT files by folder. */
+  async #sort(files, bad) {
+    const found = new Map();
+    const put = (path, blob) => {
+      const [name, folder = ""] = path.split("/").reverse();
+      if (FILES.includes(name)) found.set(folder, { ...found.get(folder), [name]: blob });
+    };
+    for (const file of files) {
+      if (!/\.zip$/i.test(file.name)) {
+        put(file.path || file.webkitRelativePath || file.name, file);
+        continue;
+      }
+      const stem = file.name.replace(/\.zip$/i, "");
+      try {
+        const entries = Object.entries(await unzip(file)).filter(([path]) => FILES.includes(path.split("/").at(-1)));
+        if (!entries.length) bad.push(`${file.name}: no PEFT module in it`);
+        for (const [path, blob] of entries) put(path.includes("/") ? path : `${stem}/${path}`, blob);
+      } catch (error) {
+        bad.push(error.message);
+      }
+    }
+    return found;
+  }
+
+  /** A name that no module has yet. */
+  free(name) {
     let candidate = name;
     for (let number = 2; this.list.some((known) => known.name === candidate); number += 1) candidate = `${name} ${number}`;
     return candidate;
@@ -95,6 +111,7 @@ export class Library {
     try {
       await this.#engine.removeModule(module.name);
       this.list = this.list.filter((known) => known !== module);
+      if (module.shipped) this.removed.add(module.name);
       this.draw();
       this.#changed();
       say(`${module.name} removed from the library`);

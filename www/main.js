@@ -1,29 +1,26 @@
 // Wires the page: engine, columns, model, what comes in, what is kept, settings from the address.
-import { download } from "./archive.js";
 import { Classes } from "./classes.js";
 import { CompositionView } from "./composition.js";
+import { missing, usableDevice } from "./device.js";
 import { $, fail, say } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
 import { Engine } from "./engine.js";
-import { exampleTask } from "./example.js";
+import { exampleTask, swatches } from "./example.js";
+import { download } from "./archive.js";
 import { Library } from "./library.js";
-import { droppedModel, hubModel, isHubId, shippedModel } from "./models.js";
+import { droppedModel, hubModel, isHubId, namedModel } from "./models.js";
 import { openProject, saveProject } from "./project.js";
 import { Run } from "./run.js";
 import { Saving } from "./saving.js";
+import { bindSettings, settings } from "./settings.js";
 import { clearEverything, keep, restore } from "./store.js";
 import { TestZone } from "./testzone.js";
 import { TryIt } from "./tryit.js";
 
-const query = new URLSearchParams(location.search);
-const settings = {
-  device: query.get("device") ?? "auto",
-  model: query.get("model") ?? "base",
-  steps: Number(query.get("steps") ?? 40),
-  seed: Number(query.get("seed") ?? 0),
-  folds: Number(query.get("folds") ?? 3),
-};
 const RESTARTS = 3;
+const EMBEDDED = "base";
+/** Errors that are the device's; a model that is refused would be refused by another device, too. */
+const OF_THE_DEVICE = ["device", "fatal"];
 
 const engine = new Engine();
 const classes = new Classes(engine, () => changed());
@@ -32,63 +29,55 @@ const composition = new CompositionView(engine, () => tryIt.refresh());
 const run = new Run(engine, classes, composition, settings, () => finished());
 const library = new Library(engine, () => libraryChanged());
 const saving = new Saving(engine, library);
-const testZone = new TestZone(classes, () => run.reports);
+const testZone = new TestZone(classes, run);
 let model = null;
 let restarts = 0;
 let loading = false;
+let pending = 0;
 
 function changed() {
   run.refresh();
-  run.stale();
   testZone.refresh();
   run.quick();
   remember();
 }
 
 function libraryChanged() {
+  // Results with other modules are out of date as much as results with other pictures.
+  classes.version += 1;
   run.setModules(library.list.length);
   changed();
 }
 
 async function finished() {
   testZone.draw();
-  saving.refresh([...run.reports.keys()]);
+  if (run.state === "idle") saving.refresh(run.live);
   remember();
   await tryIt.refresh();
 }
 
-let pending = 0;
+/** Keeps everything a moment after the last change. */
 function remember() {
   if (loading || run.state === "off") return;
   clearTimeout(pending);
   pending = setTimeout(() => {
+    if (loading) return;
     const modules = library.own.map(({ name, config, weights }) => ({ name, config, weights }));
-    keep({ classes: classes.files, modules, methods: run.chosen, reports: [...run.reports.values()], config: run.config });
+    const { source, ...files } = model;
+    keep({ classes: classes.files, modules, removed: [...library.removed], methods: run.chosen, results: run.kept, settings: { ...settings.chosen, threshold: tryIt.threshold },
+      model: { source, ...(source.kind === "files" ? files : {}) } });
   }, 500);
 }
 
-/** Which device can be asked for: WebGPU needs an adapter with timestamps, which the GPU backend starts with. */
-async function usableDevice(wanted) {
-  if (wanted === "cpu") return { device: "cpu", why: "asked for in the address" };
-  if (!navigator.gpu) return { device: "cpu", why: "this browser has no WebGPU" };
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  if (!adapter) return { device: "cpu", why: "WebGPU found no adapter" };
-  if (!adapter.features.has("timestamp-query")) return { device: "cpu", why: "the GPU has no timestamp queries" };
-  // A GPU in software is slower than the CPU device; it is taken only when asked for.
-  const software = adapter.info?.isFallbackAdapter || /swiftshader|llvmpipe|software|basic render/i.test(`${adapter.info?.description} ${adapter.info?.architecture}`);
-  if (software && wanted !== "gpu") return { device: "cpu", why: "the only WebGPU adapter is software" };
-  return { device: wanted, why: "" };
-}
-
 async function openDevice() {
-  say("preparing the device");
-  const { device, why } = await usableDevice(settings.device);
+  const usable = await usableDevice(settings.device);
+  say(usable.device === "gpu" ? "preparing the GPU: compiling shaders" : "preparing the CPU device");
   try {
-    return { report: await engine.open(device, model), why };
+    return { ...usable, report: await engine.open(usable.device, model) };
   } catch (error) {
-    if (device === "cpu" || ["restarted", "config", "mismatch", "safetensors", "unsupported", "missing-tensor", "tensor-shape"].includes(error.code)) throw error;
+    if (usable.device === "cpu" || !OF_THE_DEVICE.includes(error.code)) throw error;
     engine.start();
-    return { report: await engine.open("cpu", model), why: error.message };
+    return { device: "cpu", why: error.message, report: await engine.open("cpu", model) };
   }
 }
 
@@ -99,9 +88,8 @@ async function useModel(next, modules) {
   document.body.dataset.ready = "false";
   model = next;
   try {
-    const { report, why } = await openDevice();
-    const cpu = report.device === "cpu";
-    $("device").textContent = cpu ? `CPU in this tab${why ? ` (${why})` : ""}` : `${report.device_name}${report.software ? " (software)" : ""}`;
+    const { device, name, software, why, report } = await openDevice();
+    $("device").textContent = device === "cpu" ? `CPU in this tab${why ? ` (${why})` : ""}` : `${name}, WebGPU${software ? " (software)" : ""}`;
     $("model").textContent = `${report.model} · ${(report.parameters / 1e6).toFixed(1)} M parameters · ${report.input_size.join(" × ")} px`;
   } catch (error) {
     model = before;
@@ -122,27 +110,31 @@ async function chooseModel(load) {
   $("models").close();
   fail(null);
   try {
-    const { model: next = null, modules = [], ...plain } = await load();
+    const { model: next, modules } = await load();
+    library.removed.clear();
     const own = library.own;
-    await useModel(next ?? plain, [...modules, ...own]);
+    // Weights of another model say nothing about this one.
+    classes.version += 1;
+    run.clear();
+    await useModel(next, [...modules, ...own]);
   } catch (error) {
+    if (error.code === "restarted") return;
     fail(error);
     say(model ? "ready" : "cannot start");
   }
 }
 
-const loadNamed = (name) => (isHubId(name) ? hubModel(name) : shippedModel(name));
-
 engine.onFatal = async (error) => {
-  fail({ message: `${error.message}. The worker starts again; your pictures are kept.` });
+  fail({ message: `${error.message}. The worker starts again; your pictures are kept, and Start trains again what was trained.` });
   run.setState("off");
   restarts += 1;
   if (restarts > RESTARTS) return say("the device keeps failing; reload the page with ?device=cpu");
   if (restarts > 1) settings.device = "cpu";
   engine.start();
+  run.lostWorker();
   if (!model) return;
   try {
-    await useModel(model, library.list);
+    await useModel(model, [...library.list, ...library.aside]);
   } catch (failure) {
     if (failure.code !== "restarted") fail(failure);
   }
@@ -150,10 +142,14 @@ engine.onFatal = async (error) => {
 
 async function loadExample() {
   $("example").disabled = true;
-  const example = await exampleTask();
-  await classes.load(example.map(({ name, train, test }) => ({ name, pictures: train, test })));
-  $("example").disabled = false;
-  say("example loaded: press Start");
+  try {
+    say("drawing the example");
+    run.clear();
+    await classes.load((await exampleTask()).map(({ name, train, test }) => ({ name, pictures: train, test })));
+    say("example loaded: press Start");
+  } finally {
+    $("example").disabled = false;
+  }
 }
 
 /** Pictures, modules, models and projects, however they came. */
@@ -164,89 +160,118 @@ async function takeIn(files) {
     if (pictures.length) await classes.addFiles(own, pictures);
     if (test.length) await classes.addFiles(own, test, "test");
   }
-  if (found.modules.length) await library.addFiles(found.modules);
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
+  if (found.modules.length) await library.addFiles(found.modules);
   for (const file of found.projects) await open(file);
-  if (found.loose.length) await classes.addFiles(classes.list.at(-1) ?? classes.add("class 1"), found.loose);
+  if (found.loose.length) await classes.addFiles(classes.current ?? classes.add("class 1"), found.loose);
+  if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
 }
 
 /** A project file, or else a zip of modules. */
 async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
-    Object.assign(settings, { steps: project.config.train?.num_steps ?? settings.steps, seed: project.config.train?.seed ?? settings.seed, folds: project.config.folds ?? settings.folds });
+    if (project.model !== model.name && isHubId(project.model)) await chooseModel(() => hubModel(project.model));
+    settings.set({ steps: project.config.train?.num_steps, seed: project.config.train?.seed, folds: project.config.folds });
     loading = true;
+    run.clear();
     await library.replay(modules);
     run.setModules(library.list.length, project.methods);
     await classes.load(own);
     loading = false;
-    restoreReports(project.results, project.config);
-    say(project.model === model.name ? "project opened" : `project opened; it was made with ${project.model}`);
+    const names = own.map(({ name }) => name);
+    run.restore(project.results.map((report) => ({ report, names, fresh: true, config: run.config })));
+    testZone.refresh();
+    say(project.model === model.name ? "project opened" : `project opened; it was made with ${project.model}, and results can differ`);
   } catch (error) {
     loading = false;
-    if (/no project\.json/.test(error.message)) await library.addFiles([file]);
+    if (error.code === "no-project") await library.addFiles([file]);
     else fail(error);
   }
 }
 
-function restoreReports(reports, config) {
-  run.config = config;
-  for (const report of reports) run.finish(report);
-  testZone.refresh();
+async function save() {
+  // What is out of date would not replay to the same numbers.
+  const fresh = [...run.found].filter(([name]) => run.fresh(name));
+  const results = fresh.map(([, { report }]) => report);
+  const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
+  download(await saveProject({ model: model.name, config: run.config, classes: classes.list, modules, results }), "loraloom-project.zip");
+  say(fresh.length < run.found.size ? "project saved without the results that are out of date" : "project saved");
 }
 
-async function save() {
-  const results = [...run.reports.values()];
-  const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
-  const config = run.config ?? { train: { num_steps: settings.steps, seed: settings.seed }, folds: settings.folds };
-  download(await saveProject({ model: model.name, config, classes: classes.list, modules, results }), "loraloom-project.zip");
-  say("project saved");
+/** The model of the address, or else the last one, or else the embedded one. */
+async function firstModel(kept) {
+  if (settings.model) return namedModel(settings.model);
+  const { source, ...files } = kept?.model ?? {};
+  try {
+    if (source?.kind === "files" && files.weights) return { model: { ...files, source }, modules: [] };
+    if (source?.kind === "hub") return await hubModel(source.id);
+  } catch (error) {
+    fail(error);
+  }
+  return namedModel(EMBEDDED);
 }
 
 async function start() {
-  engine.start();
-  const { model: next = null, modules = [], ...plain } = await loadNamed(settings.model);
-  const kept = query.has("example") ? undefined : await restore();
-  await useModel(next ?? plain, [...modules, ...(kept?.modules ?? [])]);
-  if (query.has("example")) return loadExample();
-  if (!kept?.classes?.length) return undefined;
+  const reason = missing();
+  if (reason) throw { code: "missing-feature", message: reason };
+  // Nothing is kept before what was kept is back.
   loading = true;
-  await classes.load(kept.classes);
-  if (kept.methods?.length) run.setModules(library.list.length, kept.methods);
+  engine.start();
+  const kept = settings.example ? undefined : await restore();
+  settings.set(kept?.settings ?? {});
+  if (kept?.settings?.threshold !== undefined) tryIt.threshold = kept.settings.threshold;
+  library.removed = new Set(kept?.removed);
+  const { model: first, modules } = await firstModel(kept);
+  await useModel(first, [...modules, ...(kept?.modules ?? [])]);
+  if (kept?.methods?.length) run.setModules(library.list.length, kept.methods);
+  if (kept?.classes?.length) {
+    await classes.load(kept.classes);
+    run.restore(kept.results ?? []);
+    testZone.refresh();
+    say("your pictures from last time are back");
+  }
   loading = false;
-  restoreReports(kept.reports ?? [], kept.config);
-  return say("your pictures from last time are back");
+  if (settings.example) await loadExample();
 }
 
 $("example").addEventListener("click", () => loadExample().catch(fail));
 $("dismiss").addEventListener("click", () => fail(null));
 $("model").addEventListener("click", () => $("models").showModal());
-$("model-shipped").addEventListener("click", () => chooseModel(() => shippedModel("base")));
+$("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));
 $("hub-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const id = $("hub-id").value.trim();
   if (isHubId(id)) chooseModel(() => hubModel(id));
   else $("hub-id").setAttribute("aria-invalid", "true");
 });
-$("model-files").addEventListener("change", (event) => chooseModel(() => droppedModel([...event.target.files])));
-$("folder-files").addEventListener("change", async (event) => {
-  await takeIn([...event.target.files]).catch(fail);
+$("model-files").addEventListener("change", (event) => {
+  const files = [...event.target.files];
   event.target.value = "";
+  chooseModel(() => droppedModel(files));
 });
+for (const [id, take] of [["folder-files", takeIn], ["open-project", async (files) => { for (const file of files) await open(file); }]]) {
+  $(id).addEventListener("change", (event) => {
+    const files = [...event.target.files];
+    event.target.value = "";
+    take(files).catch(fail);
+  });
+}
 $("save-project").addEventListener("click", () => save().catch(fail));
-$("open-project").addEventListener("change", async (event) => {
-  for (const file of event.target.files) await open(file);
-  event.target.value = "";
-});
-$("clear").addEventListener("click", async () => {
+$("clear").addEventListener("click", () => $("sure").showModal());
+$("clear-now").addEventListener("click", async () => {
   clearTimeout(pending);
   loading = true;
   await clearEverything();
   location.reload();
 });
+$("threshold").addEventListener("change", remember);
+$("adapt").addEventListener("change", remember);
+bindSettings(() => changed());
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
+  // Entries must be taken from the event before anything is awaited.
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.());
   droppedFiles(entries).then(takeIn).catch(fail);
 });
@@ -261,6 +286,7 @@ if ("serviceWorker" in navigator && location.protocol !== "file:") {
 }
 classes.draw();
 run.setModules(0);
+swatches($("swatches"));
 start().catch((error) => {
   if (error.code === "restarted") return;
   fail(error);

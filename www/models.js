@@ -1,10 +1,11 @@
-// Where models come from: the folder that ships, the Hugging Face Hub, or dropped files. All of them end as bytes that were
-// checked against a SHA-256 where there is one.
+// Where models come from: the folder that ships, the Hugging Face Hub, or dropped files. All of them end as blobs that were
+// checked against the digest that was stated for them.
 import { say } from "./dom.js";
 
 const HUB = "https://huggingface.co";
 const PIECE = 8 * 2 ** 20;
 const CACHE = "loraloom-models";
+const WANTED = ["config.json", "preprocessor_config.json", "model.safetensors"];
 
 export const isHubId = (text) => /^[\w.-]+\/[\w.-]+$/.test(text);
 
@@ -19,107 +20,145 @@ async function get(url, options) {
   return response;
 }
 
-async function verify(bytes, sha256, label) {
-  if (!sha256 || !globalThis.crypto?.subtle) return;
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  const found = [...digest].map((value) => value.toString(16).padStart(2, "0")).join("");
-  if (found !== sha256) throw { code: "download", message: `${label} arrived damaged (its SHA-256 is not the stated one); load it again` };
+const hex = (buffer) => [...new Uint8Array(buffer)].map((value) => value.toString(16).padStart(2, "0")).join("");
+
+async function verify(blob, { sha256, git }, label) {
+  // Digests need a secure page: https, or this machine itself.
+  if (!globalThis.crypto?.subtle || !(sha256 || git)) return;
+  // Git names a file by the SHA-1 of its length and content.
+  const content = sha256 ? blob : new Blob([`blob ${blob.size}\0`, blob]);
+  const found = hex(await crypto.subtle.digest(sha256 ? "SHA-256" : "SHA-1", await content.arrayBuffer()));
+  if (found !== (sha256 ?? git)) throw { code: "download", message: `${label} arrived damaged (its digest is not the stated one); load it again` };
 }
 
 const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
 
-/** A folder of this site with a manifest: {name, files: {name: {bytes, sha256}}, modules: [{name, ...}]}. */
-export async function shippedModel(folder) {
-  const root = new URL(`./models/${folder}/`, location.href);
-  const manifest = await (await get(new URL("manifest.json", root))).json();
-  const names = Object.keys(manifest.files);
-  const total = names.reduce((sum, name) => sum + manifest.files[name].bytes, 0);
+/** Tells how much of a total has arrived. */
+function meter(label, total) {
   let done = 0;
-  const load = async (name) => {
-    const { bytes: size, sha256 } = manifest.files[name];
-    const bytes = new Uint8Array(await (await get(new URL(name, root))).arrayBuffer());
-    await verify(bytes, sha256, name);
-    done += size;
-    say(`loading the model: ${mib(done)} of ${mib(total)} MB`);
-    return bytes;
+  return (bytes) => {
+    done += bytes;
+    say(`${label}: ${mib(done)} of ${mib(total)} MB`, done / total);
   };
-  const text = async (name) => new TextDecoder().decode(await load(name));
-  const [config, preprocessor, weights] = await Promise.all([
-    text("config.json"), text("preprocessor_config.json"), load("model.safetensors"),
-  ]);
+}
+
+/** A folder of this site with a manifest: {name, hub?, files: {path: {bytes, sha256}}, modules: [{name, card?}]}. */
+async function folder(name) {
+  const root = new URL(`./models/${name}/`, location.href);
+  const manifest = await (await get(new URL("manifest.json", root))).json();
+  const total = Object.values(manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
+  const step = meter(manifest.files["model.safetensors"] ? "loading the model" : "loading its modules", total);
+  const load = async (path) => {
+    const { bytes: size, sha256 } = manifest.files[path];
+    const blob = await (await get(new URL(path, root))).blob();
+    if (blob.size !== size) throw { code: "download", message: `${path} ended early; load it again` };
+    await verify(blob, { sha256 }, path);
+    step(size);
+    return blob;
+  };
+  return { manifest, load };
+}
+
+async function modulesOf({ manifest, load }) {
   const modules = [];
   for (const { name, card } of manifest.modules ?? []) {
-    const [module, values] = await Promise.all([text(`modules/${name}/adapter_config.json`), load(`modules/${name}/adapter_model.safetensors`)]);
-    modules.push({ name, config: module, weights: values, card, shipped: true });
+    const [config, weights] = await Promise.all(["adapter_config.json", "adapter_model.safetensors"].map((file) => load(`modules/${name}/${file}`)));
+    modules.push({ name, config: await config.text(), weights, card, shipped: true });
   }
-  return { model: { name: manifest.name, config, preprocessor, weights, source: { kind: "shipped", folder } }, modules };
+  return modules;
+}
+
+/** A model that ships with the page, and its modules. */
+export async function shippedModel(name) {
+  const own = await folder(name);
+  const [config, preprocessor, weights] = await Promise.all(WANTED.map((path) => own.load(path)));
+  const model = { name: own.manifest.name, config: await config.text(), preprocessor: await preprocessor.text(), weights, source: { kind: "shipped", name } };
+  return { model, modules: await modulesOf(own) };
+}
+
+/** The modules that ship for a model of the Hub; models/index.json says for which there are some. */
+async function hubModules(id) {
+  const listed = await get(new URL("./models/index.json", location.href)).then((response) => response.json()).catch(() => []);
+  const own = listed.find(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
+  return own ? modulesOf(await folder(own.folder)) : [];
 }
 
 /** A model of the Hub, in pieces that stay cached: a broken download goes on where it stopped. */
 export async function hubModel(id) {
   say(`asking for ${id}`);
-  const files = await (await get(`${HUB}/api/models/${id}/tree/main`)).json();
-  const listed = (name) => files.find((file) => file.path === name);
+  const listing = await list(id);
   for (const name of ["config.json", "model.safetensors"]) {
-    if (!listed(name)) throw { code: "download", message: `${id} has no ${name}; choose a ViT, DeiT or DINOv2 checkpoint in safetensors` };
+    if (!listing[name]) throw { code: "download", message: `${id} has no ${name}; choose a ViT, DeiT or DINOv2 checkpoint in safetensors` };
   }
-  const wanted = ["config.json", "preprocessor_config.json", "model.safetensors"].filter(listed);
-  const total = wanted.reduce((sum, name) => sum + listed(name).size, 0);
-  let done = 0;
-  const step = (bytes) => {
-    done += bytes;
-    say(`downloading ${id}: ${mib(done)} of ${mib(total)} MB`);
-  };
-  const load = async (name) => {
-    const { size, lfs, oid } = listed(name);
-    const bytes = await pieces(`${HUB}/${id}/resolve/main/${name}`, size, lfs?.oid ?? oid, step);
+  const wanted = WANTED.filter((name) => listing[name]);
+  const step = meter(`downloading ${id}`, wanted.reduce((sum, name) => sum + listing[name].size, 0));
+  const files = {};
+  for (const name of wanted) {
+    const { size, lfs, oid } = listing[name];
+    const url = `${HUB}/${id}/resolve/main/${name}`;
+    files[name] = await pieces(url, size, lfs?.oid ?? oid, step);
     try {
-      await verify(bytes, lfs?.oid, name);
+      await verify(files[name], lfs ? { sha256: lfs.oid } : { git: oid }, name);
     } catch (error) {
-      await caches?.delete(CACHE);
+      await forget(url);
       throw error;
     }
-    return bytes;
-  };
-  const text = async (name) => (listed(name) ? new TextDecoder().decode(await load(name)) : undefined);
-  return {
-    name: id, config: await text("config.json"), preprocessor: await text("preprocessor_config.json"),
-    weights: await load("model.safetensors"), source: { kind: "hub", id },
-  };
+  }
+  const model = { name: id, config: await files["config.json"].text(), preprocessor: await files["preprocessor_config.json"]?.text(),
+    weights: files["model.safetensors"], source: { kind: "hub", id } };
+  return { model, modules: await hubModules(id) };
+}
+
+/** What the Hub says of a model's files; the last answer is kept for when there is no network. */
+async function list(id) {
+  const url = `${HUB}/api/models/${id}/tree/main`;
+  const cache = await openCache();
+  const files = await get(url).then((response) => response.json()).catch(async (error) => {
+    const kept = await cache?.match(url);
+    if (!kept) throw error;
+    return kept.json();
+  });
+  await cache?.put(url, new Response(JSON.stringify(files))).catch(() => null);
+  return Object.fromEntries(files.map((file) => [file.path, file]));
+}
+
+// Without a cache (private windows of some browsers) everything still works, only not twice.
+const openCache = async () => (await globalThis.caches?.open(CACHE).catch(() => null)) ?? null;
+
+async function forget(url) {
+  const cache = await openCache();
+  for (const request of (await cache?.keys()) ?? []) if (request.url.startsWith(url)) await cache.delete(request);
 }
 
 async function pieces(url, size, version, step) {
-  // Without a cache (private windows of some browsers) everything still works, only not twice.
-  const cache = await globalThis.caches?.open(CACHE).catch(() => null);
-  const bytes = new Uint8Array(size);
+  const cache = await openCache();
+  const parts = [];
   for (let start = 0; start < size; start += PIECE) {
     const end = Math.min(start + PIECE, size);
     const key = `${url}?loraloom=${version}-${start}`;
-    let piece = await (await cache?.match(key))?.arrayBuffer();
-    if (piece?.byteLength !== end - start) {
+    let piece = await (await cache?.match(key))?.blob();
+    if (piece?.size !== end - start) {
       const response = await get(url, { headers: { Range: `bytes=${start}-${end - 1}` } });
-      const body = new Uint8Array(await response.arrayBuffer());
+      const body = await response.blob();
       // A server without ranges sends everything at once.
-      const whole = response.status === 200;
-      piece = (whole ? body.slice(start, end) : body).buffer;
-      if (piece.byteLength !== end - start) throw { code: "download", message: `${url} ended early; try again` };
+      piece = response.status === 200 ? body.slice(start, end) : body;
+      if (piece.size !== end - start) throw { code: "download", message: `${url} ended early; load it again and it goes on from here` };
       // A full quota costs the cache, not the model.
       await cache?.put(key, new Response(piece)).catch(() => null);
     }
-    bytes.set(new Uint8Array(piece), start);
+    parts.push(piece);
     step(end - start);
   }
-  return bytes;
+  return new Blob(parts);
 }
 
 /** config.json + model.safetensors (+ preprocessor_config.json). */
 export async function droppedModel(files) {
-  const find = (name) => files.find((file) => file.name === name);
-  const [config, weights, preprocessor] = ["config.json", "model.safetensors", "preprocessor_config.json"].map(find);
-  if (!config || !weights) throw { code: "mismatch", message: "drop config.json and model.safetensors together (and preprocessor_config.json if there is one)" };
-  const text = (file) => file?.text();
-  return {
-    name: (weights.webkitRelativePath || "").split("/")[0] || "dropped model", config: await text(config), preprocessor: await text(preprocessor),
-    weights: new Uint8Array(await weights.arrayBuffer()), source: { kind: "files" },
-  };
+  const [config, preprocessor, weights] = WANTED.map((name) => files.find((file) => file.name === name));
+  if (!config || !weights) throw { code: "mismatch", message: "choose config.json and model.safetensors together (and preprocessor_config.json if there is one)" };
+  const name = (weights.path || weights.webkitRelativePath || "").split("/").at(-2) || "dropped model";
+  return { model: { name, config: await config.text(), preprocessor: await preprocessor?.text(), weights, source: { kind: "files" } }, modules: [] };
 }
+
+/** The embedded model by its folder's name, or a model of the Hub by its id. */
+export const namedModel = (name) => (isHubId(name) ? hubModel(name) : shippedModel(name));

@@ -12,7 +12,7 @@ export async function saveProject({ model, config, classes, modules, results }) 
     for (const [part, pictures] of [["train", own.pictures], ["test", own.test]]) {
       for (const [number, picture] of pictures.entries()) {
         const path = `${part}/${index + 1}-${safe(own.name)}/${String(number + 1).padStart(3, "0")}-${safe(picture.name)}`;
-        files[path] = new Uint8Array(await picture.file.arrayBuffer());
+        files[path] = picture.file;
         paths[part].push(path);
       }
     }
@@ -31,10 +31,10 @@ export async function saveProject({ model, config, classes, modules, results }) 
 export async function openProject(file) {
   const files = await unzip(file);
   const bad = (reason) => ({ code: "mismatch", message: `${file.name}: ${reason}` });
-  if (!files["project.json"]) throw bad("there is no project.json; is it a project that this page saved?");
+  if (!files["project.json"]) throw { ...bad("there is no project.json; is it a project that this page saved?"), code: "no-project" };
   let project;
   try {
-    project = JSON.parse(new TextDecoder().decode(files["project.json"]));
+    project = JSON.parse(await files["project.json"].text());
   } catch {
     throw bad("project.json is not JSON");
   }
@@ -45,8 +45,8 @@ export async function openProject(file) {
   };
   const picture = (path) => new File([read(path)], path.split("/").at(-1).replace(/^\d{3}-/, ""));
   const classes = project.classes.map(({ name, train, test }) => ({ name, pictures: train.map(picture), test: test.map(picture) }));
-  const modules = project.modules.map((name) => ({
-    name, config: new TextDecoder().decode(read(`modules/${name}/adapter_config.json`)), weights: read(`modules/${name}/adapter_model.safetensors`),
-  }));
+  const modules = await Promise.all(project.modules.map(async (name) => ({
+    name, config: await read(`modules/${name}/adapter_config.json`).text(), weights: read(`modules/${name}/adapter_model.safetensors`),
+  })));
   return { project, classes, modules };
 }

@@ -1,4 +1,4 @@
-// Everything that page and worker say to each other.
+// Everything that page and worker say to each other. Files travel as blobs: a handle, not a copy.
 //
 // request  {id, type, ...}           page -> worker
 // reply    {id, ok: true, result}    worker -> page
@@ -6,17 +6,17 @@
 // event    {event, ...}              worker -> page, without an id
 
 export const REQUEST = Object.freeze({
-  open: "open", // device, model {name, config, preprocessor, weights} -> session report
-  addModule: "add-module", // name, config, weights -> warnings
+  open: "open", // device, model {name, config, preprocessor, weights: Blob} -> session report
+  addModule: "add-module", // name, config, weights: Blob -> warnings
   removeModule: "remove-module", // name
-  addPicture: "add-picture", // name, bytes -> {id, width, height, rgba}
+  addPicture: "add-picture", // name, file: Blob -> {id, width, height, rgba}
   removePicture: "remove-picture", // picture
   adapt: "adapt", // request {methods, train, test, config}
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
   forget: "forget", // drops all results
-  saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights, error}
+  saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights: Blob, error}
 });
 
 export const EVENT = Object.freeze({

@@ -1,7 +1,10 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
-import { $, element, fail, percent, say } from "./dom.js";
+import { $, element, fail, say } from "./dom.js";
 import { METHODS, method } from "./methods.js";
+import { Results } from "./results.js";
+
+const QUICK_AFTER = 250;
 
 export class Run {
   #engine;
@@ -10,15 +13,15 @@ export class Run {
   #settings;
   #done;
   #lines = new Lines();
-  #rows = new Map();
+  #results = new Results();
   #queue = Promise.resolve();
   #asked = 0;
   #wasStopped = false;
+  #hadModules = false;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** Reports of the last runs, by method. */
-  reports = new Map();
-  /** Settings that the reports were computed with. */
-  config = null;
+  /** The last results: method -> {report, owns, tested, version, config, live}; `owns` are the classes, `tested` the test
+   *  pictures, and `live` says that the worker still has what was learned. */
+  found = new Map();
 
   constructor(engine, classes, composition, settings, done) {
     this.#engine = engine;
@@ -30,23 +33,26 @@ export class Run {
     $("start").addEventListener("click", () => this.start());
     $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
     $("stop").addEventListener("click", () => this.#flow("stop"));
-    addEventListener("resize", () => this.#lines.resize());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && this.state === "running") say("adapting; it went on while this tab was hidden");
+    });
   }
 
-  /** The method list; those that compose need modules. */
+  /** The method lists; those that compose need modules. */
   setModules(count, wanted = this.chosen) {
-    const first = !document.querySelector("#methods input");
-    const hadModules = !$("method-uniform")?.disabled;
-    $("methods").replaceChildren(...METHODS.map((own) => {
+    const first = !document.querySelector(".methods input");
+    const item = (own) => {
       const possible = !own.modules || count > 0;
       const box = element("input", { type: "checkbox", id: `method-${own.name}`, "data-testid": `method-${own.name}`, onchange: () => this.refresh() });
-      const on = first || (own.modules && !hadModules) ? own.on || wanted.includes(own.name) : wanted.includes(own.name);
+      const on = first || (own.modules && !this.#hadModules) ? own.on || wanted.includes(own.name) : wanted.includes(own.name);
       box.checked = Boolean(on && possible);
       box.disabled = !possible;
-      return element("li", { class: possible ? "" : "off" },
-        element("label", {}, box, element("span", { class: "dot", style: { background: own.color } }),
-          element("span", {}, element("strong", {}, own.label), element("small", {}, possible ? own.hint : "needs LoRA modules"))));
-    }));
+      return element("li", { class: possible ? "" : "off" }, element("label", {}, box, element("span", { class: "dot", style: { background: own.color } }),
+        element("strong", {}, own.label), element("small", {}, possible ? own.hint : "needs LoRA modules")));
+    };
+    $("methods").replaceChildren(...METHODS.filter((own) => own.on).map(item));
+    $("more-methods").replaceChildren(...METHODS.filter((own) => !own.on).map(item));
+    this.#hadModules = count > 0;
     this.refresh();
   }
 
@@ -54,14 +60,22 @@ export class Run {
     return METHODS.filter((own) => $(`method-${own.name}`)?.checked).map((own) => own.name);
   }
 
+  get config() {
+    const { steps, seed, folds } = this.#settings;
+    return { train: { num_steps: steps, seed }, folds };
+  }
+
   /** Why nothing can start, or an empty string. */
   get obstacle() {
+    const { list, reading } = this.#classes;
     if (this.state === "off") return "wait until the model is loaded";
     if (!["idle", "quick"].includes(this.state)) return "methods are running";
-    if (this.#classes.reading) return "wait until all pictures are read";
-    if (this.#classes.list.length < 2) return "add at least two classes";
-    const empty = this.#classes.list.find((own) => !own.pictures.length);
+    if (reading) return "wait until all pictures are read";
+    if (list.length < 2) return "add at least two classes";
+    const empty = list.find((own) => !own.pictures.length);
     if (empty) return `add pictures to “${empty.name}”`;
+    const twin = list.find((own, index) => list.findIndex((other) => other.name === own.name) < index);
+    if (twin) return `give the two classes “${twin.name}” different names`;
     if (!this.chosen.length) return "choose a method";
     return "";
   }
@@ -70,11 +84,17 @@ export class Run {
     const reason = this.obstacle;
     const idle = ["off", "idle", "quick"].includes(this.state);
     $("start").disabled = Boolean(reason);
+    $("start").hidden = !idle;
     $("why").textContent = reason && idle ? `To start, ${reason}.` : "";
     $("pause").hidden = $("stop").hidden = idle;
-    $("stop").disabled = this.state === "stopping";
-    $("pause").disabled = this.state === "stopping";
+    $("stop").disabled = $("pause").disabled = this.state === "stopping";
     $("pause").textContent = this.state === "paused" ? "Resume" : "Pause";
+    $("pulse").className = `pulse ${{ off: "off", idle: "", paused: "off" }[this.state] ?? "busy"}`;
+    $("waiting").hidden = !$("results").hidden;
+    const more = METHODS.filter((own) => !own.on && this.chosen.includes(own.name)).length;
+    $("more-count").textContent = more ? `${more} chosen` : "";
+    const stale = [...this.found.keys()].some((name) => !method(name).quick && !this.fresh(name));
+    $("stale").hidden = !stale || !idle;
   }
 
   setState(state) {
@@ -82,10 +102,10 @@ export class Run {
     this.refresh();
   }
 
-  /** Results that need a run of their own are out of date; the quick ones follow the pictures by themselves. */
-  stale() {
-    const trained = [...this.reports.keys()].some((name) => !method(name).quick);
-    if (trained && ["idle", "quick"].includes(this.state)) $("stale").hidden = false;
+  /** Whether a result is of what the page shows now. */
+  fresh(name) {
+    const own = this.found.get(name);
+    return own?.version === this.#classes.version && JSON.stringify(own.config) === JSON.stringify(this.config);
   }
 
   /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */
@@ -94,8 +114,8 @@ export class Run {
     setTimeout(() => {
       if (number !== this.#asked || this.state !== "idle" || this.obstacle) return;
       const methods = METHODS.filter((own) => own.quick && this.chosen.includes(own.name)).map((own) => own.name);
-      if (methods.length) this.#run(methods, "quick").catch(fail);
-    }, 250);
+      if (methods.length) this.#run(methods, "quick");
+    }, QUICK_AFTER);
   }
 
   async start() {
@@ -109,31 +129,32 @@ export class Run {
   }
 
   #run(methods, state) {
-    this.#queue = this.#work(methods, state);
+    this.#queue = this.#work(methods, state).catch(fail);
     return this.#queue;
   }
 
   async #work(methods, state) {
-    const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
-    const config = { train: { num_steps: this.#settings.steps, seed: this.#settings.seed }, folds: this.#settings.folds };
-    const version = this.#classes.version;
+    const { version } = this.#classes;
+    const config = this.config;
     this.#wasStopped = false;
     this.setState(state);
-    this.#begin(methods, state);
+    this.#begin(methods, state, { owns: [...this.#classes.list], tested: this.#classes.list.flatMap((own) => own.test), version, config });
     say(state === "quick" ? "looking at your pictures" : "adapting");
+    const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
     try {
       if (state === "running") await this.#engine.forget();
       await this.#engine.adapt({ methods, train: part("pictures"), test: part("test"), config });
-      this.config = config;
       say(this.#wasStopped ? "stopped" : state === "quick" ? "first answers are in" : "done");
     } catch (error) {
-      if (error.code !== "restarted") fail(error);
-      say("stopped");
+      // A restart tells its own story.
+      if (error.code !== "restarted") {
+        fail(error);
+        say("stopped");
+      }
     }
+    methods.forEach((name) => this.#results.rest(name));
     if (this.state !== "off") this.setState("idle");
-    const moved = version !== this.#classes.version;
-    if (state === "running") $("stale").hidden = !moved;
-    if (moved) this.quick();
+    if (version !== this.#classes.version) this.quick();
     await this.#done();
   }
 
@@ -144,82 +165,73 @@ export class Run {
     await this.#engine.flow(flow);
   }
 
-  #begin(methods, state) {
+  #context = {};
+
+  #begin(methods, state, context) {
+    this.#context = context;
     $("results").hidden = false;
     if (state === "running") {
       const trained = methods.filter((name) => method(name).steps);
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
       this.#composition.begin();
-      this.reports.clear();
-      this.#rows.clear();
+      this.found.clear();
+      this.#results.clear();
     }
-    for (const name of methods) if (!this.#rows.has(name)) this.#rows.set(name, this.#row(name));
-    for (const name of methods) this.#rows.get(name).state.value = 0;
-    this.#draw();
-  }
-
-  #row(name) {
-    return {
-      state: element("progress", { max: 1, value: 0, "data-testid": "progress", "aria-label": `${method(name).label}: progress` }),
-      test: element("td", { "data-testid": `accuracy-${name}` }, "–"),
-      held: element("td", { "data-testid": `held-out-${name}` }, "–"),
-      parameters: element("td", {}, "–"),
-    };
-  }
-
-  #draw() {
-    const known = METHODS.filter((own) => this.#rows.has(own.name));
-    $("rows").replaceChildren(...known.map(({ name, color, label }) => {
-      const cells = this.#rows.get(name);
-      return element("tr", {},
-        element("th", { scope: "row" }, element("span", { class: "dot", style: { background: color } }), label, cells.state),
-        cells.test, cells.held, cells.parameters);
-    }));
+    this.#results.expect(methods);
+    this.refresh();
   }
 
   #event({ type, progress, report, method: stopped }) {
-    if (type === "done") return this.finish(report);
-    if (type === "stopped") {
-      this.#rows.get(stopped)?.test.replaceChildren("stopped");
-      return;
-    }
-    const cells = this.#rows.get(progress.method);
-    if (!cells) return;
+    if (type === "done") return this.#finish(report, this.#context, true);
+    if (type === "stopped") return this.#results.stopped(stopped);
     if (progress.phase === "step") {
-      cells.state.value = (0.6 * progress.step) / progress.num_steps;
       this.#lines.add(progress.method, progress.step, progress.loss, progress.accuracy);
       if (progress.coefficients) this.#composition.show(progress.method, progress.coefficients, false);
-    } else if (progress.phase === "fold") {
-      cells.state.value = 0.6 + (0.3 * progress.fold) / Math.max(1, progress.num_folds);
-    } else {
-      cells.state.value = 0.95;
     }
+    return this.#results.progress(progress);
   }
 
-  /** A method's report, from a run or from the last visit. */
-  finish(report) {
-    this.reports.set(report.method, report);
-    if (!this.#rows.has(report.method)) {
-      this.#rows.set(report.method, this.#row(report.method));
-      this.#draw();
-    }
+  #finish(report, context, live) {
+    this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
-    const cells = this.#rows.get(report.method);
-    cells.state.value = 1;
-    cells.test.replaceChildren(percent(report.test_accuracy), range(report.test_interval));
-    cells.held.replaceChildren(percent(report.loo_accuracy), range(report.loo_interval));
-    cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
-    $("honest").textContent = honest(report, this.#classes.count);
-    if (report.coefficients) this.#composition.show(report.method, report.coefficients, true);
+    this.#results.finish(report);
+    this.#results.honest(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
+    if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
-}
 
-const range = (interval) => (interval ? element("small", {}, ` ${Math.round(100 * interval[0])}–${Math.round(100 * interval[1])}`) : "");
-
-function honest(report, images) {
-  if (report.loo_accuracy === null) {
-    return "Nothing can be held out with one picture per class: add pictures, or test pictures, to measure accuracy.";
+  /** Results of the last visit or of a project: they show, and answer again after a new run. */
+  restore(results) {
+    for (const { report, names, fresh, config } of results) {
+      const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
+      const tested = fresh ? this.#classes.list.flatMap((own) => own.test) : [];
+      this.#finish(report, { owns, tested, version: fresh ? this.#classes.version : -1, config }, false);
+    }
+    this.refresh();
   }
-  return `The small numbers are 95 % intervals. Held-out accuracy comes from ${images} pictures${images < 40 ? ": too few to tell methods apart unless they differ by a lot" : ""}.`;
+
+  /** Methods whose results the worker still has. */
+  get live() {
+    return [...this.found.keys()].filter((name) => this.found.get(name).live);
+  }
+
+  /** What can be kept of the results. */
+  get kept() {
+    return [...this.found].map(([name, { report, owns, config }]) => ({ report, config, names: owns.map((own) => own.name), fresh: this.fresh(name) }));
+  }
+
+  clear() {
+    this.found.clear();
+    this.#results.clear();
+    this.#composition.begin();
+    $("results").hidden = $("lines").hidden = true;
+    this.refresh();
+  }
+
+  /** The worker was replaced: what it had learned is gone, what it reported is not. */
+  lostWorker() {
+    this.#composition.freeze();
+    for (const own of this.found.values()) own.live = false;
+    for (const name of this.found.keys()) this.#results.rest(name);
+  }
 }

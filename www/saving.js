@@ -40,8 +40,7 @@ export class Saving {
   async #join() {
     const name = $("export-method").value;
     const { config, weights, error } = await this.#engine.saveAdapter(name, JOIN_RANK);
-    let label = `my ${name}`;
-    for (let number = 2; this.#library.list.some((module) => module.name === label); number += 1) label = `my ${name} ${number}`;
+    const label = this.#library.free(`my ${method(name).label.toLowerCase()}`);
     await this.#library.add({ name: label, config, weights });
     $("export-note").textContent = `“${label}” is in the library at rank ${JOIN_RANK} (${percent(error, 1)} lost); the next run can compose it.`;
   }

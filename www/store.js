@@ -1,25 +1,78 @@
-// What survives a reload: pictures, modules, choices and the last results, in IndexedDB. A full quota is told, not fatal.
-import { clear, get, set } from "./vendor/idb-keyval.js";
-import { fail } from "./dom.js";
+// What survives a reload, in IndexedDB: each picture and module once, and a small record of the rest. A full quota is told,
+// not fatal.
+import { clear, delMany, get, getMany, keys, set, setMany } from "./vendor/idb-keyval.js";
+import { $, fail } from "./dom.js";
 
-const KEY = "loraloom";
+const STATE = "state";
+const FILE = "file/";
+const AT_ONCE = 25;
+/** Where a blob is kept. */
+const places = new WeakMap();
+let jobs = Promise.resolve();
 let told = false;
 
+/** The last state, with its blobs; undefined on a first visit or where nothing can be kept. */
 export async function restore() {
-  return get(KEY).catch(() => undefined);
-}
-
-export async function keep(state) {
   try {
-    await set(KEY, state);
-  } catch (error) {
-    if (told) return;
-    told = true;
-    fail({ message: `This browser cannot keep your pictures for the next visit (${error.name}). Everything goes on; save a project file to keep it.` });
+    const state = await get(STATE);
+    return state && (await mapBlobs(state, load));
+  } catch {
+    return undefined;
   }
 }
 
+/** Keeps a state: plain data with blobs anywhere in it. */
+export function keep(state) {
+  jobs = jobs.then(() => write(state)).catch((error) => {
+    $("kept").textContent = "Pictures, modules and results are not kept: this browser has no room for them. Save a project file.";
+    if (told) return;
+    told = true;
+    fail({ message: `This browser cannot keep your pictures for the next visit (${error.name}). Everything goes on; save a project file to keep it.` });
+  });
+  return jobs;
+}
+
 export async function clearEverything() {
+  await jobs;
   await clear().catch(() => {});
   for (const name of (await globalThis.caches?.keys?.()) ?? []) await caches.delete(name);
+  for (const worker of (await navigator.serviceWorker?.getRegistrations?.()) ?? []) await worker.unregister();
+}
+
+async function write(state) {
+  const fresh = [];
+  const used = new Set();
+  const record = await mapBlobs(state, (value) => value, (blob) => {
+    if (!places.has(blob)) {
+      places.set(blob, `${FILE}${Date.now()}-${Math.random()}`);
+      fresh.push([places.get(blob), blob]);
+    }
+    used.add(places.get(blob));
+    return { place: places.get(blob) };
+  });
+  try {
+    for (let start = 0; start < fresh.length; start += AT_ONCE) await setMany(fresh.slice(start, start + AT_ONCE));
+    await set(STATE, record);
+  } catch (error) {
+    fresh.forEach(([, blob]) => places.delete(blob));
+    throw error;
+  }
+  const unused = (await keys()).filter((key) => String(key).startsWith(FILE) && !used.has(key));
+  if (unused.length) await delMany(unused);
+}
+
+async function load(place) {
+  const [blob] = await getMany([place]);
+  if (blob) places.set(blob, place);
+  return blob;
+}
+
+/** A copy of plain data in which records of blobs, or blobs, are replaced; what is gone is left out. */
+async function mapBlobs(value, byPlace, byBlob = (blob) => blob) {
+  if (value instanceof Blob) return byBlob(value);
+  if (typeof value?.place === "string") return byPlace(value.place);
+  if (value === null || typeof value !== "object" || typeof value[0] === "number") return value;
+  if (Array.isArray(value)) return (await Promise.all(value.map((own) => mapBlobs(own, byPlace, byBlob)))).filter((own) => own !== undefined);
+  const pairs = await Promise.all(Object.entries(value).map(async ([key, own]) => [key, await mapBlobs(own, byPlace, byBlob)]));
+  return Object.fromEntries(pairs);
 }

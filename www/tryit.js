@@ -1,5 +1,5 @@
 // The right column: what every method says of a new picture.
-import { $, element, fail, percent, say } from "./dom.js";
+import { $, acceptDrops, element, fail, percent, say } from "./dom.js";
 import { method } from "./methods.js";
 
 const SHOWN = 60;
@@ -13,28 +13,39 @@ export class TryIt {
     this.#engine = engine;
     this.#classes = classes;
     $("try-files").addEventListener("change", async (event) => {
-      await this.add([...event.target.files]);
+      const files = [...event.target.files];
       event.target.value = "";
+      await this.add(files);
     });
     $("threshold").addEventListener("input", () => this.#draw());
-    const zone = $("try-zone");
-    zone.addEventListener("dragover", (event) => event.preventDefault());
-    zone.addEventListener("drop", (event) => {
-      event.preventDefault();
+    acceptDrops($("try-zone"), (event, entries, files) => {
+      if (entries.some((entry) => entry.isDirectory)) return;
       event.stopPropagation();
-      this.add([...event.dataTransfer.files]);
+      this.add(files);
     });
   }
 
+  get threshold() {
+    return Number($("threshold").value);
+  }
+
+  set threshold(value) {
+    $("threshold").value = String(value);
+    this.#draw();
+  }
+
   async add(files) {
+    const bad = [];
     for (const file of files) {
       try {
         this.#shown.unshift({ picture: await this.#classes.take(file), answers: [] });
       } catch (error) {
-        fail(error);
+        bad.push(error.message ?? String(error));
       }
     }
+    if (bad.length) fail({ message: bad.join(" · ") });
     for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
+    this.#draw();
     await this.refresh(true);
   }
 
@@ -49,7 +60,7 @@ export class TryIt {
 
   /** Asks again, after methods have run. */
   async refresh(announce = false) {
-    for (const own of this.#shown) {
+    for (const own of [...this.#shown]) {
       try {
         own.answers = await this.#engine.predict(own.picture.id);
       } catch (error) {
@@ -63,23 +74,24 @@ export class TryIt {
   }
 
   #draw() {
-    const threshold = Number($("threshold").value);
-    $("threshold-value").textContent = percent(threshold);
-    $("predictions").replaceChildren(...this.#shown.map((own) => this.#card(own, threshold)));
+    $("threshold-value").textContent = percent(this.threshold);
+    $("predictions").replaceChildren(...this.#shown.map((own) => this.#card(own, this.threshold)));
   }
 
   #card({ picture, answers }, threshold) {
-    const rows = answers.map(({ method: name, prediction }) => {
-      const best = prediction.top[0];
-      const sure = best.probability >= threshold;
-      return element("li", { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability) },
-        element("span", { class: "dot", style: { background: method(name).color } }),
-        element("span", { class: "bar-name" }, method(name).label),
-        element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } })),
-        element("span", { class: sure ? "answer" : "answer unsure" }, sure ? `${best.label} ${percent(best.probability)}` : `not sure (${best.label}?)`));
-    });
-    const text = answers.length ? [] : [element("p", { class: "muted" }, "Add pictures to two classes, and the methods answer here.")];
+    const rows = answers.map(({ method: name, prediction }) => answer(name, prediction.top[0], threshold));
+    const text = answers.length ? null : element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
     return element("article", { class: "card prediction-card" }, picture.canvas,
-      element("div", {}, element("h3", {}, picture.name), ...text, element("ul", { class: "bars answers" }, ...rows)));
+      element("div", {}, element("h3", { title: picture.name }, picture.name), text, element("ul", { class: "bars answers" }, ...rows)));
   }
+}
+
+function answer(name, best, threshold) {
+  const sure = best.probability >= threshold;
+  const words = [element("span", { class: sure ? "answer" : "answer unsure", title: sure ? best.label : `not sure; most likely ${best.label}` }, sure ? best.label : "not sure"), percent(best.probability)];
+  return element("li", { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability), style: { "--own": method(name).color } },
+    element("span", { class: "dot", style: { background: method(name).color } }),
+    element("span", { class: "bar-name" }, method(name).label),
+    element("span", { class: "answer-line" }, ...words),
+    element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } }), element("span", { class: "at", style: { left: `${100 * threshold}%` } })));
 }

@@ -14,8 +14,14 @@ export async function openCamera(name, onPicture) {
     fail({ message: error.name === "NotAllowedError" ? "The camera was not allowed; allow it in the address bar to use it." : `No camera can be used (${error.name}).` });
     return;
   }
-  take = onPicture;
+  let taken = 0;
+  take = (file) => {
+    taken += 1;
+    $("camera-count").textContent = `${taken} taken`;
+    onPicture(file);
+  };
   $("camera-class").textContent = name;
+  $("camera-count").textContent = "";
   $("camera-video").srcObject = stream;
   $("camera").showModal();
 }

@@ -8,31 +8,42 @@ let jobs = Promise.resolve();
 const meanwhile = new Set();
 const ready = init();
 
+async function bytes(blob, name) {
+  try {
+    return new Uint8Array(await blob.arrayBuffer());
+  } catch {
+    // A file can be moved or changed on disk after it was chosen.
+    throw { code: "io", message: `${name} cannot be read any more; choose it again` };
+  }
+}
+
 const actions = {
   [REQUEST.open]: async ({ device, model }) => {
     await ready;
-    const opened = await Engine.open(device, model.name, model.config, model.preprocessor, model.weights);
+    const weights = await bytes(model.weights, `${model.name}/model.safetensors`);
+    const opened = await Engine.open(device, model.name, model.config, model.preprocessor, weights);
     engine?.free();
     engine = opened;
     return engine.info();
   },
-  [REQUEST.addModule]: ({ name, config, weights }) => engine.addModule(name, config, weights),
+  [REQUEST.addModule]: async ({ name, config, weights }) => engine.addModule(name, config, await bytes(weights, name)),
   [REQUEST.removeModule]: ({ name }) => engine.removeModule(name),
-  [REQUEST.addPicture]: ({ name, bytes }) => engine.addPicture(name, bytes),
+  [REQUEST.addPicture]: async ({ name, file }) => engine.addPicture(name, await bytes(file, name)),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
   [REQUEST.adapt]: ({ request }) => engine.adapt(request, (value) => postMessage({ event: EVENT.run, value })),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
   [REQUEST.forget]: () => engine.forget(),
-  [REQUEST.saveAdapter]: ({ method, rank }) => engine.saveAdapter(method, rank),
+  [REQUEST.saveAdapter]: ({ method, rank }) => {
+    const { config, weights, error } = engine.saveAdapter(method, rank);
+    return { config, weights: new Blob([weights]), error };
+  },
 };
 
 /** What does not wait for the job that runs. */
 const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predict, REQUEST.reweigh, REQUEST.saveAdapter]);
 
-function transferable(result) {
-  return [result?.rgba?.buffer, result?.weights?.buffer].filter(Boolean);
-}
+const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 
 function plain(error) {
   if (error?.code) return { code: error.code, message: error.message };

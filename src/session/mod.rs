@@ -2,11 +2,12 @@
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
-//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders.
+//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders, [`check`] compares devices.
 
 pub mod adapt;
 pub mod arm;
 mod cache;
+pub mod check;
 pub mod digest;
 pub mod files;
 pub mod frozen;

@@ -32,15 +32,61 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-test("the keyboard alone adds a class, starts and stops", async ({ page }) => {
+test("the keyboard alone names a class, starts, pauses, removes and undoes", async ({ page }) => {
   await open(page, TINY);
   await page.getByTestId("example").focus();
   await page.keyboard.press("Enter");
-  await expect(page.getByTestId("start")).toBeEnabled({ timeout: 60_000 });
+  await expect(page.getByTestId("start")).toBeEnabled();
   await page.getByTestId("start").focus();
   await page.keyboard.press("Space");
-  await expect(page.getByTestId("status")).toHaveText(/done/, { timeout: 120_000 });
+  await expect(page.getByTestId("status")).toHaveText("done", { timeout: 120_000 });
   await page.getByTestId("add-class").focus();
   await page.keyboard.press("Enter");
   await expect(page.getByTestId("class-name").last()).toBeFocused();
+  await page.keyboard.type("mine");
+  await page.keyboard.press("Tab");
+  await expect(page.getByTestId("class-name").last()).toHaveValue("mine");
+  const thumbs = page.getByTestId("class-card").first().locator("button.thumb");
+  const count = await thumbs.count();
+  await thumbs.first().focus();
+  await page.keyboard.press("Enter");
+  await expect(thumbs).toHaveCount(count - 1);
+  await expect(thumbs.first()).toBeFocused();
+  await page.keyboard.press("Control+z");
+  await expect(thumbs).toHaveCount(count);
+  const threshold = page.getByTestId("threshold");
+  await threshold.focus();
+  await page.keyboard.press("End");
+  await expect(page.locator("#threshold-value")).toHaveText("100 %");
+});
+
+test("what can be reached has a name and shows its focus", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page, 2);
+  // The keyboard starts from where a person clicked last: the top.
+  await page.locator("h1").click();
+  const seen = new Set();
+  for (let press = 0; press < 80; press += 1) {
+    await page.keyboard.press("Tab");
+    const now = await page.evaluate(() => {
+      const own = document.activeElement;
+      const shown = own.classList.contains("visually-hidden") ? own.previousElementSibling : own;
+      const name = own.getAttribute("aria-label") ?? own.labels?.[0]?.textContent ?? own.textContent;
+      return { key: own.id || own.dataset.testid || name, name: name?.trim(), outline: own === document.body ? "body" : getComputedStyle(shown).outlineStyle };
+    });
+    if (now.outline === "body") break;
+    expect(now.name, now.key).toBeTruthy();
+    expect(now.outline, `focus of ${now.key}`).not.toBe("none");
+    seen.add(now.key);
+  }
+  for (const id of ["model", "save-project", "open-project", "add-class", "example", "start", "try-files", "threshold", "test-class", "clear"]) expect([...seen], id).toContain(id);
+});
+
+test("nothing moves when less motion is asked for", async ({ page }) => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await page.getByTestId("start").click();
+  expect(await page.evaluate(() => document.getAnimations().length)).toBe(0);
 });

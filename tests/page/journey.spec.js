@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures } from "./files.js";
-import { addTests, choose, moduleZip, open, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
 
 const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
 const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));
@@ -19,7 +19,7 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(page.getByTestId("device")).toContainText("CPU");
   await expect(page.getByTestId("start")).toBeDisabled();
   await expect(page.locator("#why")).toContainText("add at least two classes");
-  await page.locator("details", { hasText: "Library of modules" }).locator("summary").click();
+  await openLibrary(page);
   await page.getByTestId("add-module").setInputFiles([moduleZip("one", config(), 11), moduleZip("two", config(), 12)]);
   await expect(page.getByTestId("library").locator("li", { hasText: "two" })).toHaveCount(1);
 
@@ -50,15 +50,14 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await page.getByTestId("composition").locator("input[type=range]").first().fill("0.9");
   await expect(page.locator("[data-testid=prediction][data-method=mixed]")).toHaveCount(1);
 
-  const saved = page.waitForEvent("download");
-  await page.getByTestId("export-adapter").click();
-  const adapter = unzipSync(readFileSync(await (await saved).path()));
+  const adapter = unzipSync(readFileSync(await saveAs(page, "export-adapter")));
   expect(Object.keys(adapter).sort()).toEqual(["loraloom-learned/adapter_config.json", "loraloom-learned/adapter_model.safetensors"]);
   expect(JSON.parse(new TextDecoder().decode(adapter["loraloom-learned/adapter_config.json"])).peft_type).toBe("LORA");
+  await page.locator("#export-form").selectOption("2");
+  await saveAs(page, "export-adapter");
+  await expect(page.locator("#export-note")).toContainText(/rank 2: \d+\.\d % .* lost/);
 
-  const project = page.waitForEvent("download");
-  await page.getByTestId("save-project").click();
-  const path = await (await project).path();
+  const path = await saveAs(page, "save-project");
   const replayed = JSON.parse(readFileSync(replay(path), "utf8"));
   expect(replayed.map((own) => own.method).sort()).toEqual(["learned", "nearest-mean", "uniform"]);
   for (const own of replayed) {
@@ -73,10 +72,12 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await page.reload();
   await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 120_000 });
   await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
-  await expect(page.locator("#test-count")).toHaveText("4 test pictures");
+  await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
 
   // Cleared, then the project opens again and gives the same numbers.
   await page.getByTestId("clear").click();
+  await page.getByTestId("clear-now").click();
+  await page.waitForEvent("load");
   await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 120_000 });
   await expect(page.getByTestId("class-card")).toHaveCount(0);
   await page.getByTestId("open-project").setInputFiles({ name: "p.zip", mimeType: "application/zip", buffer: readFileSync(path) });
@@ -100,25 +101,28 @@ function replay(path) {
   return out;
 }
 
-test("the example needs one click, and stopping answers at once", async ({ page }) => {
+test("the example needs one click, pausing holds the step, and stopping answers within half a second", async ({ page }) => {
   await open(page, "device=cpu&steps=500&folds=2");
   await page.getByTestId("example").click();
-  await expect(page.getByTestId("class-card")).toHaveCount(4);
+  await expect(page.getByTestId("class-card")).toHaveCount(6);
+  await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
   await choose(page, ["linear-probe", "lora"]);
-  await expect(page.getByTestId("start")).toBeEnabled({ timeout: 120_000 });
+  await expect(page.getByTestId("start")).toBeEnabled();
   await page.getByTestId("start").click();
-  const progress = page.locator("tr", { hasText: "LoRA from scratch" }).getByTestId("progress");
-  await expect.poll(() => progress.evaluate((bar) => bar.value), { timeout: 120_000 }).toBeGreaterThan(0);
+  const row = page.locator("tr[data-method=lora]");
+  const step = async () => Number(/step (\d+)/.exec(await row.textContent())?.[1] ?? 0);
+  await expect.poll(step, { timeout: 120_000 }).toBeGreaterThan(0);
   await page.getByTestId("pause").click();
   await expect(page.getByTestId("status")).toHaveText("paused");
-  await page.waitForTimeout(1500);
-  const held = await progress.evaluate((bar) => bar.value);
-  await page.waitForTimeout(1500);
-  expect(await progress.evaluate((bar) => bar.value)).toBe(held);
+  await page.waitForTimeout(2000);
+  const held = await step();
+  await page.waitForTimeout(2000);
+  expect(await step()).toBe(held);
   await page.getByTestId("pause").click();
-  await expect.poll(() => progress.evaluate((bar) => bar.value), { timeout: 60_000 }).toBeGreaterThan(held);
+  await expect.poll(step).toBe(held + 1);
   await page.getByTestId("stop").click();
   await expect(page.getByTestId("status")).toContainText("stopped", { timeout: 500 });
+  await expect(page.getByTestId("status")).toHaveText("stopped");
   await expect(page.getByTestId("accuracy-lora")).toContainText("%");
   await expect(page.getByTestId("start")).toBeEnabled();
 });

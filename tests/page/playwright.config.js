@@ -1,11 +1,14 @@
 import { defineConfig } from "@playwright/test";
+import setup from "./setup.js";
 
 const PORT = 8377;
+
+// The server lists its files when it starts, so they are made before: once, not in every worker that reads this.
+if (process.env.TEST_WORKER_INDEX === undefined) setup();
 
 // A browser computes on all cores; two at once would only wait for each other.
 export default defineConfig({
   testDir: ".",
-  globalSetup: "./setup.js",
   workers: 1,
   timeout: 240_000,
   expect: { timeout: 60_000 },
@@ -19,7 +22,7 @@ export default defineConfig({
     acceptDownloads: true,
     launchOptions: {
       executablePath: process.env.CHROMIUM,
-      args: ["--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      args: ["--headless=new", "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
     },
   },
   projects: [

@@ -1,8 +1,13 @@
 // Bad input, failures, and a network that is gone.
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "@playwright/test";
-import { pictures, tinyModel } from "./files.js";
-import { addClass, choose, moduleZip, open, startAndFinish, twoClasses } from "./support.js";
+import { pictures, writeFolder } from "./files.js";
+import { choose, drop, moduleZip, open, openLibrary, startAndFinish, twoClasses, traceTasks } from "./support.js";
 
+/** The page never blocks for longer, in milliseconds. */
+const LONG_TASK = 50;
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 
 test("bad files are named and the good ones go on", async ({ page }) => {
@@ -14,7 +19,7 @@ test("bad files are named and the good ones go on", async ({ page }) => {
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(2);
   await page.locator("#dismiss").click();
 
-  await page.locator("details", { hasText: "Library of modules" }).locator("summary").click();
+  await openLibrary(page);
   const other = moduleZip("foreign", { hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2 }, 3);
   await page.getByTestId("add-module").setInputFiles(other);
   await expect(page.getByTestId("error")).toContainText("foreign");
@@ -35,17 +40,6 @@ test("bad files are named and the good ones go on", async ({ page }) => {
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(2);
 });
 
-test("a dropped model takes the place of the first one and keeps the pictures", async ({ page }) => {
-  await open(page, TINY);
-  await twoClasses(page);
-  const files = Object.entries(tinyModel(5)).map(([name, bytes]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(bytes) }));
-  await page.getByTestId("model").click();
-  await page.getByTestId("model-files").setInputFiles(files);
-  await expect(page.getByTestId("model")).toContainText("dropped model");
-  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
-  await expect(page.getByTestId("accuracy-nearest-mean")).toBeVisible();
-});
-
 test("undo brings back what was removed, and results say when they are out of date", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);
@@ -59,6 +53,47 @@ test("undo brings back what was removed, and results say when they are out of da
   await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
   await expect(page.getByTestId("class-card").first().locator(".thumb canvas")).toHaveCount(2);
   await expect(page.getByTestId("stale")).toBeVisible();
+  await page.getByTestId("class-name").first().fill("along");
+  await page.getByTestId("class-name").first().press("Tab");
+  await expect(page.locator("#why")).toContainText("different names");
+});
+
+test("one picture per class is enough, and the page says what cannot be measured", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page, 1);
+  await choose(page, ["nearest-mean", "linear-probe", "lora"]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("held-out-lora")).toHaveText("–");
+  await expect(page.getByTestId("honest")).toContainText("nothing to measure with");
+});
+
+test("answers below the threshold are not sure", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await expect(page.getByTestId("accuracy-linear-probe")).toBeVisible();
+  await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
+  const answer = page.locator("[data-testid=prediction][data-method=linear-probe]");
+  await page.getByTestId("threshold").fill("0");
+  await expect(answer).toContainText("along");
+  await page.getByTestId("threshold").fill("1");
+  await expect(answer).toContainText("not sure");
+});
+
+test("a hidden tab goes on", async ({ page, context }) => {
+  await open(page, TINY.replace("steps=4", "steps=2000"));
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await page.getByTestId("start").click();
+  const step = async () => Number(/step (\d+)/.exec(await page.locator("tr[data-method=lora]").textContent())?.[1] ?? 0);
+  await expect.poll(step).toBeGreaterThan(0);
+  const other = await context.newPage();
+  await other.bringToFront();
+  const before = await step();
+  await other.waitForTimeout(3000);
+  expect(await step()).toBeGreaterThan(before);
+  await page.bringToFront();
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText(/stopped|done/);
 });
 
 test("a panic in a run restarts the worker and loses nothing", async ({ page }) => {
@@ -83,45 +118,21 @@ test("a panic in a run restarts the worker and loses nothing", async ({ page }) 
   await expect(page.getByTestId("held-out-lora")).toContainText("%");
 });
 
-test("many pictures", async ({ page }) => {
+test("500 pictures come in without a long task, and one more is refused", async ({ page }) => {
   await open(page, TINY);
-  await addClass(page, "first", pictures(0, 260));
-  await addClass(page, "second", pictures(1, 240));
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  for (const [kind, count] of [[0, 260], [1, 240]]) writeFolder(join(root, `kind${kind}`), Object.fromEntries(pictures(kind, count).map(({ name, buffer }) => [name, buffer])));
+  const tasks = await traceTasks(page);
+  await drop(page, page.locator("footer"), [join(root, "kind0"), join(root, "kind1")]);
   await expect(page.getByTestId("held-out-linear-probe")).toContainText("%", { timeout: 120_000 });
-});
-
-test("a model of the Hub downloads in pieces, goes on after a break, and is checked", async ({ page }) => {
-  const files = tinyModel(9);
-  const { createHash } = await import("node:crypto");
-  const weights = Buffer.from(files["model.safetensors"]);
-  const tree = Object.entries(files).map(([path, bytes]) => ({ path, size: Buffer.from(bytes).length, oid: "x" }));
-  tree.find((file) => file.path === "model.safetensors").lfs = { oid: createHash("sha256").update(weights).digest("hex") };
-  let broken = true;
-  const asked = [];
-  await page.route("https://huggingface.co/**", async (route) => {
-    const url = route.request().url();
-    const headers = { "access-control-allow-origin": "*", "access-control-expose-headers": "*", "access-control-allow-headers": "*" };
-    if (url.endsWith("/tree/main")) return route.fulfill({ json: tree, headers });
-    const name = url.split("/").at(-1);
-    asked.push(name);
-    if (name === "model.safetensors" && broken) return route.abort();
-    const bytes = Buffer.from(files[name]);
-    const [, start, end] = /bytes=(\d+)-(\d+)/.exec(route.request().headers().range);
-    return route.fulfill({ status: 206, body: bytes.subarray(Number(start), Number(end) + 1), headers });
-  });
-  await open(page, TINY);
-  const load = async () => {
-    await page.getByTestId("model").click();
-    await page.getByTestId("hub-id").fill("someone/tiny-vit");
-    await page.getByTestId("hub-load").click();
-  };
-  await load();
-  await expect(page.getByTestId("error")).toContainText("cannot be reached");
-  broken = false;
-  await load();
-  await expect(page.getByTestId("model")).toContainText("someone/tiny-vit");
-  expect(asked.filter((name) => name === "config.json")).toHaveLength(1);
-  await page.unroute("https://huggingface.co/**");
+  await page.waitForTimeout(1500); // What is kept is written a moment later.
+  expect(await tasks.longest()).toBeLessThan(LONG_TASK);
+  await page.getByTestId("class-files").last().setInputFiles(pictures(1, 2, 300));
+  await expect(page.getByTestId("error")).toContainText("at most 500");
+  await page.reload();
+  await expect(page.locator("#class-count")).toHaveText("500 pictures", { timeout: 120_000 });
+  await page.getByRole("button", { name: "Show all 260" }).click();
+  await expect(page.getByTestId("class-card").first().locator(".thumb canvas")).toHaveCount(260);
 });
 
 test.describe("offline", () => {

@@ -3,7 +3,7 @@ import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { module, pictures } from "./files.js";
 
-/** Opens the page and waits until it is ready; a request to another origin or a broken policy fails the test. */
+/** Opens the page and waits until it is ready; what must not happen is gathered in the list that this returns. */
 export async function open(page, query = "device=cpu") {
   const problems = watch(page);
   await page.goto(`?${query}`);
@@ -18,7 +18,8 @@ export function watch(page) {
     if (/^https?:$/.test(protocol) && !host.startsWith("127.0.0.1")) problems.push(`request to ${request.url()}`);
   });
   page.on("console", (message) => {
-    if (/Content Security Policy|Refused to/.test(message.text())) problems.push(message.text());
+    // A shader that does not compile is only logged, and its results are garbage.
+    if (/Content Security Policy|Refused to|cubecl-wgpu/.test(message.text())) problems.push(message.text());
   });
   page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
   return problems;
@@ -50,7 +51,8 @@ export function moduleZip(name, config, seed) {
 }
 
 export async function choose(page, methods) {
-  for (const box of await page.locator("#methods input").all()) {
+  await page.locator("#more").evaluate((more) => (more.open = true));
+  for (const box of await page.locator(".methods input").all()) {
     if (await box.isDisabled()) continue;
     const name = (await box.getAttribute("id")).replace("method-", "");
     await box.setChecked(methods.includes(name));
@@ -70,3 +72,39 @@ export const rgbNoise = (seed, count) => {
     return state / 2 ** 31 - 1;
   });
 };
+
+/** Traces the page's main thread; `longest()` ends it and gives its longest task in milliseconds. Processor time, not time
+ *  on the clock: the browser, the worker and the test share few cores. */
+export async function traceTasks(page) {
+  const browser = page.context().browser();
+  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline", "__metadata"] });
+  return {
+    async longest() {
+      const { traceEvents } = JSON.parse((await browser.stopTracing()).toString());
+      const thread = ({ pid, tid }) => `${pid}:${tid}`;
+      const mains = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args?.name === "CrRendererMain").map(thread));
+      const tasks = traceEvents.filter((event) => /RunTask$/.test(event.name) && event.tdur && mains.has(thread(event)));
+      if (!tasks.length) throw new Error("the trace has no tasks of the page");
+      return Math.max(...tasks.map(({ tdur }) => tdur)) / 1000;
+    },
+  };
+}
+
+export const openLibrary = (page) => page.locator("details", { hasText: "Library of LoRA modules" }).locator("summary").click();
+
+export async function saveAs(page, testId) {
+  const download = page.waitForEvent("download");
+  await page.getByTestId(testId).click();
+  return (await download).path();
+}
+
+/** Drops real files and folders on an element, as a person does. */
+export async function drop(page, target, paths) {
+  await target.scrollIntoViewIfNeeded();
+  const box = await target.boundingBox();
+  const client = await page.context().newCDPSession(page);
+  const data = { items: [], files: paths, dragOperationsMask: 1 };
+  const at = { x: box.x + box.width / 2, y: box.y + Math.min(40, box.height / 2) };
+  for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, data, ...at });
+  await client.detach();
+}

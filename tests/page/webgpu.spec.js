@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { module, png, tinyModel, writeFolder } from "./files.js";
-import { choose, moduleZip, open, rgbNoise, startAndFinish, twoClasses } from "./support.js";
+import { choose, moduleZip, open, openLibrary, rgbNoise, startAndFinish, twoClasses } from "./support.js";
 
 const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -21,7 +21,7 @@ test("the journey on WebGPU", async ({ page }) => {
   test.setTimeout(600_000);
   const problems = await open(page, "device=gpu&model=tiny&steps=4&folds=0");
   await expect(page.getByTestId("device")).toContainText("software");
-  await page.locator("details", { hasText: "Library of modules" }).locator("summary").click();
+  await openLibrary(page);
   await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
   await twoClasses(page);
   await choose(page, ["nearest-mean", "uniform", "learned"]);
@@ -29,6 +29,43 @@ test("the journey on WebGPU", async ({ page }) => {
   await startAndFinish(page);
   await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1, { timeout: 120_000 });
   expect(problems).toEqual([]);
+});
+
+test("a lost device restarts the worker and loses nothing", async ({ page }) => {
+  test.setTimeout(600_000);
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    // Every device that the worker opens can be lost from outside; the page itself has no way to do that.
+    const spy = `const request = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (...args) { const device = await request.apply(this, args); (globalThis.devices ??= []).push(device); return device; };
+      addEventListener("message", ({ data }) => data.type === "flow" && data.flow === "pause" && devices.forEach((device) => device.destroy()));\n`;
+    await route.fulfill({ response, body: spy + (await response.text()) });
+  });
+  await open(page, "device=gpu&model=tiny&steps=200&folds=0");
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText("step 2", { timeout: 180_000 });
+  await page.getByTestId("pause").click();
+  await page.getByTestId("pause").click({ timeout: 2000 }).catch(() => {}); // The loss may have been noticed already.
+  await expect(page.getByTestId("error")).toContainText("your pictures are kept", { timeout: 120_000 });
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  await expect(page.getByTestId("start")).toBeEnabled({ timeout: 180_000 });
+  await expect(page.getByTestId("accuracy-nearest-mean")).toBeVisible();
+});
+
+test("a GPU without timestamps is not used, and the page says so", async ({ page }) => {
+  await page.addInitScript(() => {
+    const { get } = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "features");
+    Object.defineProperty(GPUAdapter.prototype, "features", { get() { return new Set([...get.call(this)].filter((name) => name !== "timestamp-query")); } });
+  });
+  await open(page, "device=gpu&model=tiny");
+  await expect(page.getByTestId("device")).toContainText(/CPU.*timestamp/);
+});
+
+test("a software adapter is left alone unless it is asked for", async ({ page }) => {
+  await open(page, "model=tiny");
+  await expect(page.getByTestId("device")).toContainText(/CPU.*software/);
 });
 
 test("logits and ten learned steps agree with the CPU device and with native code", async ({ page }) => {

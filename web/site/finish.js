@@ -1,4 +1,5 @@
-// The last step of building the site: service worker, compressed copies, and the size of a first visit.
+// The last step of building the site: the list of models, the service worker, compressed copies, and the size of a first
+// visit.
 //
 //   node web/site/finish.js FOLDER [--limit BYTES | --fast]      --fast leaves the compressed copies out
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
@@ -6,6 +7,7 @@ import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import { generateSW } from "workbox-build";
+import { writeIndex } from "./models.js";
 
 const [folder, flag, limit] = process.argv.slice(2);
 const COMPRESSED = /\.(html|js|css|json|svg|wasm|webmanifest)$/;
@@ -17,9 +19,13 @@ async function files(dir) {
   return lists.flat().sort();
 }
 
+writeIndex(join(folder, "models"));
 const { count, size, warnings } = await generateSW({
   globDirectory: folder,
-  globPatterns: ["**/*.{html,js,css,json,svg,wasm,safetensors}"],
+  globPatterns: ["**/*.{html,js,css,json,svg,wasm,woff2,safetensors}"],
+  // Modules for models of the Hub are kept once they were used.
+  globIgnores: ["models/!(base)/**"],
+  runtimeCaching: [{ urlPattern: /\/models\//, handler: "NetworkFirst", options: { cacheName: "models" } }],
   swDest: join(folder, "sw.js"),
   inlineWorkboxRuntime: true,
   sourcemap: false,

@@ -1,17 +1,18 @@
 // Writes manifest.json of a model folder that ships: every file with its size and SHA-256, every module with its card.
+// With a Hub id the folder holds modules alone, for the model of that id.
 //
-//   node web/site/manifest.js www/models/base NAME
+//   node web/site/manifest.js www/models/base NAME [HUB_ID]
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const [folder, name] = process.argv.slice(2);
+const [folder, name, hub] = process.argv.slice(2);
 const files = {};
 const add = (path) => {
   const bytes = readFileSync(join(folder, path));
   files[path] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 };
-["config.json", "preprocessor_config.json", "model.safetensors"].forEach(add);
+if (!hub) ["config.json", "preprocessor_config.json", "model.safetensors"].forEach(add);
 const modules = existsSync(join(folder, "modules")) ? readdirSync(join(folder, "modules")).sort() : [];
 
 /** One line about a module, from what train-module reports. */
@@ -28,5 +29,5 @@ const described = modules.map((module) => {
   ["adapter_config.json", "adapter_model.safetensors"].forEach((file) => add(`${path}/${file}`));
   return { name: module, card: card(path) };
 });
-writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, files, modules: described }, null, 2)}\n`);
+writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, ...(hub ? { hub } : {}), files, modules: described }, null, 2)}\n`);
 console.log(`${Object.keys(files).length} files, ${modules.length} modules`);

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use loraloom::{
-    Dataset, DeviceChoice, Dialect, Example, LoraModule, Method, Picture, Precision,
+    Dataset, DeviceChoice, Dialect, Example, LoraModule, Picture, Precision,
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
@@ -43,7 +43,8 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a device (`auto`, `gpu` or `cpu`) and a model from its files.
+    /// Opens a device (`auto`, `gpu` or `cpu`) and a model from its files. A GPU is taken only if it computes what the
+    /// CPU computes; comparing them compiles its shaders.
     #[wasm_bindgen(js_name = open)]
     pub async fn open(
         device: String,
@@ -58,13 +59,20 @@ impl Engine {
             "cpu" => DeviceChoice::Cpu,
             _ => DeviceChoice::Auto,
         };
-        let files = ModelFiles {
-            name: &name,
-            config: &config,
-            preprocessor: preprocessor.as_deref(),
-            weights: &weights,
+        let open = |choice| {
+            let files = ModelFiles {
+                name: &name,
+                config: &config,
+                preprocessor: preprocessor.as_deref(),
+                weights: &weights,
+            };
+            async move { Session::open(choice, files, &ModelOptions::default()).await.map_err(to_error) }
         };
-        let session = Session::open(choice, files, &ModelOptions::default()).await.map_err(to_error)?;
+        let session = open(choice).await?;
+        if session.info().device == "gpu" {
+            let reference = open(DeviceChoice::Cpu).await?;
+            session.agrees_with(&reference).await.map_err(to_error)?;
+        }
         Ok(Self {
             session: RefCell::new(Rc::new(session)),
             pictures: RefCell::default(),

@@ -1,0 +1,190 @@
+// Every way in: drops, folders, pastes, the camera, models and modules; and what is kept.
+import { mkdtempSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "@playwright/test";
+import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
+import { HUB_ID } from "./setup.js";
+import { addTests, choose, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
+
+const TINY = "device=cpu&model=tiny&steps=4&folds=2";
+const config = JSON.parse(tinyModel()["config.json"]);
+const cards = (page) => page.getByTestId("class-card");
+const thumbs = (page, index) => cards(page).nth(index).locator(".thumb canvas");
+
+function folders() {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  for (const [kind, name] of ["cats", "dogs"].entries()) {
+    writeFolder(join(root, "task", name), Object.fromEntries([0, 1, 2].map((seed) => [`${seed}.png`, png(kind, seed)])));
+    writeFolder(join(root, "held", name), Object.fromEntries([7, 8].map((seed) => [`${seed}.png`, png(kind, seed)])));
+  }
+  writeFolder(join(root, "lora-one"), module(config, 31));
+  return root;
+}
+
+test("a dropped folder is a class, a module folder joins the library, and test folders are only measured", async ({ page }) => {
+  const root = folders();
+  await open(page, TINY);
+  await drop(page, page.locator("#classes").locator(".."), [join(root, "task")]);
+  await expect(cards(page)).toHaveCount(2);
+  await expect(cards(page).nth(0).getByTestId("class-name")).toHaveValue("cats");
+  await expect(thumbs(page, 1)).toHaveCount(3);
+  await drop(page, page.locator("footer"), [join(root, "lora-one")]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(1);
+  await expect(page.getByTestId("library")).toContainText("lora-one");
+  await drop(page, page.locator("#test-zone"), [join(root, "held", "cats"), join(root, "held", "dogs")]);
+  await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
+  await expect(thumbs(page, 0)).toHaveCount(3);
+  await expect(page.getByTestId("accuracy-nearest-mean")).toContainText("%");
+  // Two test pictures have the same file name; a cell shows the right ones.
+  const cells = page.getByTestId("confusion").locator("button.cell:not([disabled])");
+  await cells.first().click();
+  await expect(page.locator("#confusion-pictures canvas")).toHaveCount(Number(await cells.first().textContent()));
+});
+
+test("folders can be chosen, pictures pasted, and a camera used", async ({ page, context }) => {
+  const root = folders();
+  await context.grantPermissions(["camera"]);
+  await open(page, TINY);
+  await page.locator("#folder-files").setInputFiles(join(root, "task"));
+  await expect(cards(page)).toHaveCount(2);
+  await cards(page).first().getByTestId("class-name").focus();
+  await page.evaluate(async (bytes) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+    dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+  }, [...png(0, 40)]);
+  await expect(thumbs(page, 0)).toHaveCount(4);
+  await cards(page).nth(1).getByTestId("class-camera").click();
+  await expect.poll(() => page.locator("#camera-video").evaluate((video) => video.videoWidth)).toBeGreaterThan(0);
+  await page.getByTestId("camera-take").click();
+  await page.getByTestId("camera-take").click();
+  await expect(thumbs(page, 1)).toHaveCount(5);
+  await page.keyboard.press("Escape");
+  await expect.poll(() => page.locator("#camera-video").evaluate((video) => video.srcObject.getTracks().every((track) => track.readyState === "ended"))).toBe(true);
+});
+
+test("a dropped model takes the place of the first one, keeps the pictures and survives a reload", async ({ page }) => {
+  await open(page, TINY.replace("&model=tiny", ""));
+  await twoClasses(page);
+  await expect(page.getByTestId("accuracy-nearest-mean")).toBeVisible();
+  const folder = join(mkdtempSync(join(tmpdir(), "loraloom-")), "my-vit");
+  writeFolder(folder, tinyModel(5));
+  await drop(page, page.locator("footer"), [folder]);
+  await expect(page.getByTestId("model")).toContainText("my-vit");
+  await expect(thumbs(page, 0)).toHaveCount(3);
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+  await page.waitForTimeout(1500);
+  await page.reload();
+  await expect(page.getByTestId("model")).toContainText("my-vit", { timeout: 60_000 });
+  await expect(thumbs(page, 1)).toHaveCount(3);
+});
+
+test("a task joins the library, and a module that does not fit another model comes back with its own", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await twoClasses(page);
+  await choose(page, ["learned"]);
+  await startAndFinish(page);
+  await page.getByTestId("join-library").click();
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(3);
+  await expect(page.getByTestId("stale")).toBeVisible();
+  await startAndFinish(page);
+  await expect(page.getByTestId("composition").locator("li")).toHaveCount(3);
+  await page.getByTestId("model").click();
+  await page.getByTestId("model-shipped").click();
+  await expect(page.getByTestId("error")).toContainText("two");
+  await expect(page.getByTestId("library")).not.toContainText("my learned");
+  await page.getByTestId("model").click();
+  const files = Object.entries(tinyModel()).map(([name, bytes]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(bytes) }));
+  await page.getByTestId("model-files").setInputFiles(files);
+  await expect(page.getByTestId("library")).toContainText("my learned");
+});
+
+test("a model of the Hub downloads in pieces, goes on after a break, is checked, brings its modules, and works offline", async ({ page }) => {
+  const files = Object.fromEntries(Object.entries(tinyModel(9)).map(([path, bytes]) => [path, Buffer.from(bytes)]));
+  const git = (bytes) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+  const tree = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length, oid: git(bytes) }));
+  tree.find((file) => file.path === "model.safetensors").lfs = { oid: createHash("sha256").update(files["model.safetensors"]).digest("hex") };
+  let state = "broken";
+  const asked = [];
+  await page.route("https://huggingface.co/**", async (route) => {
+    const url = route.request().url();
+    const headers = { "access-control-allow-origin": "*", "access-control-expose-headers": "*", "access-control-allow-headers": "*" };
+    if (state === "offline") return route.abort();
+    if (url.endsWith("/tree/main")) return route.fulfill({ json: tree, headers });
+    const name = url.split("/").at(-1);
+    asked.push(name);
+    if (name === "model.safetensors" && state === "broken") return route.abort();
+    const bytes = Buffer.from(files[name]);
+    if (name === "model.safetensors" && state === "damaged") bytes[bytes.length - 1] ^= 1;
+    const [, start, end] = /bytes=(\d+)-(\d+)/.exec(route.request().headers().range);
+    return route.fulfill({ status: 206, body: bytes.subarray(Number(start), Number(end) + 1), headers });
+  });
+  await open(page, TINY);
+  const load = async () => {
+    await page.getByTestId("model").click();
+    await page.getByTestId("hub-id").fill(HUB_ID);
+    await page.getByTestId("hub-load").click();
+  };
+  await load();
+  await expect(page.getByTestId("error")).toContainText("cannot be reached");
+  state = "damaged";
+  await load();
+  await expect(page.getByTestId("error")).toContainText("damaged");
+  state = "fine";
+  await load();
+  await expect(page.getByTestId("model")).toContainText(HUB_ID);
+  expect(asked.filter((name) => name === "config.json")).toHaveLength(1);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await expect(page.getByTestId("library")).toContainText("boats");
+  state = "offline";
+  await page.goto(`?device=cpu&model=${HUB_ID}`);
+  await expect(page.getByTestId("model")).toContainText(HUB_ID);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await page.unroute("https://huggingface.co/**");
+});
+
+test("a project opens in a fresh page with its settings, and holds only results that are up to date", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny");
+  await page.locator("summary", { hasText: "Settings" }).click();
+  await page.getByTestId("steps").fill("5");
+  await page.getByTestId("seed").fill("3");
+  await page.getByTestId("folds").fill("2");
+  await page.getByTestId("folds").press("Tab");
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  const shown = await page.getByTestId("held-out-lora").textContent();
+  const path = await saveAs(page, "save-project");
+  await cards(page).first().getByTestId("class-files").setInputFiles(pictures(0, 1, 70));
+  await expect(page.getByTestId("stale")).toBeVisible();
+  await saveAs(page, "save-project");
+  await expect(page.getByTestId("status")).toContainText("without the results");
+  await page.getByTestId("clear").click();
+  await page.getByTestId("clear-now").click();
+  await page.waitForEvent("load");
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(cards(page)).toHaveCount(0);
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
+  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds");
+  await expect(page.getByTestId("stale")).toBeHidden();
+  await expect(thumbs(page, 0)).toHaveCount(3);
+});
+
+test("a full quota is told and stops nothing", async ({ page }) => {
+  await open(page, TINY);
+  const client = await page.context().newCDPSession(page);
+  await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 1 });
+  await twoClasses(page);
+  await expect(page.getByTestId("error")).toContainText("cannot keep your pictures");
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("held-out-lora")).toContainText("%");
+  await expect(page.locator("#kept")).toContainText("not kept");
+});

@@ -1,0 +1,83 @@
+// A composition as a woven map: a column per module, a row per layer group. Colour says how far a weight is from an even
+// share (or from zero, for signed weights).
+import { css, element } from "./dom.js";
+
+const COLUMN = 24;
+const ROW = 6;
+const GAP = 2;
+/** Differences smaller than this part of an even share stay pale. */
+const FLOOR = 0.3;
+
+const blockOf = (group) => /^blocks\.(\d+)/.exec(group)?.[1];
+
+/** Rows of groups, gathered by block: [{label, count}]. */
+function runs(groups) {
+  const found = [];
+  for (const group of groups) {
+    const block = blockOf(group);
+    const label = block === undefined ? "all layers" : String(Number(block) + 1);
+    if (found.at(-1)?.label === label) found.at(-1).count += 1;
+    else found.push({ label, count: 1 });
+  }
+  return found;
+}
+
+/** Where colour is neutral, and the distance at which it is full. */
+function range({ modules, weights }) {
+  const values = weights.flat();
+  const signed = values.some((value) => value < 0);
+  const center = signed ? 0 : 1 / modules.length;
+  const far = Math.max(...values.map((value) => Math.abs(value - center)));
+  return { signed, center, far: Math.max(far, FLOOR / modules.length) };
+}
+
+function paint({ modules, groups, weights }, { center, far }) {
+  const rows = [];
+  let y = 0;
+  groups.forEach((group, index) => {
+    if (index && blockOf(group) !== blockOf(groups[index - 1])) y += GAP;
+    rows.push(y);
+    y += ROW;
+  });
+  const canvas = element("canvas", { width: modules.length * COLUMN, height: Math.max(y, 1), class: "heat", role: "img" });
+  canvas.style.height = `${Math.min(320, Math.max(120, y))}px`;
+  const context = canvas.getContext("2d");
+  const [high, low] = [css("--high"), css("--low")];
+  weights.forEach((row, index) => row.forEach((value, column) => {
+    context.globalAlpha = Math.min(1, Math.abs(value - center) / far);
+    context.fillStyle = value >= center ? high : low;
+    context.fillRect(column * COLUMN, rows[index], COLUMN - 1, ROW);
+  }));
+  return { canvas, rows, height: y };
+}
+
+/** The map with its labels and scale. */
+export function heatMap(report) {
+  const { modules, groups, weights } = report;
+  const span = range(report);
+  const { canvas, rows, height } = paint(report, span);
+  canvas.setAttribute("aria-label", `Composition weights of ${modules.length} modules in ${groups.length} layer groups; their means follow as text`);
+  const spot = element("span", { class: "spot" });
+  canvas.addEventListener("pointermove", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const column = Math.min(modules.length - 1, Math.floor(((event.clientX - box.left) / box.width) * modules.length));
+    const at = ((event.clientY - box.top) / box.height) * height;
+    const row = rows.findLastIndex((y) => y <= at);
+    if (weights[row]?.[column] !== undefined) spot.textContent = `${groups[row].replace(/^blocks\.(\d+)\.?/, (_, block) => `layer ${Number(block) + 1} `)} · ${modules[column]}: ${weights[row][column].toFixed(3)}`;
+  });
+  canvas.addEventListener("pointerleave", () => spot.replaceChildren());
+  const blocks = runs(groups);
+  const every = Math.ceil(modules.length / 24);
+  const layers = element("div", { class: "layers", "aria-hidden": "true", style: { "grid-template-rows": blocks.map(({ count }) => `${count}fr`).join(" ") } }, ...blocks.map(({ label }) => element("span", {}, label)));
+  const columns = element("div", { class: "columns", "aria-hidden": "true" }, ...modules.map((_, index) => element("span", {}, index % every ? "" : String(index + 1))));
+  const ends = span.signed ? ["negative", "zero", "positive"] : ["less", `an even share (${span.center.toFixed(2)})`, "more"];
+  return element("div", {},
+    element("div", { class: "loom" }, layers, canvas, element("span", { class: "corner" }, "layer"), columns),
+    element("div", { class: "scale" }, ends[0], element("i", {}), ends[2], element("span", {}, `middle: ${ends[1]}`), spot));
+}
+
+/** A small interval with its value, from 0 to 1. */
+export function interval(value, [low, high]) {
+  const at = (share) => `${100 * share}%`;
+  return element("span", { class: "range", "aria-hidden": "true" }, element("i", { style: { left: at(low), width: at(high - low) } }), element("b", { style: { left: at(value) } }));
+}

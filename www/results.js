@@ -1,0 +1,105 @@
+// The table of results: one row per method, with its progress, its accuracies and their intervals.
+import { $, element, percent } from "./dom.js";
+import { interval } from "./heatmap.js";
+import { METHODS, method } from "./methods.js";
+
+/** So many held-out pictures tell methods apart that differ by some fifteen points. */
+const ENOUGH = 40;
+
+export class Results {
+  #rows = new Map();
+
+  clear() {
+    this.#rows.clear();
+    this.#draw();
+    $("honest").textContent = "";
+  }
+
+  /** Rows for methods that are about to run. */
+  expect(methods) {
+    for (const name of methods) this.#row(name).state.hidden = false;
+    for (const name of methods) this.#row(name).state.value = 0;
+    this.#draw();
+  }
+
+  #row(name) {
+    if (!this.#rows.has(name)) {
+      this.#rows.set(name, {
+        state: element("progress", { max: 1, value: 0, hidden: true, "data-testid": "progress", "aria-label": `${method(name).label}: progress` }),
+        note: element("small", {}),
+        test: element("td", { "data-testid": `accuracy-${name}` }, "–"),
+        held: element("td", { "data-testid": `held-out-${name}` }, "–"),
+        parameters: element("td", {}, "–"),
+      });
+    }
+    return this.#rows.get(name);
+  }
+
+  #draw() {
+    const known = METHODS.filter((own) => this.#rows.has(own.name));
+    $("rows").replaceChildren(...known.map(({ name, color, label }) => {
+      const cells = this.#row(name);
+      return element("tr", { "data-method": name, style: { "--own": color } },
+        element("th", { scope: "row" }, element("span", { class: "dot", style: { background: color } }), label, cells.note, cells.state),
+        cells.test, cells.held, cells.parameters);
+    }));
+  }
+
+  progress(progress) {
+    const cells = this.#rows.get(progress.method);
+    if (!cells) return;
+    if (progress.phase === "step") {
+      cells.state.value = (0.6 * progress.step) / progress.num_steps;
+      cells.note.textContent = `step ${progress.step} of ${progress.num_steps}`;
+    } else if (progress.phase === "fold") {
+      cells.state.value = Math.max(cells.state.value, 0.6 + (0.3 * progress.fold) / Math.max(1, progress.num_folds));
+      cells.note.textContent = `holding out, fold ${progress.fold + 1} of ${progress.num_folds}`;
+    } else {
+      cells.state.value = 0.95;
+      cells.note.textContent = "measuring";
+    }
+  }
+
+  stopped(name) {
+    this.#row(name).note.textContent = "stopped before it had an answer";
+    this.rest(name);
+  }
+
+  /** Nothing runs any more. */
+  rest(name) {
+    this.#row(name).state.hidden = true;
+  }
+
+  finish(report) {
+    const fresh = !this.#rows.has(report.method);
+    const cells = this.#row(report.method);
+    if (fresh) this.#draw();
+    cells.state.value = 1;
+    cells.state.hidden = true;
+    cells.note.textContent = report.steps ? `${report.steps} steps, ${seconds(report.seconds)}` : "";
+    cells.test.replaceChildren(...accuracy(report.test_accuracy, report.test_interval));
+    cells.held.replaceChildren(...accuracy(report.loo_accuracy, report.loo_interval));
+    cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
+  }
+
+  honest(report, images) {
+    $("honest").textContent = sentence(report, images);
+  }
+}
+
+const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
+
+function accuracy(value, range) {
+  if (value === null || value === undefined) return ["–"];
+  const words = range ? element("small", {}, `${Math.round(100 * range[0])}–${Math.round(100 * range[1])}`) : "";
+  return [element("strong", {}, percent(value)), words, range ? interval(value, range) : ""];
+}
+
+function sentence(report, images) {
+  if (report.loo_accuracy === null) {
+    return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
+  }
+  const how = report.loo_folds >= images ? "leaving each picture out once" : `leaving each picture out once, in ${report.loo_folds} groups`;
+  const few = images < ENOUGH ? ". That is too few to tell methods apart unless they differ by a lot" : "";
+  return `Small numbers and bars are 95 % intervals. Held-out accuracy comes from ${images} pictures, ${how}${few}.`;
+}

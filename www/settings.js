@@ -1,0 +1,46 @@
+// What decides a run: from the address (?device=&model=&example&steps=&seed=&folds=), from the fields, from the last visit.
+import { $ } from "./dom.js";
+
+const query = new URLSearchParams(location.search);
+const NUMBERS = { steps: 40, seed: 0, folds: 3 };
+
+const whole = (text, field) => {
+  const value = Math.round(Number(text));
+  return text !== "" && Number.isFinite(value) && value >= Number(field.min) && value <= Number(field.max) ? value : undefined;
+};
+
+export const settings = {
+  device: query.get("device") ?? "auto",
+  model: query.get("model"),
+  example: query.has("example"),
+  ...NUMBERS,
+
+  /** The three numbers. */
+  get chosen() {
+    return { steps: this.steps, seed: this.seed, folds: this.folds };
+  },
+
+  /** Takes numbers from elsewhere; those in the address win. */
+  set(values) {
+    for (const name of Object.keys(NUMBERS)) {
+      this[name] = whole(query.get(name) ?? String(values[name] ?? ""), $(name)) ?? this[name];
+    }
+    this.show();
+  },
+
+  show() {
+    for (const name of Object.keys(NUMBERS)) $(name).value = String(this[name]);
+    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds`;
+  },
+};
+
+/** Calls back when a person changes a number; what is no such number falls back to the last one. */
+export function bindSettings(changed) {
+  for (const name of Object.keys(NUMBERS)) {
+    $(name).addEventListener("change", () => {
+      settings[name] = whole($(name).value, $(name)) ?? settings[name];
+      settings.show();
+      changed();
+    });
+  }
+}
