@@ -7,8 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use image::{Rgb, RgbImage};
 use loraloom::{
-    Method, block_on,
-    checkpoint::save::Precision,
+    Method, Precision, block_on,
     device::{DeviceChoice, open},
     experiment::{
         plan::{Plan, Shard, Shots},

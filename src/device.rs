@@ -1,6 +1,9 @@
 //! Opening a compute device and reading tensors back; the only file that knows the platform.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use burn::tensor::{Device, Tensor, wgpu};
 
@@ -70,8 +73,9 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     }
 }
 
-/// The first GPU, opened once per process: wgpu runtimes cannot be initialised twice.
+/// The first GPU, opened once per process: wgpu runtimes cannot be initialised twice, nor by two at once.
 async fn open_gpu() -> Result<OpenDevice> {
+    let _turn = Turn::wait().await;
     if let Some(device) = GPU.get() {
         return Ok(device.clone());
     }
@@ -88,6 +92,25 @@ async fn open_gpu() -> Result<OpenDevice> {
 }
 
 static GPU: std::sync::OnceLock<OpenDevice> = std::sync::OnceLock::new();
+static OPENING: AtomicBool = AtomicBool::new(false);
+
+/// The right to open the GPU. Not a lock of `std`: a browser's one thread may not wait for itself.
+struct Turn;
+
+impl Turn {
+    async fn wait() -> Self {
+        while OPENING.swap(true, Ordering::Acquire) {
+            breathe(5).await;
+        }
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        OPENING.store(false, Ordering::Release);
+    }
+}
 
 /// Reads a float tensor back in row-major order.
 ///

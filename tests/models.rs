@@ -157,7 +157,8 @@ fn a_config_that_does_not_fit_is_refused() {
 fn devices_are_compared_by_a_pass() {
     let open = |model: &str, choice| {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(model);
-        block_on(Session::open_dir(choice, model, &dir, &ModelOptions::default())).expect("a session")
+        let options = ModelOptions { img_size: Some(32), ..ModelOptions::default() };
+        block_on(Session::open_dir(choice, model, &dir, &options)).expect("a session")
     };
     let cpu = open("vit", DeviceChoice::Cpu);
     block_on(open("vit", DeviceChoice::Gpu).agrees_with(&cpu)).expect("the same model");
