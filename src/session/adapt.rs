@@ -115,13 +115,12 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> Flow;
 /// Lets a browser's event loop run, waits while paused, and says whether to go on.
 pub(super) async fn may_go_on(mut ask: impl FnMut() -> Flow) -> bool {
     loop {
+        // What a person said during the step is heard before the question, not after it.
+        device::breathe(0).await;
         match ask() {
             Flow::Stop => return false,
             Flow::Pause => device::breathe(PAUSE).await,
-            Flow::GoOn => {
-                device::breathe(0).await;
-                return true;
-            }
+            Flow::GoOn => return true,
         }
     }
 }

@@ -117,9 +117,9 @@ test("the example needs one click, pausing holds the step, and stopping answers 
   await page.getByTestId("pause").click();
   await expect(page.getByTestId("status")).toHaveText("paused");
   // The step that runs on the CPU comes to its end; no other one starts.
-  await page.waitForTimeout(8000);
+  await page.waitForTimeout(15_000);
   const held = await step();
-  await page.waitForTimeout(8000);
+  await page.waitForTimeout(15_000);
   expect(await step()).toBe(held);
   await page.getByTestId("pause").click();
   await expect.poll(step).toBeGreaterThan(held);
