@@ -146,6 +146,7 @@ mod threads {
     use rayon::prelude::*;
 
     pub const IMAGES_PER_PASS: usize = 32;
+    pub const IMAGES_PER_PART: usize = usize::MAX;
 
     pub fn count() -> usize {
         rayon::current_num_threads()
@@ -163,6 +164,7 @@ mod threads {
 #[cfg(target_arch = "wasm32")]
 mod threads {
     pub const IMAGES_PER_PASS: usize = 8;
+    pub const IMAGES_PER_PART: usize = 6;
 
     pub fn count() -> usize {
         1
@@ -180,6 +182,12 @@ mod threads {
 /// Images per pass without gradients; fixed, so that a GPU compiles one set of shaders. Fewer in a browser, whose one
 /// thread has to answer a person between two passes.
 pub const IMAGES_PER_PASS: usize = threads::IMAGES_PER_PASS;
+
+/// Images that a training step takes at once: all of them on a GPU and on many cores. A browser's one thread has to
+/// answer a person in between.
+pub fn images_per_part(device: &Device) -> usize {
+    if *device == Device::flex() { threads::IMAGES_PER_PART } else { usize::MAX }
+}
 
 /// Lets a browser handle messages and draw, for at least so long; natively it only waits.
 pub async fn breathe(milliseconds: u32) {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 use loraloom::{
     block_on,
+    dataset::Example,
     device::{OpenDevice, read},
+    head::Head,
+    image::{Picture, preprocess::Preprocess},
     lora::{
         library::LoraLibrary,
         module::{LoraLayer, LoraModule},
@@ -16,6 +19,7 @@ use loraloom::{
         composition::{Composition, Granularity, Normalization},
     },
     random::{Purpose, normal, stream},
+    train::trainer::{TrainConfig, Trained, Trainer},
     vit::{
         config::{MlpKind, Pooling, VitConfig},
         model::{HeadTensors, Vit},
@@ -243,5 +247,42 @@ fn random_modules_have_the_norms_of_the_real_ones() {
             assert!((norm - found).abs() < 1e-4 * norm);
             assert_ne!(layer.a, noise.layers[key].a);
         }
+    }
+}
+
+/// Composition weights and head after three steps in parts of so many images.
+fn trained_in_parts(images_per_part: usize) -> Trained {
+    let device = OpenDevice::cpu();
+    let vit = vit(&device, MlpKind::Gelu);
+    let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
+    let method = Composition::new(library, Granularity::Layer, Normalization::Softmax);
+    let preprocess =
+        Preprocess::from_json(None, ("config.json", r#"{"image_size": 16}"#)).expect("a small input");
+    let example = |index: usize| Example {
+        name: index.to_string(),
+        class: index % 3,
+        crop: Picture::filled(16, 16, [(index * 20) as u8, (index * index) as u8, 90]),
+    };
+    let examples: Vec<Example> = (0..9).map(example).collect();
+    let config = TrainConfig { num_steps: 3, batch_size: 7, ..TrainConfig::default() };
+    let head = Head { features: 16, weight: vec![0.1; 48], bias: vec![0.0; 3] };
+    let mut trainer = Trainer::new(&method, &vit, &head, &examples, &preprocess, &config, &device.autodiff)
+        .in_parts(images_per_part);
+    while !trainer.is_done() {
+        let parts = (1..).find(|_| trainer.train_part().expect("a part"));
+        assert_eq!(parts, Some(7usize.div_ceil(images_per_part)));
+    }
+    let results = block_on(trainer.take_results()).expect("reads back");
+    assert!(results.len() == 3 && results.iter().all(|result| (0.0..=1.0).contains(&result.accuracy)));
+    block_on(trainer.trained()).expect("reads back")
+}
+
+#[test]
+fn parts_of_a_step_add_up_to_the_step() {
+    let (whole, parts) = (trained_in_parts(7), trained_in_parts(3));
+    let values = |trained: &Trained| [trained.values.concat(), trained.head.weight.clone()].concat();
+    assert!(values(&whole).iter().any(|value| value.abs() > 1e-3));
+    for (whole, part) in values(&whole).into_iter().zip(values(&parts)) {
+        assert!((whole - part).abs() < 1e-4, "{whole} {part}");
     }
 }

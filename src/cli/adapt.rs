@@ -130,6 +130,8 @@ pub fn steps_bar() -> ProgressBar {
 /// Shows where a run is; Ctrl-C stops it.
 pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
     match progress {
+        // The bar moves with whole steps.
+        Progress::Within { .. } => {}
         Progress::Step { method, step, num_steps, loss, .. } => {
             bar.set_length(*num_steps as u64);
             bar.set_position(*step as u64);

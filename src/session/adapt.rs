@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Session,
-    arm::{Adapted, StepState},
+    arm::{Adapted, StepState, Training},
     held_out::HeldOut,
 };
 use crate::{
@@ -67,6 +67,15 @@ impl AdaptConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub enum Progress {
+    /// A step of the final run goes on.
+    Within {
+        /// Command-line name of the method.
+        method: String,
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        num_steps: usize,
+    },
     /// Training steps of the final run.
     Step {
         /// Command-line name of the method.
@@ -151,15 +160,13 @@ impl Session {
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;
-        let mut step = |state: &StepState| {
-            let StepState { step, loss, accuracy, coefficients } = state.clone();
-            on_progress(Progress::Step {
-                method: name.clone(),
-                step,
-                num_steps,
-                loss,
-                accuracy,
-                coefficients,
+        let mut step = |state: &Training| {
+            let method = name.clone();
+            on_progress(match state.clone() {
+                Training::Within(step) => Progress::Within { method, step, num_steps },
+                Training::Step(StepState { step, loss, accuracy, coefficients }) => {
+                    Progress::Step { method, step, num_steps, loss, accuracy, coefficients }
+                }
             })
         };
         let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;

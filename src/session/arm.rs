@@ -54,8 +54,17 @@ pub struct StepState {
     pub coefficients: Option<CoefficientReport>,
 }
 
-/// The loop around an arm is told after every step, and says what to do next.
-pub type OnSteps<'a> = &'a mut dyn FnMut(&StepState) -> Flow;
+/// What the loop around an arm is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Training {
+    /// A step goes on; so many are done.
+    Within(usize),
+    /// A step is done.
+    Step(StepState),
+}
+
+/// The loop around an arm is told within and after every step, and says what to do next.
+pub type OnSteps<'a> = &'a mut dyn FnMut(&Training) -> Flow;
 
 /// Steps between two looks at the composition weights: reading them back takes time on a GPU.
 const LOOK_EVERY: usize = 5;
@@ -115,10 +124,13 @@ impl Session {
             Trainer::new(&*plan.adapt, &plan.vit, &head, examples, preprocess, &config.train, autodiff);
         let mut losses = Vec::new();
         while !trainer.is_done() {
-            trainer.train_step()?;
-            // One read-back per step costs little next to the step; it also lets a person stop.
-            let state = self.step_state(&mut trainer, method, config).await?;
-            losses.push(state.loss);
+            let state = match trainer.train_part()? {
+                true => Training::Step(self.step_state(&mut trainer, method, config).await?),
+                false => Training::Within(trainer.step()),
+            };
+            if let Training::Step(done) = &state {
+                losses.push(done.loss);
+            }
             if !may_go_on(|| on_steps(&state)).await {
                 break;
             }
@@ -148,6 +160,7 @@ impl Session {
         method: Method,
         config: &AdaptConfig,
     ) -> Result<StepState> {
+        // One read-back per step costs little next to the step; it also lets a person stop.
         let results = trainer.take_results().await?;
         let last = results.last().copied().unwrap_or(StepResult { loss: f32::NAN, accuracy: f32::NAN });
         let look = trainer.step().is_multiple_of(LOOK_EVERY) || trainer.is_done();

@@ -12,8 +12,6 @@ const TOLERANCE: f32 = 1e-2;
 impl Session {
     /// Compares one forward pass with that of a session of the same model on a device that is trusted.
     ///
-    /// On a GPU this is also the pass that compiles the shaders.
-    ///
     /// # Errors
     /// [`Error::Device`] when the results differ by more than rounding, or the device was lost.
     pub async fn agrees_with(&self, reference: &Session) -> Result<()> {

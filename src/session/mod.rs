@@ -2,7 +2,8 @@
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
-//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders, [`check`] compares devices.
+//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders,
+//! [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
 pub mod arm;
@@ -15,6 +16,7 @@ pub mod held_out;
 mod store;
 pub mod task;
 pub mod tensors;
+pub mod warm_up;
 
 use burn::tensor::{Tensor, TensorData};
 

@@ -13,6 +13,10 @@ pub struct Parameters {
     pub optimizer: AdamW,
 }
 
+/// Gradients of all values, summed over the terms of a loss; `None` where no term depends on a value.
+#[derive(Debug, Default)]
+pub struct Gradients(Vec<Option<Tensor<2>>>);
+
 impl Parameters {
     /// Values with a fresh optimiser.
     pub fn new(values: Vec<Tensor<2>>) -> Self {
@@ -29,13 +33,42 @@ impl Parameters {
         clip: f64,
         loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
     ) -> Tensor<1> {
+        let mut gradients = Gradients::default();
+        let loss = self.add_gradients(&mut gradients, loss);
+        self.update(gradients, rates, clip);
+        loss
+    }
+
+    /// Adds the gradients of one term of a loss to those of other terms at the same values; returns the term, which
+    /// stays on the device.
+    pub fn add_gradients(
+        &self,
+        gradients: &mut Gradients,
+        loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
+    ) -> Tensor<1> {
         let tracked: Vec<Tensor<2>> =
             self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
         let loss = loss(&tracked);
-        let mut gradients = loss.backward();
-        let gradients = tracked.iter().map(|value| value.grad_remove(&mut gradients)).collect();
-        self.optimizer.step(&mut self.values, gradients, rates, clip);
+        let mut found = loss.backward();
+        gradients.0.resize(tracked.len(), None);
+        for (total, value) in gradients.0.iter_mut().zip(&tracked) {
+            let own = value.grad_remove(&mut found);
+            *total = sum(total.take(), own);
+        }
         loss.inner()
+    }
+
+    /// Moves the values by gradients; `rates` and `clip` as in [`Parameters::step`].
+    pub fn update(&mut self, gradients: Gradients, rates: &[Rate], clip: f64) {
+        self.optimizer.step(&mut self.values, gradients.0, rates, clip);
+    }
+}
+
+/// The sum of what is there.
+pub fn sum<const D: usize>(left: Option<Tensor<D>>, right: Option<Tensor<D>>) -> Option<Tensor<D>> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left + right),
+        (left, right) => left.or(right),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     batches::Batches,
     optimizer::{Rate, schedule},
-    parameters::{Parameters, cross_entropy},
+    parameters::{Gradients, Parameters, cross_entropy, sum},
 };
 use crate::{
     dataset::Example,
@@ -98,8 +98,21 @@ pub struct Trainer<'a> {
     parameters: Parameters,
     batches: Batches,
     step: usize,
+    images_per_part: usize,
+    pending: Option<Pending>,
     results: Vec<Tensor<1>>,
     autodiff: Device,
+}
+
+/// A step on its way: the minibatch, and what its parts gave so far.
+struct Pending {
+    images: Tensor<4>,
+    targets: Tensor<2>,
+    done: usize,
+    gradients: Gradients,
+    /// Sums over the parts, `[1]` each.
+    loss: Option<Tensor<1>>,
+    accuracy: Option<Tensor<1>>,
 }
 
 /// What one step gave.
@@ -147,9 +160,16 @@ impl<'a> Trainer<'a> {
             parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
             step: 0,
+            images_per_part: device::images_per_part(autodiff),
+            pending: None,
             results: Vec::new(),
             autodiff: autodiff.clone(),
         }
+    }
+
+    /// The same run in parts of so many images instead of as many as the device takes at once.
+    pub fn in_parts(self, images_per_part: usize) -> Self {
+        Self { images_per_part: images_per_part.max(1), ..self }
     }
 
     /// Steps taken so far.
@@ -167,22 +187,59 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// An image that cannot be augmented.
     pub fn train_step(&mut self) -> Result<()> {
+        while !self.train_part()? {}
+        Ok(())
+    }
+
+    /// Goes on with a step by as many images as the device takes at once; says whether that completes it.
+    ///
+    /// Gradients are those of the whole minibatch, up to rounding. A step that is left half-way changes no value.
+    ///
+    /// # Errors
+    /// An image that cannot be augmented.
+    pub fn train_part(&mut self) -> Result<bool> {
+        let mut pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => self.next_step()?,
+        };
+        self.add_part(&mut pending);
+        if pending.done < pending.images.dims()[0] {
+            self.pending = Some(pending);
+            return Ok(false);
+        }
+        let factor = schedule(self.step, self.config.num_steps, WARMUP);
+        let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
+        self.parameters.update(pending.gradients, &rates, self.config.clip_norm);
+        self.results.extend([pending.loss, pending.accuracy].into_iter().flatten());
+        self.step += 1;
+        Ok(true)
+    }
+
+    fn next_step(&mut self) -> Result<Pending> {
         let device = self.autodiff.clone().inner();
         let classes = self.values()[1].dims()[1];
         let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        let factor = schedule(self.step, self.config.num_steps, WARMUP);
-        let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
+        let gradients = Gradients::default();
+        Ok(Pending { images, targets, done: 0, gradients, loss: None, accuracy: None })
+    }
+
+    fn add_part(&self, pending: &mut Pending) {
+        let batch = pending.images.dims()[0];
+        let end = pending.done.saturating_add(self.images_per_part).min(batch);
+        let images = pending.images.clone().narrow(0, pending.done, end - pending.done);
+        let targets = pending.targets.clone().narrow(0, pending.done, end - pending.done);
+        let share = (end - pending.done) as f64 / batch as f64;
         let (method, vit) = (self.method, self.vit);
         let mut accuracy = None;
-        let loss = self.parameters.step(&rates, self.config.clip_norm, |values| {
+        let loss = self.parameters.add_gradients(&mut pending.gradients, |values| {
             let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
             let logits = method.apply(vit, &values[2..]).forward(images, &head);
-            accuracy = Some(share_correct(logits.clone().inner(), &targets));
-            cross_entropy(logits, targets)
+            accuracy = Some(share_correct(logits.clone().inner(), &targets) * share);
+            cross_entropy(logits, targets) * share
         });
-        self.results.extend([Some(loss), accuracy].into_iter().flatten());
-        self.step += 1;
-        Ok(())
+        pending.done = end;
+        pending.loss = sum(pending.loss.take(), Some(loss));
+        pending.accuracy = sum(pending.accuracy.take(), accuracy);
     }
 
     fn values(&self) -> &[Tensor<2>] {

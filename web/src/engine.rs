@@ -72,6 +72,7 @@ impl Engine {
         if session.info().device == "gpu" {
             let reference = open(DeviceChoice::Cpu).await?;
             session.agrees_with(&reference).await.map_err(to_error)?;
+            session.warm_up().await.map_err(to_error)?;
         }
         Ok(Self {
             session: RefCell::new(Rc::new(session)),

@@ -1,4 +1,4 @@
-//! Everything that reads a stranger's bytes: `cargo +nightly fuzz run --fuzz-dir tests/fuzz parse`.
+//! Everything that reads a stranger's bytes: `cargo +nightly fuzz run --dev --sanitizer none --fuzz-dir tests/fuzz parse`.
 #![no_main]
 
 #[path = "../parsers.rs"]
