@@ -215,6 +215,10 @@ fn uniform_is_the_mean_of_updates_one_hot_is_that_module_and_zero_is_the_base() 
     let softmax = Composition::new(library.clone(), Granularity::Layer, Normalization::Softmax);
     let start: Vec<Tensor<2>> = softmax.parameters().into_iter().map(|parameter| parameter.value).collect();
     assert!(close(&features(&softmax.apply(&vit, &start), &device), &features(&merged, &device), 1e-5));
+    let twice = Composition::new(library.clone(), Granularity::Layer, Normalization::Scaled(2.0));
+    let start: Vec<Tensor<2>> = twice.parameters().into_iter().map(|parameter| parameter.value).collect();
+    let doubled = library.merge(&vit, &library.broadcast(&[2.0 / 3.0; 3]));
+    assert!(close(&features(&twice.apply(&vit, &start), &device), &features(&doubled, &device), 1e-5));
     let free = Composition::new(library.clone(), Granularity::Layer, Normalization::Free);
     let start: Vec<Tensor<2>> = free.parameters().into_iter().map(|parameter| parameter.value).collect();
     assert_eq!(features(&free.apply(&vit, &start), &device), features(&vit, &device));
@@ -228,12 +232,25 @@ fn updates_that_are_saved_compute_what_was_trained() {
     let device = OpenDevice::cpu();
     let vit = vit(&device, MlpKind::Gelu);
     let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
-    let method = Composition::new(library, Granularity::Block, Normalization::Softmax);
-    let values = vec![0.5, -1.0, 2.0, 0.0, 0.3, -0.7];
-    let tensor = Tensor::from_data(TensorData::new(values.clone(), [2, 3]), &device.plain);
-    let updates = method.updates(&[values]).expect("low-rank");
-    let merged = loraloom::lora::library::merge_updates(&vit, &updates, &device.plain);
-    assert!(close(&features(&method.apply(&vit, &[tensor]), &device), &features(&merged, &device), 1e-5));
+    let logits = vec![0.5, -1.0, 2.0, 0.0, 0.3, -0.7];
+    let scales = vec![0.4, -0.2];
+    let tensor = |values: &[f32]| {
+        Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, values.len() / 2]), &device.plain)
+    };
+    for (normalization, values) in [
+        (Normalization::Softmax, vec![logits.clone()]),
+        (Normalization::Scaled(1.0), vec![logits.clone(), scales.clone()]),
+    ] {
+        let method = Composition::new(library.clone(), Granularity::Block, normalization);
+        let updates = method.updates(&values).expect("low-rank");
+        let merged = loraloom::lora::library::merge_updates(&vit, &updates, &device.plain);
+        let tensors: Vec<Tensor<2>> = values.iter().map(|values| tensor(values)).collect();
+        assert!(close(&features(&method.apply(&vit, &tensors), &device), &features(&merged, &device), 1e-5));
+        let sums: Vec<f32> =
+            method.coefficients(&values).expect("a composition").iter().map(|row| row.iter().sum()).collect();
+        let expected = if values.len() == 1 { [1.0, 1.0] } else { [0.4f32.exp(), (-0.2f32).exp()] };
+        assert!(sums.iter().zip(expected).all(|(sum, expected)| (sum - expected).abs() < 1e-5));
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ import { heatMap } from "./heatmap.js";
 import { method } from "./methods.js";
 
 /** Compositions whose weights alone make the model, so that dragging a bar shows what the weights do. */
-const DRAGGED = ["learned", "learned-free", "uniform", "best-module"];
+const DRAGGED = ["learned", "learned-scaled", "learned-free", "uniform", "uniform-scaled", "best-module"];
+
+const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 export class CompositionView {
   #engine;
@@ -69,7 +71,7 @@ export class CompositionView {
 
   #bars(name, { modules, means }, draggable) {
     const largest = Math.max(1e-6, ...means.map(Math.abs));
-    const top = Math.min(1, Math.max(0.5, 2 * largest));
+    const top = Math.min(Math.max(1, sum(means)), Math.max(0.5, 2 * largest));
     const bars = modules.map((module, index) => {
       const mean = means[index];
       const bar = draggable && mean > 0
@@ -92,8 +94,9 @@ export class CompositionView {
         const own = this.#next;
         this.#next = null;
         const { means } = this.#reports.get(own.name).coefficients;
-        const rest = 1 - Math.min(1, means[own.index]);
-        const keep = rest > 1e-6 ? Math.max(1e-4, (1 - Math.min(1, own.share)) / rest) : 1;
+        const total = sum(means);
+        const rest = total - Math.min(total, means[own.index]);
+        const keep = rest > 1e-6 ? Math.max(1e-4, (total - Math.min(total, own.share)) / rest) : 1;
         const factors = means.map((mean, other) => (other === own.index ? own.share / mean : keep));
         this.#redraw(await this.#engine.reweigh(own.name, factors));
         await this.#mixed();
@@ -122,9 +125,9 @@ export class CompositionView {
 /** What helped, in words. */
 export function whatHelped(name, { modules, means }) {
   if (modules.length < 2) return "";
-  if (name === "uniform") return "Every module has the same weight, by definition.";
+  if (["uniform", "uniform-scaled"].includes(name)) return "Every module has the same weight, by definition.";
   const order = modules.map((module, index) => ({ module, mean: means[index] })).sort((a, b) => b.mean - a.mean);
-  const even = 1 / modules.length;
+  const even = Math.abs(sum(means)) / modules.length;
   if (order[0].mean - order.at(-1).mean < 0.1 * even) return "The weights stayed close to even: no module stands out.";
   return `“${order[0].module}” weighs most (${order[0].mean.toFixed(2)} on average), “${order.at(-1).module}” least (${order.at(-1).mean.toFixed(2)}).`;
 }

@@ -26,7 +26,7 @@ function runs(groups) {
 function range({ modules, weights }) {
   const values = weights.flat();
   const signed = values.some((value) => value < 0);
-  const center = signed ? 0 : 1 / modules.length;
+  const center = signed ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
   const far = Math.max(...values.map((value) => Math.abs(value - center)));
   return { signed, center, far: Math.max(far, FLOOR / modules.length) };
 }

@@ -41,7 +41,9 @@ export class TestZone {
     const chosen = $("test-class").value;
     $("test-class").replaceChildren(...this.#classes.list.map((own) => element("option", { value: String(own.key) }, own.name)));
     if (this.#classes.list.some((own) => String(own.key) === chosen)) $("test-class").value = chosen;
-    $("test-class").disabled = $("test-files").disabled = !this.#classes.list.length;
+    const none = !this.#classes.list.length;
+    $("test-class").disabled = $("test-files").disabled = none;
+    $("test-class").parentElement.hidden = none;
     const count = this.#classes.count("test");
     $("test-count").textContent = count ? `${count} in ${this.#classes.list.filter((own) => own.test.length).length} classes` : "";
     $("test-clear").hidden = !count;

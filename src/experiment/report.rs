@@ -78,7 +78,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
         format!("Model: sha256 `{}`. Settings: `{}`.", start(&settings.model_sha256), settings.hash()),
         format!("Modules: {}.", if modules.is_empty() { "none".into() } else { modules.join(", ") }),
         format!(
-            "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, free \
+            "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, scales {}, free \
              weights {}, LoRA {}, all weights {}.",
             train.num_steps,
             train.batch_size,
@@ -86,6 +86,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             if train.augment { "augmented" } else { "not augmented" },
             train.head_rate,
             train.logit_rate,
+            train.scale_rate,
             train.free_rate,
             train.factor_rate,
             train.full_rate,

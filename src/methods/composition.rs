@@ -31,10 +31,12 @@ pub enum Granularity {
 }
 
 /// What a trained number means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Normalization {
     /// Logits: positive weights that sum to 1. They start at 0, that is at uniform composition.
     Softmax,
+    /// Logits, and the logarithm of what the weights sum to per group, which starts at this sum.
+    Scaled(f32),
     /// The weights themselves: signed, of any size. They start at 0, that is at the base model.
     Free,
 }
@@ -78,19 +80,24 @@ impl Adapt for Composition {
         let groups = self.rows().into_iter().max().map_or(0, |last| last + 1);
         let Some(layer) = self.library.layers.values().next() else { return Vec::new() };
         let value = Tensor::zeros([groups, self.library.num_modules()], &layer.a.device());
-        let group = match self.normalization {
-            Normalization::Softmax => Group::Logits,
-            Normalization::Free => Group::Coefficients,
-        };
-        vec![Parameter { value, group }]
+        let scales = |sum: f32| Tensor::full([groups, 1], sum.ln(), &layer.a.device());
+        match self.normalization {
+            Normalization::Softmax => vec![Parameter { value, group: Group::Logits }],
+            Normalization::Free => vec![Parameter { value, group: Group::Coefficients }],
+            Normalization::Scaled(sum) => vec![
+                Parameter { value, group: Group::Logits },
+                Parameter { value: scales(sum), group: Group::Scales },
+            ],
+        }
     }
 
     fn apply(&self, vit: &Vit, values: &[Tensor<2>]) -> Vit {
         let mut composed = vit.clone();
-        let [value] = values else { return composed };
-        let coefficients = match self.normalization {
-            Normalization::Softmax => softmax(value.clone(), 1),
-            Normalization::Free => value.clone(),
+        let coefficients = match (self.normalization, values) {
+            (Normalization::Softmax, [logits]) => softmax(logits.clone(), 1),
+            (Normalization::Scaled(_), [logits, scales]) => softmax(logits.clone(), 1) * scales.clone().exp(),
+            (Normalization::Free, [value]) => value.clone(),
+            _ => return composed,
         };
         for ((key, layer), row) in self.library.layers.iter().zip(self.rows()) {
             let delta = self.library.delta(layer, coefficients.clone().narrow(0, row, 1));
@@ -103,6 +110,12 @@ impl Adapt for Composition {
         let rows = values.first()?.chunks(self.library.num_modules());
         Some(match self.normalization {
             Normalization::Softmax => rows.map(head::softmax).collect(),
+            Normalization::Scaled(_) => {
+                let scaled = |(row, scale): (&[f32], &f32)| {
+                    head::softmax(row).iter().map(|weight| weight * scale.exp()).collect()
+                };
+                rows.zip(values.get(1)?).map(scaled).collect()
+            }
             Normalization::Free => rows.map(<[f32]>::to_vec).collect(),
         })
     }

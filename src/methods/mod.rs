@@ -24,6 +24,8 @@ pub enum Group {
     Head,
     /// Softmax logits of a composition; never decayed (decay would pull them towards uniform).
     Logits,
+    /// Logarithms of what the weights of a composition sum to; never decayed.
+    Scales,
     /// Free coefficients of a composition; never decayed.
     Coefficients,
     /// Factors of a LoRA trained from scratch.

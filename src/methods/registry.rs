@@ -28,9 +28,15 @@ pub enum FrozenWeights {
     Base,
     /// The base model and the mean of the modules' updates.
     Uniform,
+    /// The base model and that mean times one of [`SCALES`].
+    Scaled(usize),
     /// The base model and the update of one module.
     Module(usize),
 }
+
+/// What the mean update is multiplied by in the scaled methods, at choice: a mean of N updates that have little to do
+/// with each other has 1/sqrt(N) of the norm of one, so that it may be too weak.
+pub const SCALES: [f32; 5] = [1.0, 1.5, 2.0, 3.0, 4.0];
 
 /// A method of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,8 +48,12 @@ pub enum Method {
     LinearProbe,
     /// Logistic regression on the features of the modules' mean update.
     Uniform,
+    /// As `uniform`, with the mean multiplied by the one of [`SCALES`] that held-out images prefer.
+    UniformScaled,
     /// Softmax weights per module and layer group, trained with the head.
     Learned,
+    /// Softmax weights times a scale per layer group, trained with the head; starts at `uniform-scaled`.
+    LearnedScaled,
     /// Signed weights of any size per module and layer group, trained with the head.
     LearnedFree,
     /// A LoRA from scratch.
@@ -67,11 +77,13 @@ pub enum Method {
 
 impl Method {
     /// All methods, cheapest families first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NearestMean,
         Self::LinearProbe,
         Self::Uniform,
+        Self::UniformScaled,
         Self::Learned,
+        Self::LearnedScaled,
         Self::LearnedFree,
         Self::Lora,
         Self::UniformLora,
@@ -88,7 +100,9 @@ impl Method {
             Self::NearestMean => "nearest-mean",
             Self::LinearProbe => "linear-probe",
             Self::Uniform => "uniform",
+            Self::UniformScaled => "uniform-scaled",
             Self::Learned => "learned",
+            Self::LearnedScaled => "learned-scaled",
             Self::LearnedFree => "learned-free",
             Self::Lora => "lora",
             Self::UniformLora => "uniform+lora",
@@ -128,7 +142,11 @@ impl Method {
             Self::Uniform | Self::Learned | Self::UniformLora | Self::LearnedLora => {
                 Some(FrozenWeights::Uniform)
             }
-            Self::BestModule | Self::RandomModules | Self::LoraHub => None,
+            Self::UniformScaled
+            | Self::LearnedScaled
+            | Self::BestModule
+            | Self::RandomModules
+            | Self::LoraHub => None,
         }
     }
 
@@ -137,6 +155,7 @@ impl Method {
         matches!(
             self,
             Self::Learned
+                | Self::LearnedScaled
                 | Self::LearnedFree
                 | Self::Lora
                 | Self::UniformLora
@@ -157,6 +176,8 @@ pub struct Ingredients<'a> {
     pub library: Option<&'a LoraLibrary>,
     /// How many sets of composition weights.
     pub granularity: Granularity,
+    /// What the mean update is multiplied by at the start of `learned-scaled`.
+    pub scale: f32,
     /// Shape of a fresh LoRA.
     pub lora: &'a LoraConfig,
     /// Where to compute.
@@ -209,6 +230,9 @@ impl Ingredients<'_> {
         };
         let plan = match method {
             Method::Learned => start(composed(self.library(method)?, Normalization::Softmax)),
+            Method::LearnedScaled => {
+                start(composed(self.library(method)?, Normalization::Scaled(self.scale)))
+            }
             Method::LearnedFree => start(composed(self.library(method)?, Normalization::Free)),
             Method::RandomModules => {
                 self.library(method)?;

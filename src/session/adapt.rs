@@ -18,6 +18,19 @@ use crate::{
     train::trainer::TrainConfig,
 };
 
+/// When the trained head of a method is replaced by one fitted on its final features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refit {
+    /// When held-out images prefer it; never without folds.
+    #[default]
+    HeldOut,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// Everything that decides what `adapt` computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +43,8 @@ pub struct AdaptConfig {
     pub lora: LoraConfig,
     /// L2 penalty of logistic regression.
     pub l2: f32,
+    /// When trained heads are refitted.
+    pub refit: Refit,
     /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
     pub folds: usize,
     /// Most folds of the estimate of methods that only fit a head; up to this many images it is
@@ -46,6 +61,7 @@ impl Default for AdaptConfig {
             granularity: Granularity::default(),
             lora: LoraConfig::default(),
             l2: DEFAULT_L2,
+            refit: Refit::default(),
             folds: 3,
             head_folds: 50,
             search_images: 50,
@@ -224,8 +240,12 @@ impl Session {
 
 /// Replaces the trained head by one refitted on the final features if held-out images prefer it.
 fn refit(adapted: &mut Adapted, held_out: Option<&HeldOut>, classes: usize, config: &AdaptConfig) -> bool {
-    let better = held_out.is_some_and(|held| held.refitted.correct > held.accuracy.correct);
-    if better && adapted.method.is_trained() {
+    let wanted = match config.refit {
+        Refit::HeldOut => held_out.is_some_and(|held| held.refitted.correct > held.accuracy.correct),
+        Refit::Always => true,
+        Refit::Never => false,
+    };
+    if wanted && adapted.method.is_trained() {
         adapted.head = Head::logistic(&adapted.features, classes, config.l2);
         return true;
     }

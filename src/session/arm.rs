@@ -7,7 +7,7 @@ use crate::{
     evaluate,
     head::{Features, Head},
     lora::{cat::Updates, library::LayerKey},
-    methods::registry::{FrozenWeights, Ingredients, Method, Plan},
+    methods::registry::{FrozenWeights, Ingredients, Method, Plan, SCALES},
     report::CoefficientReport,
     session::adapt::{AdaptConfig, Flow, may_go_on},
     train::trainer::{StepResult, Trained, Trainer},
@@ -84,10 +84,14 @@ impl Session {
         config: &AdaptConfig,
         on_steps: OnSteps<'_>,
     ) -> Result<Adapted> {
-        let ingredients = self.ingredients(config);
+        let frozen = FrozenArm { session: self, config, classes };
+        let mut ingredients = self.ingredients(config);
+        if method == Method::LearnedScaled {
+            ingredients.scale = SCALES[frozen.scale(method, examples).await?];
+        }
         match ingredients.plan(method)? {
             Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,
-            None => FrozenArm { session: self, config, classes }.run(method, examples).await,
+            None => frozen.run(method, examples).await,
         }
     }
 
@@ -97,6 +101,7 @@ impl Session {
             modules: &self.modules,
             library: self.library.as_ref(),
             granularity: config.granularity,
+            scale: 1.0,
             lora: &config.lora,
             device: &self.device,
             seed: config.train.seed,

@@ -17,7 +17,7 @@ use crate::{
     dataset::Example,
     error::{Error, Result},
     head::Features,
-    methods::registry::FrozenWeights,
+    methods::registry::{FrozenWeights, SCALES},
     vit::model::Vit,
 };
 
@@ -62,6 +62,11 @@ impl Session {
         match weights {
             FrozenWeights::Base => Ok(base.clone()),
             FrozenWeights::Uniform => Ok(library?.merge_uniform(base)),
+            FrozenWeights::Scaled(index) => {
+                let library = library?;
+                let share = SCALES[index] / library.num_modules() as f32;
+                Ok(library.merge(base, &library.broadcast(&vec![share; library.num_modules()])))
+            }
             FrozenWeights::Module(index) => {
                 let library = library?;
                 let one_hot: Vec<f32> =

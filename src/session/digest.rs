@@ -4,7 +4,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::{
-    device, error::Result, image::Picture, lora::module::LoraModule, methods::registry::FrozenWeights,
+    device,
+    error::Result,
+    image::Picture,
+    lora::module::LoraModule,
+    methods::registry::{FrozenWeights, SCALES},
     vit::visit::TensorMut,
 };
 
@@ -82,10 +86,11 @@ impl Session {
         let base = self.model_digest().await?;
         let modules = match weights {
             FrozenWeights::Base => Vec::new(),
-            FrozenWeights::Uniform => self.module_digests(),
+            FrozenWeights::Uniform | FrozenWeights::Scaled(_) => self.module_digests(),
             FrozenWeights::Module(index) => self.modules.get(index).map(module_digest).into_iter().collect(),
         };
-        let kind = (self.device.info.kind, FEATURES_VERSION);
+        let scale = if let FrozenWeights::Scaled(index) = weights { SCALES[index] } else { 1.0 };
+        let kind = (self.device.info.kind, FEATURES_VERSION, scale);
         let start = format!("{kind:?}");
         let parts = [start.as_bytes(), &base[..]].into_iter().chain(modules.iter().map(|digest| &digest[..]));
         Ok(sha256(parts))

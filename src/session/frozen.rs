@@ -8,7 +8,7 @@ use crate::{
     lora::{cat::Updates, library::merge_updates},
     methods::{
         lorahub::{self, Search},
-        registry::{FrozenWeights, Method},
+        registry::{FrozenWeights, Method, SCALES},
     },
     report::CoefficientReport,
     vit::model::Vit,
@@ -37,6 +37,7 @@ impl FrozenArm<'_> {
     pub async fn run(&self, method: Method, examples: &[Example]) -> Result<Adapted> {
         let chosen = match method {
             Method::Uniform => self.uniform(examples).await?,
+            Method::UniformScaled => self.uniform_scaled(examples).await?,
             Method::BestModule => self.best_module(examples).await?,
             Method::LoraHub => self.lorahub(examples).await?,
             _ => self.base(examples).await?,
@@ -91,20 +92,44 @@ impl FrozenArm<'_> {
         self.frozen(FrozenWeights::Uniform, Some(shares), examples).await
     }
 
+    async fn uniform_scaled(&self, examples: &[Example]) -> Result<Chosen> {
+        let scale = self.scale(Method::UniformScaled, examples).await?;
+        let modules = self.session.modules.len();
+        let shares = vec![SCALES[scale] / modules as f32; modules];
+        let chosen = self.frozen(FrozenWeights::Scaled(scale), Some(shares), examples).await?;
+        Ok(Chosen { extra_parameters: 1, ..chosen })
+    }
+
+    /// Which of [`SCALES`] has the lowest held-out loss of a class-mean head.
+    pub async fn scale(&self, method: Method, examples: &[Example]) -> Result<usize> {
+        self.session.ingredients(self.config).library(method)?;
+        self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples).await
+    }
+
     /// Tries every module; the held-out loss of a class-mean head decides.
     async fn best_module(&self, examples: &[Example]) -> Result<Chosen> {
         let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
+        let best = self.lowest_loss(modules, FrozenWeights::Module, examples).await?;
+        let one_hot = (0..modules).map(|module| f32::from(module == best)).collect();
+        let chosen = self.frozen(FrozenWeights::Module(best), Some(one_hot), examples).await?;
+        Ok(Chosen { module: Some(best), ..chosen })
+    }
+
+    async fn lowest_loss(
+        &self,
+        count: usize,
+        weights: impl Fn(usize) -> FrozenWeights,
+        examples: &[Example],
+    ) -> Result<usize> {
         let mut best = (f32::INFINITY, 0);
-        for module in 0..modules {
-            let features = self.session.frozen_features(FrozenWeights::Module(module), examples).await?;
+        for index in 0..count {
+            let features = self.session.frozen_features(weights(index), examples).await?;
             let loss = self.mean_head_loss(&features);
             if loss < best.0 {
-                best = (loss, module);
+                best = (loss, index);
             }
         }
-        let one_hot = (0..modules).map(|module| f32::from(module == best.1)).collect();
-        let chosen = self.frozen(FrozenWeights::Module(best.1), Some(one_hot), examples).await?;
-        Ok(Chosen { module: Some(best.1), ..chosen })
+        Ok(best.1)
     }
 
     async fn lorahub(&self, examples: &[Example]) -> Result<Chosen> {

@@ -47,7 +47,9 @@ impl Session {
         if config.folds == 0 {
             return Ok(None);
         }
-        if !method.is_trained() && !matches!(method, Method::BestModule | Method::LoraHub) {
+        if !method.is_trained()
+            && !matches!(method, Method::UniformScaled | Method::BestModule | Method::LoraHub)
+        {
             return Ok(head_only(method, &adapted.features, classes, config));
         }
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();

@@ -35,6 +35,8 @@ pub struct TrainConfig {
     pub head_rate: f64,
     /// Learning rate of softmax logits.
     pub logit_rate: f64,
+    /// Learning rate of logarithms of scales.
+    pub scale_rate: f64,
     /// Learning rate of free coefficients.
     pub free_rate: f64,
     /// Learning rate of LoRA factors.
@@ -58,6 +60,7 @@ impl Default for TrainConfig {
             batch_size: 32,
             head_rate: 2e-3,
             logit_rate: 0.1,
+            scale_rate: 0.02,
             free_rate: 0.05,
             factor_rate: 2e-3,
             full_rate: 1e-4,
@@ -74,6 +77,7 @@ impl TrainConfig {
         let (rate, decay) = match group {
             Group::Head => (self.head_rate, self.weight_decay),
             Group::Logits => (self.logit_rate, 0.0),
+            Group::Scales => (self.scale_rate, 0.0),
             Group::Coefficients => (self.free_rate, 0.0),
             Group::Factors => (self.factor_rate, self.weight_decay),
             Group::Weights => (self.full_rate, self.weight_decay),
@@ -264,7 +268,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// The device was lost.
     pub async fn coefficients(&self) -> Result<Option<Vec<Vec<f32>>>> {
-        let composes = |group: &Group| matches!(group, Group::Logits | Group::Coefficients);
+        let composes = |group: &Group| matches!(group, Group::Logits | Group::Scales | Group::Coefficients);
         if !self.groups.iter().any(composes) {
             return Ok(None);
         }

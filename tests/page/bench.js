@@ -67,7 +67,7 @@ async function ours({ device, images, runs, steps }) {
 
 /** In the page: the same pass with ONNX Runtime Web on one thread. */
 async function theirs({ images, runs, size, provider }) {
-  const ort = await import(new URL("/ort/ort.webgpu.min.mjs", location.href));
+  const ort = await import(new URL(`/ort/ort.${provider}.min.mjs`, location.href));
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = new URL("/ort/", location.href).href;
   const model = new Uint8Array(await (await fetch("/ort/model.onnx")).arrayBuffer());

@@ -23,7 +23,7 @@ class Graph:
     def weight(self, value, dtype=np.float32):
         self.count += 1
         name = f"w{self.count}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        self.weights.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def add(self, kind, *inputs, **attributes):
