@@ -49,7 +49,7 @@ pub mod project;
 pub mod shipped;
 
 pub use dataset::{Dataset, Example};
-pub use device::{DeviceChoice, block_on, open as open_device};
+pub use device::{DeviceChoice, block_on, breathe, open as open_device};
 pub use image::Picture;
 pub use lora::{
     compose::{ComposeReport, Form, compose},

@@ -165,7 +165,7 @@ fn peft_loads_what_is_written_and_gives_the_same_logits() {
     let model = folder("tiny-vit");
     let mut session =
         block_on(Session::open_dir(choice, "tiny", &model, &ModelOptions::default())).expect("opens");
-    session.add_module_dir(&written).expect("adds");
+    session.add_module_dir(&written, "written").expect("adds");
     session.merge(&[1.0]).expect("merges");
     let bytes = fs::read(folder("written/input.safetensors")).expect("golden file");
     let input = SafeTensors::deserialize(&bytes).expect("safetensors");

@@ -72,6 +72,8 @@ export class Classes {
     let shown = 0;
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
+      // The class may be taken away while its pictures are read.
+      if (!this.list.includes(own)) break;
       if (this.count(part) >= LIMIT) {
         bad.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
@@ -82,7 +84,9 @@ export class Classes {
         this.#fill(own);
       }
       try {
-        own[part].push(await this.take(file));
+        const picture = await this.take(file);
+        if (this.list.includes(own)) own[part].push(picture);
+        else this.#forget([picture]);
       } catch (error) {
         if (error.code === "restarted") break;
         bad.push(error.message ?? String(error));
@@ -107,18 +111,40 @@ export class Classes {
   /** After a restart of the worker or for another model: the same files, new numbers and crops. */
   async replay() {
     this.#forgetUndo();
-    for (const own of this.list) {
+    const bad = [];
+    for (const own of [...this.list]) {
       for (const part of ["pictures", "test"]) {
-        for (const [index, picture] of own[part].entries()) own[part][index] = await this.take(picture.file);
+        for (const picture of [...own[part]]) {
+          const fresh = await this.again(picture, bad);
+          // It may have been taken away meanwhile.
+          const at = own[part].indexOf(picture);
+          if (at >= 0) own[part].splice(at, 1, ...(fresh ? [fresh] : []));
+          else if (fresh) this.#forget([fresh]);
+        }
       }
     }
+    // What was removed meanwhile has numbers of the worker that is gone.
+    this.#forgetUndo();
     this.draw();
+    if (bad.length) fail({ message: bad.join(" · ") });
+  }
+
+  /** A picture for a new worker; null, with a reason in `bad`, if its file cannot be read any more. */
+  async again(picture, bad) {
+    try {
+      return await this.take(picture.file);
+    } catch (error) {
+      if (["restarted", "fatal", "device"].includes(error.code)) throw error;
+      bad.push(error.message ?? String(error));
+      return null;
+    }
   }
 
   /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
   async load(classes) {
+    this.#release();
+    this.#forget(this.list.flatMap((own) => [...own.pictures, ...own.test]));
     this.list = [];
-    this.#forgetUndo();
     this.reading += 1;
     for (const { name, pictures, test } of classes) {
       const own = this.add(name);
@@ -127,6 +153,10 @@ export class Classes {
     }
     this.reading -= 1;
     this.#changed();
+  }
+
+  #forget(pictures) {
+    for (const picture of pictures) this.#engine.removePicture(picture.id).catch(() => {});
   }
 
   /** What can be stored: names and files. */
@@ -154,7 +184,11 @@ export class Classes {
   }
 
   remove(own) {
+    const at = this.list.indexOf(own);
     this.#remove(`${own.name} removed`, () => (this.list = this.list.filter((other) => other !== own)));
+    // The keyboard goes to what took its place.
+    const next = this.list[Math.min(at, this.list.length - 1)];
+    (next ? this.#cards.get(next.key).name : $("add-class")).focus();
   }
 
   removePicture(own, picture) {
@@ -169,7 +203,7 @@ export class Classes {
   #release() {
     const kept = new Set(this.list.flatMap((own) => [...own.pictures, ...own.test]));
     const gone = (this.#undo ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
-    for (const picture of gone) this.#engine.removePicture(picture.id).catch(() => {});
+    this.#forget(gone);
     this.#forgetUndo();
   }
 
@@ -180,7 +214,10 @@ export class Classes {
 
   #restore() {
     if (!this.#undo) return;
-    this.list = this.#undo.map(({ own, pictures, test }) => Object.assign(own, { pictures, test }));
+    // What came in since stays.
+    const back = (before, now) => [...before, ...now.filter((picture) => !before.includes(picture))];
+    const undone = this.#undo.map(({ own, pictures, test }) => Object.assign(own, { pictures: back(pictures, own.pictures), test: back(test, own.test) }));
+    this.list = [...undone, ...this.list.filter((own) => !undone.includes(own))];
     this.#forgetUndo();
     this.draw();
     this.#changed();
@@ -201,6 +238,8 @@ export class Classes {
     if (cards.length !== $("classes").children.length || cards.some((card, index) => card !== $("classes").children[index])) $("classes").replaceChildren(...cards);
     this.list.forEach((own) => this.#fill(own));
     $("empty").hidden = this.list.length > 0;
+    // The example takes the place of everything: it is for a page without classes.
+    $("example").hidden = this.list.length > 0;
     const pictures = this.count();
     $("class-count").textContent = pictures ? `${pictures} ${pictures === 1 ? "picture" : "pictures"}` : "";
   }

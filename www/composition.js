@@ -5,7 +5,7 @@ import { heatMap } from "./heatmap.js";
 import { method } from "./methods.js";
 
 /** Compositions whose weights alone make the model, so that dragging a bar shows what the weights do. */
-const DRAGGED = ["learned", "learned-scaled", "learned-free", "uniform", "uniform-scaled", "best-module"];
+const DRAGGED = ["learned", "learned-scaled", "uniform", "uniform-scaled"];
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -63,7 +63,8 @@ export class CompositionView {
     const name = $("composed-method").value;
     const own = this.#reports.get(name);
     if (!own) return;
-    const draggable = own.live && DRAGGED.includes(name);
+    // A mix keeps its sum, so that one module alone has nothing to give.
+    const draggable = own.live && DRAGGED.includes(name) && own.coefficients.modules.length > 1;
     const hint = draggable ? element("p", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it.") : null;
     $("composition").replaceChildren(...[heatMap(own.coefficients), hint, this.#bars(name, own.coefficients, draggable)].filter(Boolean));
     $("helped").textContent = own.done ? whatHelped(name, own.coefficients) : "";
@@ -71,7 +72,8 @@ export class CompositionView {
 
   #bars(name, { modules, means }, draggable) {
     const largest = Math.max(1e-6, ...means.map(Math.abs));
-    const top = Math.min(Math.max(1, sum(means)), Math.max(0.5, 2 * largest));
+    const total = sum(means);
+    const top = draggable ? Math.min(total, Math.max(total / 2, 2 * largest)) : Math.min(Math.max(1, total), Math.max(0.5, 2 * largest));
     const bars = modules.map((module, index) => {
       const mean = means[index];
       const bar = draggable && mean > 0

@@ -5,6 +5,7 @@ export class Engine {
   #worker = null;
   #waiting = new Map();
   #next = 1;
+  #opening = null;
   onRun = () => {};
   onFatal = () => {};
 
@@ -19,7 +20,9 @@ export class Engine {
     const fatal = (error) => {
       if (failed || worker !== this.#worker) return;
       failed = true;
-      this.onFatal(error);
+      // Whoever opens a model falls back to another device, or tells.
+      if (this.#opening) this.#opening({ ...error, code: "fatal" });
+      else this.onFatal(error);
     };
     worker.addEventListener("message", ({ data }) => this.#receive(data, fatal));
     worker.addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));
@@ -43,7 +46,12 @@ export class Engine {
   }
 
   open(device, { name, config, preprocessor, weights }) {
-    return this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights } });
+    const asked = this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights } });
+    const opened = new Promise((resolve, reject) => {
+      this.#opening = reject;
+      asked.then(resolve, reject);
+    });
+    return opened.finally(() => (this.#opening = null));
   }
   addModule({ name, config, weights }) {
     return this.#ask(REQUEST.addModule, { name, config, weights });

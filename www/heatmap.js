@@ -28,7 +28,8 @@ function range({ modules, weights }) {
   const signed = values.some((value) => value < 0);
   const center = signed ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
   const far = Math.max(...values.map((value) => Math.abs(value - center)));
-  return { signed, center, far: Math.max(far, FLOOR / modules.length) };
+  const floor = FLOOR * (signed ? 1 / modules.length : center);
+  return { signed, center, far: Math.max(far, floor, 1e-6) };
 }
 
 function paint({ modules, groups, weights }, { center, far }) {

@@ -50,6 +50,18 @@ export class Library {
     if (refused.length) fail({ message: `left out of the library with this model: ${refused.join(" · ")}` });
   }
 
+  /** Other modules in place of those that are there; shipped ones among them stay shipped. */
+  async exchange(modules) {
+    const before = this.list;
+    const aside = this.aside;
+    for (const { name } of before) await this.#engine.removeModule(name);
+    const same = (own) => before.find((known) => known.shipped && known.name === own.name && known.config === own.config && known.weights.size === own.weights.size);
+    const wanted = modules.map((own) => same(own) ?? own);
+    this.removed = new Set(before.filter((known) => known.shipped && !wanted.includes(known)).map(({ name }) => name));
+    await this.replay(wanted);
+    this.aside.push(...aside);
+  }
+
   async add(module) {
     const warnings = await this.#engine.addModule(module);
     this.list.push(module);
@@ -113,6 +125,7 @@ export class Library {
       this.list = this.list.filter((known) => known !== module);
       if (module.shipped) this.removed.add(module.name);
       this.draw();
+      ($("library").querySelector("button") ?? $("add-module")).focus();
       this.#changed();
       say(`${module.name} removed from the library`);
     } catch (error) {

@@ -34,6 +34,8 @@ let model = null;
 let restarts = 0;
 let loading = false;
 let pending = 0;
+/** What the last visit left, until a model is open to take it. */
+let lastVisit = null;
 
 function changed() {
   run.refresh();
@@ -61,7 +63,7 @@ function remember() {
   if (loading || run.state === "off") return;
   clearTimeout(pending);
   pending = setTimeout(() => {
-    if (loading) return;
+    if (loading || run.state === "off") return;
     const modules = library.own.map(({ name, config, weights }) => ({ name, config, weights }));
     const { source, ...files } = model;
     keep({ classes: classes.files, modules, removed: [...library.removed], methods: run.chosen, results: run.kept, settings: { ...settings.chosen, threshold: tryIt.threshold },
@@ -82,7 +84,7 @@ async function openDevice() {
 }
 
 /** Opens a model on the device and puts modules and pictures back. */
-async function useModel(next, modules) {
+async function useModel(next, modules, accepted = () => {}) {
   const before = model;
   run.setState("off");
   document.body.dataset.ready = "false";
@@ -93,9 +95,12 @@ async function useModel(next, modules) {
     $("model").textContent = `${report.model} · ${(report.parameters / 1e6).toFixed(1)} M parameters · ${report.input_size.join(" × ")} px`;
   } catch (error) {
     model = before;
-    if (before) run.setState("idle");
+    // A device that failed takes the model in use with it.
+    if (before && OF_THE_DEVICE.includes(error.code)) engine.onFatal(error);
+    else if (before) run.setState("idle");
     throw error;
   }
+  accepted();
   await library.replay(modules);
   run.setModules(library.list.length);
   await classes.replay();
@@ -104,6 +109,27 @@ async function useModel(next, modules) {
   document.body.dataset.ready = "true";
   say("ready");
   changed();
+  if (lastVisit) await comeBack();
+}
+
+/** Pictures, choices and results of the last visit. */
+async function comeBack() {
+  const { classes: kept = [], methods = [], results = [], model: used } = lastVisit;
+  lastVisit = null;
+  if (methods.length) run.setModules(library.list.length, methods);
+  // Pictures may have come in while the model was loaded.
+  const untouched = !classes.list.length && JSON.stringify(used?.source) === JSON.stringify(model.source);
+  for (const { name, pictures, test } of kept) {
+    const own = classes.list.find((known) => known.name === name) ?? classes.add(name);
+    await classes.addFiles(own, pictures);
+    if (test.length) await classes.addFiles(own, test, "test");
+  }
+  if (kept.length) {
+    run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
+    testZone.refresh();
+    say("your pictures from last time are back");
+  }
+  loading = false;
 }
 
 async function chooseModel(load) {
@@ -111,12 +137,14 @@ async function chooseModel(load) {
   fail(null);
   try {
     const { model: next, modules } = await load();
-    library.removed.clear();
-    const own = library.own;
-    // Weights of another model say nothing about this one.
-    classes.version += 1;
-    run.clear();
-    await useModel(next, [...modules, ...own]);
+    await run.settle();
+    // What a model is refused for leaves everything as it is.
+    await useModel(next, [...modules, ...library.own, ...(lastVisit?.modules ?? [])], () => {
+      library.removed.clear();
+      // Weights of another model say nothing about this one.
+      classes.version += 1;
+      run.clear();
+    });
   } catch (error) {
     if (error.code === "restarted") return;
     fail(error);
@@ -144,6 +172,7 @@ async function loadExample() {
   $("example").disabled = true;
   try {
     say("drawing the example");
+    await run.settle();
     run.clear();
     await classes.load((await exampleTask()).map(({ name, train, test }) => ({ name, pictures: train, test })));
     say("example loaded: press Start");
@@ -172,15 +201,19 @@ async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
     if (project.model !== model.name && isHubId(project.model)) await chooseModel(() => hubModel(project.model));
-    settings.set({ steps: project.config.train?.num_steps, seed: project.config.train?.seed, folds: project.config.folds });
+    const { train = {}, folds } = project.config;
+    settings.set({ steps: train.num_steps, seed: train.seed, folds });
+    await run.settle();
     loading = true;
     run.clear();
-    await library.replay(modules);
+    await library.exchange(modules);
     run.setModules(library.list.length, project.methods);
     await classes.load(own);
     loading = false;
     const names = own.map(({ name }) => name);
-    run.restore(project.results.map((report) => ({ report, names, fresh: true, config: run.config })));
+    // Under another model or other settings the results are shown, as out of date.
+    const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
+    run.restore(project.results.map((report) => ({ report, names, fresh: project.model === model.name, config })));
     testZone.refresh();
     say(project.model === model.name ? "project opened" : `project opened; it was made with ${project.model}, and results can differ`);
   } catch (error) {
@@ -222,17 +255,22 @@ async function start() {
   settings.set(kept?.settings ?? {});
   if (kept?.settings?.threshold !== undefined) tryIt.threshold = kept.settings.threshold;
   library.removed = new Set(kept?.removed);
+  lastVisit = kept ?? {};
   const { model: first, modules } = await firstModel(kept);
   await useModel(first, [...modules, ...(kept?.modules ?? [])]);
-  if (kept?.methods?.length) run.setModules(library.list.length, kept.methods);
-  if (kept?.classes?.length) {
-    await classes.load(kept.classes);
-    run.restore(kept.results ?? []);
-    testZone.refresh();
-    say("your pictures from last time are back");
-  }
-  loading = false;
   if (settings.example) await loadExample();
+}
+
+/** Keeps the page for visits without a network, once it is there; a new version waits for a click. */
+async function offline() {
+  if (!("serviceWorker" in navigator) || location.protocol === "file:") return;
+  const { serviceWorker } = navigator;
+  const registration = await serviceWorker.register("sw.js");
+  const offer = () => ($("update").hidden = !(registration.waiting && serviceWorker.controller));
+  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
+  offer();
+  if (serviceWorker.controller) serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
+  $("update").addEventListener("click", () => registration.waiting?.postMessage({ type: "SKIP_WAITING" }));
 }
 
 $("example").addEventListener("click", () => loadExample().catch(fail));
@@ -280,15 +318,14 @@ addEventListener("paste", (event) => {
   if (files.length) takeIn(files).catch(fail);
 });
 
-if ("serviceWorker" in navigator && location.protocol !== "file:") {
-  // Without one the page works as well, only not offline.
-  navigator.serviceWorker.register("sw.js").catch(() => {});
-}
 classes.draw();
 run.setModules(0);
 swatches($("swatches"));
-start().catch((error) => {
-  if (error.code === "restarted") return;
-  fail(error);
-  say("cannot start");
-});
+start()
+  .catch((error) => {
+    if (error.code === "restarted") return;
+    fail(error);
+    say("cannot start");
+  })
+  // Without a service worker the page works as well, only not offline.
+  .finally(() => offline().catch(() => {}));

@@ -48,7 +48,7 @@ export class Results {
   progress(progress) {
     const cells = this.#rows.get(progress.method);
     if (!cells) return;
-    if (progress.phase === "step") {
+    if (progress.phase === "step" || progress.phase === "within") {
       cells.state.value = (0.6 * progress.step) / progress.num_steps;
       cells.note.textContent = `step ${progress.step} of ${progress.num_steps}`;
     } else if (progress.phase === "fold") {

@@ -138,6 +138,8 @@ export class Run {
     const config = this.config;
     this.#wasStopped = false;
     this.setState(state);
+    // Before a person can press anything: what was said to the last run does not hold for this one.
+    this.#engine.flow("go").catch(() => {});
     this.#begin(methods, state, { owns: [...this.#classes.list], tested: this.#classes.list.flatMap((own) => own.test), version, config });
     say(state === "quick" ? "looking at your pictures" : "adapting");
     const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
@@ -163,6 +165,12 @@ export class Run {
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
     say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
     await this.#engine.flow(flow);
+  }
+
+  /** Ends what runs, before something takes its place. */
+  async settle() {
+    if (["running", "paused"].includes(this.state)) await this.#flow("stop");
+    await this.#queue;
   }
 
   #context = {};

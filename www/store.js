@@ -1,11 +1,13 @@
 // What survives a reload, in IndexedDB: each picture and module once, and a small record of the rest. A full quota is told,
 // not fatal.
-import { clear, delMany, get, getMany, keys, set, setMany } from "./vendor/idb-keyval.js";
+import { clear, createStore, delMany, get, getMany, keys, set, setMany } from "./vendor/idb-keyval.js";
 import { $, fail } from "./dom.js";
 
 const STATE = "state";
 const FILE = "file/";
 const AT_ONCE = 25;
+/** Another page of the same origin may use the same library: this store is ours alone. */
+const own = createStore("loraloom", "kept");
 /** Where a blob is kept. */
 const places = new WeakMap();
 let jobs = Promise.resolve();
@@ -14,7 +16,7 @@ let told = false;
 /** The last state, with its blobs; undefined on a first visit or where nothing can be kept. */
 export async function restore() {
   try {
-    const state = await get(STATE);
+    const state = await get(STATE, own);
     return state && (await mapBlobs(state, load));
   } catch {
     return undefined;
@@ -34,35 +36,34 @@ export function keep(state) {
 
 export async function clearEverything() {
   await jobs;
-  await clear().catch(() => {});
-  for (const name of (await globalThis.caches?.keys?.()) ?? []) await caches.delete(name);
-  for (const worker of (await navigator.serviceWorker?.getRegistrations?.()) ?? []) await worker.unregister();
+  await clear(own).catch(() => {});
+  // Other pages of the same origin keep what is theirs.
+  const scope = new URL("./", location.href).href;
+  for (const name of (await globalThis.caches?.keys?.()) ?? []) if (name.startsWith("loraloom-") || name.endsWith(scope)) await caches.delete(name);
+  for (const worker of (await navigator.serviceWorker?.getRegistrations?.()) ?? []) if (worker.scope === scope) await worker.unregister();
 }
 
 async function write(state) {
-  const fresh = [];
+  // What the store has, not what was once put there: another tab, or an undo, may have changed that.
+  const stored = new Set(await keys(own));
+  const fresh = new Map();
   const used = new Set();
   const record = await mapBlobs(state, (value) => value, (blob) => {
-    if (!places.has(blob)) {
-      places.set(blob, `${FILE}${Date.now()}-${Math.random()}`);
-      fresh.push([places.get(blob), blob]);
-    }
-    used.add(places.get(blob));
-    return { place: places.get(blob) };
+    if (!places.has(blob)) places.set(blob, `${FILE}${Date.now()}-${Math.random()}`);
+    const place = places.get(blob);
+    if (!stored.has(place)) fresh.set(place, blob);
+    used.add(place);
+    return { place };
   });
-  try {
-    for (let start = 0; start < fresh.length; start += AT_ONCE) await setMany(fresh.slice(start, start + AT_ONCE));
-    await set(STATE, record);
-  } catch (error) {
-    fresh.forEach(([, blob]) => places.delete(blob));
-    throw error;
-  }
-  const unused = (await keys()).filter((key) => String(key).startsWith(FILE) && !used.has(key));
-  if (unused.length) await delMany(unused);
+  const entries = [...fresh];
+  for (let start = 0; start < entries.length; start += AT_ONCE) await setMany(entries.slice(start, start + AT_ONCE), own);
+  await set(STATE, record, own);
+  const unused = (await keys(own)).filter((key) => String(key).startsWith(FILE) && !used.has(key));
+  if (unused.length) await delMany(unused, own);
 }
 
 async function load(place) {
-  const [blob] = await getMany([place]);
+  const [blob] = await getMany([place], own);
   if (blob) places.set(blob, place);
   return blob;
 }

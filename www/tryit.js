@@ -51,11 +51,14 @@ export class TryIt {
 
   /** After a restart or for another model. */
   async replay() {
-    for (const own of this.#shown) {
-      own.picture = await this.#classes.take(own.picture.file);
-      own.answers = [];
+    const bad = [];
+    for (const own of [...this.#shown]) {
+      const fresh = await this.#classes.again(own.picture, bad);
+      if (fresh) Object.assign(own, { picture: fresh, answers: [] });
+      else this.#shown = this.#shown.filter((other) => other !== own);
     }
     this.#draw();
+    if (bad.length) fail({ message: bad.join(" · ") });
   }
 
   /** Asks again, after methods have run. */
@@ -75,6 +78,7 @@ export class TryIt {
 
   #draw() {
     $("threshold-value").textContent = percent(this.threshold);
+    $("threshold").setAttribute("aria-valuetext", percent(this.threshold));
     $("predictions").replaceChildren(...this.#shown.map((own) => this.#card(own, this.threshold)));
   }
 

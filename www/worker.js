@@ -17,6 +17,11 @@ async function bytes(blob, name) {
   }
 }
 
+/** What is asked meanwhile holds the session: nothing else can change it. */
+async function quiet() {
+  while (meanwhile.size) await Promise.allSettled([...meanwhile]);
+}
+
 const actions = {
   [REQUEST.open]: async ({ device, model }) => {
     await ready;
@@ -26,7 +31,11 @@ const actions = {
     engine = opened;
     return engine.info();
   },
-  [REQUEST.addModule]: async ({ name, config, weights }) => engine.addModule(name, config, await bytes(weights, name)),
+  [REQUEST.addModule]: async ({ name, config, weights }) => {
+    const data = await bytes(weights, name);
+    await quiet();
+    return engine.addModule(name, config, data);
+  },
   [REQUEST.removeModule]: ({ name }) => engine.removeModule(name),
   [REQUEST.addPicture]: async ({ name, file }) => engine.addPicture(name, await bytes(file, name)),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
@@ -78,7 +87,7 @@ addEventListener("message", ({ data }) => {
     return;
   }
   jobs = jobs.then(async () => {
-    await Promise.allSettled([...meanwhile]);
+    await quiet();
     await run(data);
   });
 });

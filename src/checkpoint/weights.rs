@@ -69,7 +69,7 @@ impl Weights {
     /// Number of blocks: one more than the highest block index.
     pub fn depth(&self) -> usize {
         let index = |key: &String| key.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
-        self.tensors.keys().filter_map(index).max().map_or(0, |last| last + 1)
+        self.tensors.keys().filter_map(index).max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// Removes a tensor and returns its values in row-major order.

@@ -14,7 +14,7 @@ use loraloom::{
 
 use super::{
     Outcome,
-    args::{AdaptArgs, TrainingArgs},
+    args::{AdaptArgs, Modules, TrainingArgs},
     interrupt, model, output,
 };
 
@@ -25,7 +25,7 @@ use super::{
 pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
     let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
-    let methods = arguments.methods(!session.module_names().is_empty())?;
+    let methods = arguments.methods(Modules::of(&session))?;
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
     let test = match &arguments.test {
@@ -34,7 +34,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     };
     interrupt::listen();
     let config = config(arguments);
-    let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config)?;
+    let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {
         let reason =
             format!("{} of {} methods were run; the last one kept its state", reports.len(), methods.len());
@@ -96,9 +96,10 @@ fn compare(
     train: &Dataset,
     test: Option<&Dataset>,
     config: &AdaptConfig,
+    warnings: &mut Vec<Error>,
 ) -> Result<(Vec<MethodReport>, Option<Adapted>)> {
     let mut reports: Vec<MethodReport> = Vec::new();
-    let mut best: Option<(f64, Adapted)> = None;
+    let mut best: Option<((bool, f64), Adapted)> = None;
     let bar = steps_bar();
     for &method in methods {
         if interrupt::stopped() {
@@ -106,15 +107,28 @@ fn compare(
         }
         bar.set_message(method.name());
         let mut show = |progress: Progress| show(&bar, &progress);
-        let (report, adapted) = block_on(session.adapt_method(method, train, test, config, &mut show))?;
+        let (report, adapted) = match block_on(session.adapt_method(method, train, test, config, &mut show)) {
+            Ok(found) => found,
+            // What one method refuses does not cost a person the others.
+            Err(error @ Error::Mismatch { .. }) if methods.len() > 1 => {
+                output::warning(&error);
+                warnings.push(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         output::progress_line(&report);
-        let score = report.loo_accuracy.unwrap_or(report.train_accuracy);
+        // A method whose estimate was cut off, or was not asked for, comes after all that have one.
+        let score = (report.loo_accuracy.is_some(), report.loo_accuracy.unwrap_or(report.train_accuracy));
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
             best = Some((score, adapted));
         }
         reports.push(report);
     }
     bar.finish_and_clear();
+    if reports.is_empty() && !interrupt::stopped() {
+        return Err(Error::mismatch("--methods", "none of them could be run"));
+    }
     Ok((reports, best.map(|(_, adapted)| adapted)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use loraloom::{DeviceChoice, Dialect, Granularity, Method};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use loraloom::{DeviceChoice, Dialect, Granularity, Method, session::Session};
 
 mod experiment;
 mod training;
@@ -127,7 +127,7 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "DIR")]
     pub test: Option<PathBuf>,
     /// Use at most this many training images per class.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub shots: Option<usize>,
     /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
     #[arg(long, value_delimiter = ',', default_value = "auto")]
@@ -298,16 +298,38 @@ fn granularity(text: &str) -> Result<Granularity, String> {
     }
 }
 
+/// A count that may not be 0.
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// What decides which methods can run.
+#[derive(Clone, Copy, Debug)]
+pub struct Modules {
+    /// Whether there are any.
+    pub any: bool,
+    /// Whether all have one rank at every layer, which lorahub needs.
+    pub one_rank: bool,
+}
+
+impl Modules {
+    /// Those of a session.
+    pub fn of(session: &Session) -> Self {
+        Self { any: !session.module_names().is_empty(), one_rank: session.has_one_rank() }
+    }
+
+    fn fit(self, method: Method) -> bool {
+        (self.any || !method.needs_modules()) && (self.one_rank || method != Method::LoraHub)
+    }
+}
+
 /// Methods by name, without repeats.
-fn methods(names: &[String], has_modules: bool) -> loraloom::error::Result<Vec<Method>> {
+fn methods(names: &[String], modules: Modules) -> loraloom::error::Result<Vec<Method>> {
     let mut methods = Vec::new();
     for name in names {
         let named: Vec<Method> = match name.as_str() {
             "all" => Method::ALL.to_vec(),
-            "auto" => {
-                let fits = |method: &Method| has_modules || !method.needs_modules();
-                Method::ALL.into_iter().filter(fits).collect()
-            }
+            "auto" => Method::ALL.into_iter().filter(|method| modules.fit(*method)).collect(),
             name => vec![Method::from_name(name)?],
         };
         for method in named {
@@ -320,11 +342,11 @@ fn methods(names: &[String], has_modules: bool) -> loraloom::error::Result<Vec<M
 }
 
 impl AdaptArgs {
-    /// The methods asked for, without repeats; `auto` depends on whether there are modules.
+    /// The methods asked for, without repeats; `auto` is what the modules are fit for.
     ///
     /// # Errors
     /// An unknown name.
-    pub fn methods(&self, has_modules: bool) -> loraloom::error::Result<Vec<Method>> {
-        methods(&self.methods, has_modules)
+    pub fn methods(&self, modules: Modules) -> loraloom::error::Result<Vec<Method>> {
+        methods(&self.methods, modules)
     }
 }

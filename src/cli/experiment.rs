@@ -6,7 +6,7 @@ use loraloom::{
     block_on,
     error::{Error, Result},
     experiment::{
-        plan::{Plan, task_names},
+        plan::{Plan, Shots, task_names},
         report,
         results::{self, Results},
         run::{Event, Experiment},
@@ -21,7 +21,7 @@ use loraloom::{
 
 use super::{
     Outcome, adapt,
-    args::{ExperimentArgs, ShiftName},
+    args::{ExperimentArgs, Modules, ShiftName},
     interrupt, model, output,
 };
 
@@ -42,7 +42,7 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
         uneven: shifted(ShiftName::Label),
     };
     let (session, mut warnings) = open(arguments)?;
-    let methods = arguments.methods(!session.module_names().is_empty())?;
+    let methods = arguments.methods(Modules::of(&session))?;
     let settings = settings(arguments, &session)?;
     settings.claim(&arguments.out)?;
     session.keep_features_in(&arguments.cache.clone().unwrap_or_else(|| arguments.out.join("cache")));
@@ -82,9 +82,21 @@ fn open(arguments: &ExperimentArgs) -> Result<(Session, Vec<Error>)> {
 }
 
 fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
+    if arguments.shift.contains(&ShiftName::Label) && arguments.shift_shots == Shots::Full {
+        let reason = "a label shift draws unequal numbers of images; give a number instead of full";
+        return Err(Error::mismatch("--shift-shots", reason));
+    }
     let mut config = match &arguments.settings {
-        Some(path) => serde_json::from_str(&read_text(path)?)
-            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?,
+        Some(path) => {
+            let bad =
+                |error: serde_json::Error| Error::config(&path.display().to_string(), "-", error.to_string());
+            let mut json: serde_json::Value = serde_json::from_str(&read_text(path)?).map_err(bad)?;
+            // Folds are off here unless they are asked for, with a file or without.
+            if let Some(fields) = json.as_object_mut() {
+                fields.entry("folds").or_insert(0.into());
+            }
+            serde_json::from_value(json).map_err(bad)?
+        }
         None => AdaptConfig { folds: 0, ..AdaptConfig::default() },
     };
     config.folds = arguments.folds.unwrap_or(config.folds);

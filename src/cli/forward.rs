@@ -33,10 +33,13 @@ pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
 fn add_modules(session: &mut Session, arguments: &ForwardArgs) -> Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for path in &arguments.adapter {
-        for warning in session.add_module_dir(&model::adapter_dir(path)?)? {
+        for warning in session.add_module_dir(&model::adapter_dir(path)?, &path.to_string_lossy())? {
             output::warning(&warning);
             outcome = Outcome::Warned;
         }
+    }
+    if arguments.adapter.is_empty() && arguments.weights.is_some() {
+        return Err(Error::mismatch("--weights", "there is no --adapter that they could be of"));
     }
     let weights = arguments.weights.clone().unwrap_or_else(|| vec![1.0; arguments.adapter.len()]);
     session.merge(&weights)?;

@@ -69,7 +69,7 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
     }
     let mut warnings = Vec::new();
     for path in named {
-        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir)) {
+        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
             Ok(found) => warnings.extend(found),
             Err(error) => warnings.push(error),
         }

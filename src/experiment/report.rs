@@ -26,11 +26,15 @@ use crate::{
 pub fn write(dir: &Path, runs: &[Run]) -> Result<Summary> {
     let settings = Settings::read(dir)?;
     let name = dir.display().to_string();
-    let Some(first) = runs.first() else {
+    if runs.is_empty() {
         return Err(Error::Dataset { name, reason: "no runs to report; run some first".into() });
-    };
+    }
     if let Some(other) = runs.iter().find(|run| run.settings != settings.hash()) {
-        let reason = format!("runs of settings {} lie beside runs of {}", other.settings, first.settings);
+        let reason = format!(
+            "a run of settings {} lies there, the settings of the folder are {}: another version or other settings made it",
+            other.settings,
+            settings.hash()
+        );
         return Err(Error::Dataset { name, reason });
     }
     let summary = Summary::new(runs);

@@ -160,7 +160,8 @@ fn cut_torn_line(mut file: &File) -> std::io::Result<()> {
     if whole < bytes.len() { file.set_len(whole as u64) } else { Ok(()) }
 }
 
-/// The runs of all `results*.jsonl` of a folder in a fixed order; of several lines of one run the last one counts.
+/// The runs of all `results*.jsonl` of a folder in a fixed order; of several lines of one run the last one counts, but
+/// none that lacks the corrupted tests of another.
 ///
 /// # Errors
 /// The folder or a file cannot be read.
@@ -179,7 +180,13 @@ pub fn read_dir(dir: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
     for path in paths {
         let name = path.display().to_string();
         let (own, bad) = parse(&name, &String::from_utf8_lossy(&read_bytes(&path)?));
-        runs.extend(own.into_iter().map(|run| (run.key(), run)));
+        for run in own {
+            // A shard of another count may hold the same run: the one that was corrupted, too, says more.
+            let says_less = |old: &Run| !old.corrupted.is_empty() && run.corrupted.is_empty();
+            if !runs.get(&run.key()).is_some_and(says_less) {
+                runs.insert(run.key(), run);
+            }
+        }
         warnings.extend(bad);
     }
     Ok((runs.into_values().collect(), warnings))

@@ -94,8 +94,10 @@ impl Settings {
         if !path.exists() {
             return write_json(&path, self);
         }
-        let old = Self::read(dir)?;
-        match difference("", &old.to_value(), &self.to_value()) {
+        // As it was written: a setting that did not exist then is a difference.
+        let old: Value = serde_json::from_str(&read_text(&path)?)
+            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+        match difference("", &old, &self.to_value()) {
             None => Ok(()),
             Some((field, [old, new])) => {
                 let reason = format!(
@@ -117,8 +119,10 @@ impl Settings {
     }
 
     fn to_value(&self) -> Value {
-        // Plain numbers, strings and lists always become JSON.
-        serde_json::to_value(self).unwrap_or_default()
+        // Plain numbers, strings and lists always become JSON. As text, because a number of 32 bits has more digits as
+        // a value than in a file.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
     }
 }
 

@@ -112,6 +112,8 @@ impl Summary {
         let methods: Vec<Method> = Method::ALL.into_iter().filter(has).collect();
         let blocks: BTreeSet<(Draw, Shots)> = runs.iter().map(|run| (run.draw, run.shots)).collect();
         let images = || runs.iter().map(|run| run.test_images);
+        // One number of shots: means over several would compare unequal things.
+        let corrupted_shots = runs.iter().find(|run| !run.corrupted.is_empty()).map(|run| run.shots);
         Self {
             model: runs.first().map(|run| run.model.clone()).unwrap_or_default(),
             tasks: tasks.into_iter().cloned().collect(),
@@ -120,8 +122,10 @@ impl Summary {
             hours: runs.iter().map(|run| run.seconds + run.test_seconds).sum::<f64>() / 3600.0,
             test_images: (images().min().unwrap_or(0), images().max().unwrap_or(0)),
             blocks: blocks.into_iter().map(|at| block(runs, &methods, at)).collect(),
-            corrupted: methods.iter().filter_map(|method| corrupted_row(runs, *method)).collect(),
-            corrupted_shots: runs.iter().find(|run| !run.corrupted.is_empty()).map(|run| run.shots),
+            corrupted: corrupted_shots.map_or(Vec::new(), |shots| {
+                methods.iter().filter_map(|method| corrupted_row(runs, *method, shots)).collect()
+            }),
+            corrupted_shots,
             compositions: Composition::all(runs),
             methods,
         }
@@ -249,9 +253,9 @@ fn by_task(accuracies: &BTreeMap<Method, ByPair>) -> BTreeMap<String, Vec<(Metho
     tasks
 }
 
-fn corrupted_row(runs: &[Run], method: Method) -> Option<CorruptedRow> {
+fn corrupted_row(runs: &[Run], method: Method, shots: Shots) -> Option<CorruptedRow> {
     let of = |method: Method, kind: Corruption, strength: usize| -> ByPair {
-        let own = runs.iter().filter(|run| run.method == method);
+        let own = runs.iter().filter(|run| run.method == method && run.shots == shots);
         let found = own.filter_map(|run| {
             let one = run.corrupted.iter().find(|one| (one.kind, one.strength) == (kind, strength))?;
             Some(((run.task.clone(), run.seed), one.test_accuracy))

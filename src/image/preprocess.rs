@@ -1,7 +1,9 @@
 //! A picture as a model sees it: resized, cropped, normalised.
 
 use super::{
-    Picture, processor,
+    Picture,
+    decode::MAX_PIXELS,
+    processor,
     resize::{Filter, resize},
 };
 use crate::error::{Error, Result};
@@ -116,6 +118,13 @@ impl Preprocess {
     /// [`Error::Image`] when nothing resizes and the picture has another size.
     pub fn crop(&self, picture: &Picture) -> Result<Picture> {
         let (height, width) = self.scaled_size(picture);
+        if height as u64 * width as u64 > MAX_PIXELS {
+            let (own_height, own_width) = (picture.height, picture.width);
+            let reason = format!(
+                "{own_width}x{own_height} is too long and thin: resized it would be {width}x{height}; crop it"
+            );
+            return Err(Error::Image { name: "image".into(), reason });
+        }
         let resized = resize(picture, width, height, self.filter)?;
         let (rows, columns) = self.input_size;
         if self.center_crop.is_none() {
@@ -133,11 +142,15 @@ impl Preprocess {
     /// Height and width after resizing; the longer side is rounded down, as in transformers.
     fn scaled_size(&self, picture: &Picture) -> (usize, usize) {
         let (height, width) = (picture.height, picture.width);
+        // On 32 bits the products of pixels do not fit into usize.
+        let scaled = |edge: usize, long: usize, short: usize| {
+            usize::try_from((edge as u64 * long as u64 / short.max(1) as u64).max(1)).unwrap_or(usize::MAX)
+        };
         match self.scale {
             Scale::Keep => (height, width),
             Scale::Exact(height, width) => (height, width),
-            Scale::ShortestEdge(edge) if height <= width => (edge, (edge * width / height).max(1)),
-            Scale::ShortestEdge(edge) => ((edge * height / width).max(1), edge),
+            Scale::ShortestEdge(edge) if height <= width => (edge, scaled(edge, width, height)),
+            Scale::ShortestEdge(edge) => (scaled(edge, height, width), edge),
         }
     }
 

@@ -40,6 +40,9 @@ use photos::{Photo, Photos};
 use state::State;
 use teacher::Teacher;
 
+/// Largest input side: what a slip of the finger asks for takes all memory.
+const MAX_SIDE: usize = 1024;
+
 /// Everything that decides a pre-training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,6 +136,33 @@ impl PretrainConfig {
             Preprocess::new("pretrain", Scale::ShortestEdge(self.img_size), Some(size), size)?;
         preprocess.filter = Filter::Bicubic;
         Ok(preprocess.with_mean_std([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    }
+
+    /// Refuses sizes that make no model, before anything is read.
+    ///
+    /// # Errors
+    /// The option is named.
+    pub fn check(&self) -> Result<()> {
+        let bad = |option: &str, reason: String| Err(Error::mismatch(option, reason));
+        let divides = |part: usize, whole: usize| part > 0 && whole > 0 && whole.is_multiple_of(part);
+        if !divides(self.patch_size, self.img_size) || self.img_size > MAX_SIDE {
+            let reason = format!(
+                "{} px is no multiple of patches of {} px up to {MAX_SIDE}",
+                self.img_size, self.patch_size
+            );
+            return bad("--img-size", reason);
+        }
+        if !divides(self.num_heads, self.embed_dim) {
+            let reason = format!("{} heads do not divide {} channels", self.num_heads, self.embed_dim);
+            return bad("--num-heads", reason);
+        }
+        if self.depth == 0 || self.batch_size == 0 {
+            return bad("--depth and --batch-size", "both must be 1 or more".into());
+        }
+        if !(self.epochs > 0.0 && self.epochs.is_finite()) {
+            return bad("--epochs", format!("{} is not above 0", self.epochs));
+        }
+        Ok(())
     }
 
     /// Steps in all.

@@ -1,16 +1,19 @@
 //! Photos for pre-training: class folders or tar files of them, kept in memory as they are on disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    dataset::Listing,
+    dataset::{Listing, is_image},
     error::{Error, Result},
-    image::{Picture, decode::decode},
+    image::{
+        Picture,
+        decode::{MAX_BYTES, decode},
+    },
 };
 
 /// A photo that is decoded whenever it is needed.
@@ -68,10 +71,12 @@ impl Photos {
             }
             photos.classes.push(class);
         }
-        if photos.classes.len() < 2 || photos.train.is_empty() {
+        let trained: BTreeSet<usize> = photos.train.iter().map(|photo| photo.class).collect();
+        if photos.classes.len() < 2 || trained.len() < photos.classes.len() {
             let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-            let reason =
-                "pre-training needs two classes or more, each with images left after validation".into();
+            let reason = format!(
+                "pre-training needs two classes or more, each with more than the {held_out} images kept for validation"
+            );
             return Err(Error::Dataset { name, reason });
         }
         Ok(photos)
@@ -97,11 +102,17 @@ fn read_tar(path: &Path, by_class: &mut ByClass) -> Result<()> {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.to_path_buf();
         let class = name.parent().and_then(Path::file_name).map(|class| class.to_string_lossy().into_owned());
-        if let (true, Some(class)) = (entry.header().entry_type().is_file(), class) {
+        // Archives come with notes and with the hidden files of some systems.
+        let wanted = entry.header().entry_type().is_file() && is_image(&name) && !is_hidden(&name);
+        if let (true, Some(class)) = (wanted, class) {
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(failed)?;
+            (&mut entry).take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
             by_class.entry(class).or_default().push((name.display().to_string(), bytes));
         }
     }
     Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }

@@ -96,12 +96,17 @@ pub async fn run(
     device: &OpenDevice,
     on_progress: OnProgress<'_>,
 ) -> Result<PretrainReport> {
+    config.check()?;
     let photos = Photos::read(&files.data, files.held_out)?;
     let taught = models.teacher.map(|model| Teacher::new(model, &config.vit(), device)).transpose()?;
     let mut run = Pretrain::new(config.clone(), &photos, taught, models.init, device.clone())?;
     let checkpoint = files.out.join("checkpoint.safetensors");
     if checkpoint.exists() {
-        run.state = State::load(&checkpoint, config, &device.plain)?;
+        let fresh = std::mem::replace(&mut run.state, State::load(&checkpoint, config, &device.plain)?);
+        if !run.state.fits(&fresh) {
+            let reason = "its checkpoint is of other data or another model; use another --out";
+            return Err(Error::mismatch(checkpoint.display().to_string(), reason));
+        }
     }
     steps(&mut run, files, config, &photos, on_progress).await?;
     let (vit, head) = run.model().await?;

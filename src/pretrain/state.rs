@@ -30,6 +30,12 @@ impl State {
         Self { average: values.clone(), parameters: Parameters::new(values), step: 0 }
     }
 
+    /// Whether another state has values of the same shapes.
+    pub fn fits(&self, other: &Self) -> bool {
+        let shapes = |state: &Self| state.parameters.values.iter().map(Tensor::dims).collect::<Vec<_>>();
+        shapes(self) == shapes(other)
+    }
+
     /// Writes the state and the configuration it belongs to.
     ///
     /// # Errors

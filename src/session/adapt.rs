@@ -151,7 +151,7 @@ pub(super) async fn may_go_on(mut ask: impl FnMut() -> Flow) -> bool {
 }
 
 /// Milliseconds between two questions while a run is paused.
-const PAUSE: u32 = 50;
+pub const PAUSE: u32 = 50;
 
 impl Session {
     /// Runs one method: trains it, estimates its held-out accuracy, and tests it.
@@ -172,6 +172,13 @@ impl Session {
         if classes < 2 {
             let reason = format!("{classes} class(es); at least two are needed to tell apart");
             return Err(Error::Dataset { name: train.name.clone(), reason });
+        }
+        if train.examples.is_empty() {
+            let reason = "no training images; every class needs one or more".into();
+            return Err(Error::Dataset { name: train.name.clone(), reason });
+        }
+        if config.lora.rank == 0 || !config.lora.alpha.is_finite() {
+            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
         }
         let name = method.name().to_string();
         let started = web_time::Instant::now();

@@ -87,7 +87,8 @@ impl Session {
         let frozen = FrozenArm { session: self, config, classes };
         let mut ingredients = self.ingredients(config);
         if method == Method::LearnedScaled {
-            ingredients.scale = SCALES[frozen.scale(method, examples).await?];
+            let mut ask = || on_steps(&Training::Within(0));
+            ingredients.scale = SCALES[frozen.scale(method, examples, &mut ask).await?];
         }
         match ingredients.plan(method)? {
             Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,

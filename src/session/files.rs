@@ -11,6 +11,12 @@ use crate::{
     lora::module::LoraModule,
 };
 
+/// The last part of a path or of an id of the Hub, without its revision.
+fn last_part(path: &str) -> &str {
+    let part = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+    part.split('@').next().unwrap_or(part)
+}
+
 impl Session {
     /// Opens a device and loads a model from a folder (`config.json`, `model.safetensors` and, if
     /// there is one, `preprocessor_config.json`).
@@ -34,10 +40,18 @@ impl Session {
 
     /// Adds the PEFT module of a folder to the library; returns its warnings.
     ///
+    /// `name` is what a person calls it, a path or an id of the Hub: its last part names the module, with a number where
+    /// another module has that name.
+    ///
     /// # Errors
     /// The folder holds no module that is read, or it does not fit the model.
-    pub fn add_module_dir(&mut self, dir: &Path) -> Result<Vec<Error>> {
-        let (module, mut warnings) = LoraModule::from_dir(dir)?;
+    pub fn add_module_dir(&mut self, dir: &Path, name: &str) -> Result<Vec<Error>> {
+        let (mut module, mut warnings) = LoraModule::from_dir(dir)?;
+        let own = last_part(name);
+        let taken = self.module_names();
+        let numbered = (2..).map(|number| format!("{own} {number}"));
+        let names = std::iter::once(own.to_string()).chain(numbered);
+        module.name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
         warnings.extend(self.base_mismatch(&module));
         self.add_module(module)?;
         Ok(warnings)
@@ -45,9 +59,8 @@ impl Session {
 
     /// A warning when a module names another base model than the one in use.
     fn base_mismatch(&self, module: &LoraModule) -> Option<Error> {
-        let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_string();
         let base = module.base_model.as_deref().filter(|base| !base.is_empty())?;
-        let differs = last(base) != last(&self.model.name);
+        let differs = last_part(base) != last_part(&self.model.name);
         differs.then(|| {
             let reason = format!("it was trained on {base}, the model in use is {}", self.model.name);
             Error::mismatch(format!("module {}", module.name), reason)

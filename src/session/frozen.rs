@@ -1,8 +1,13 @@
 //! Methods that fit a head on the features of fixed weights: one cached pass, no training steps.
 
-use super::{Session, adapt::AdaptConfig, arm::Adapted, held_out};
+use super::{
+    Session,
+    adapt::{AdaptConfig, Flow, may_go_on},
+    arm::Adapted,
+    held_out,
+};
 use crate::{
-    dataset::Example,
+    dataset::{Example, folds},
     error::Result,
     head::{Features, Head},
     lora::{cat::Updates, library::merge_updates},
@@ -93,23 +98,33 @@ impl FrozenArm<'_> {
     }
 
     async fn uniform_scaled(&self, examples: &[Example]) -> Result<Chosen> {
-        let scale = self.scale(Method::UniformScaled, examples).await?;
+        let scale = self.scale(Method::UniformScaled, examples, &mut || Flow::GoOn).await?;
         let modules = self.session.modules.len();
         let shares = vec![SCALES[scale] / modules as f32; modules];
         let chosen = self.frozen(FrozenWeights::Scaled(scale), Some(shares), examples).await?;
         Ok(Chosen { extra_parameters: 1, ..chosen })
     }
 
-    /// Which of [`SCALES`] has the lowest held-out loss of a class-mean head.
-    pub async fn scale(&self, method: Method, examples: &[Example]) -> Result<usize> {
+    /// Which of [`SCALES`] has the lowest held-out loss of a class-mean head; the first one, 1, when nothing can be held
+    /// out. When `ask` says stop, the best of those that were tried.
+    pub async fn scale(
+        &self,
+        method: Method,
+        examples: &[Example],
+        ask: &mut dyn FnMut() -> Flow,
+    ) -> Result<usize> {
         self.session.ingredients(self.config).library(method)?;
-        self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples).await
+        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
+        if folds(&labels, self.config.head_folds, self.config.train.seed).is_empty() {
+            return Ok(0);
+        }
+        self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples, ask).await
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.
     async fn best_module(&self, examples: &[Example]) -> Result<Chosen> {
         let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
-        let best = self.lowest_loss(modules, FrozenWeights::Module, examples).await?;
+        let best = self.lowest_loss(modules, FrozenWeights::Module, examples, &mut || Flow::GoOn).await?;
         let one_hot = (0..modules).map(|module| f32::from(module == best)).collect();
         let chosen = self.frozen(FrozenWeights::Module(best), Some(one_hot), examples).await?;
         Ok(Chosen { module: Some(best), ..chosen })
@@ -120,9 +135,13 @@ impl FrozenArm<'_> {
         count: usize,
         weights: impl Fn(usize) -> FrozenWeights,
         examples: &[Example],
+        ask: &mut dyn FnMut() -> Flow,
     ) -> Result<usize> {
         let mut best = (f32::INFINITY, 0);
         for index in 0..count {
+            if index > 0 && !may_go_on(&mut *ask).await {
+                break;
+            }
             let features = self.session.frozen_features(weights(index), examples).await?;
             let loss = self.mean_head_loss(&features);
             if loss < best.0 {

@@ -53,7 +53,10 @@ impl Session {
             return Ok(head_only(method, &adapted.features, classes, config));
         }
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        let folds = folds(&labels, config.folds, config.train.seed);
+        // The features of every choice are cached: as many folds as for methods that only fit a head.
+        let frozen = matches!(method, Method::UniformScaled | Method::BestModule);
+        let num_folds = if frozen { config.head_folds } else { config.folds };
+        let folds = folds(&labels, num_folds, config.train.seed);
         let (mut hits, mut refitted_hits, mut total) = (0, 0, 0);
         for (index, fold) in folds.iter().enumerate() {
             if !may_go_on(|| on_fold(index)).await {

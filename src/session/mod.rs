@@ -160,6 +160,13 @@ impl Session {
         Ok(())
     }
 
+    /// Whether all modules that touch a layer have one rank there.
+    pub fn has_one_rank(&self) -> bool {
+        let mut ranks = std::collections::BTreeMap::new();
+        let layers = self.modules.iter().flat_map(|module| &module.layers);
+        layers.into_iter().all(|(key, layer)| *ranks.entry(*key).or_insert(layer.rank) == layer.rank)
+    }
+
     /// The model with modules folded in by fixed weights, one per module, the same in every layer.
     ///
     /// The head becomes the last saved head among modules with a non-zero weight, if there is one.
@@ -176,6 +183,14 @@ impl Session {
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         let heads = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
         if let Some(saved) = heads.filter_map(|(module, _)| module.head.clone()).next_back() {
+            let features = self.model.vit.config.feature_dim();
+            if saved.dim != features {
+                let reason = format!(
+                    "its head takes {} features, the model gives {features}; it was made for another model",
+                    saved.dim
+                );
+                return Err(Error::mismatch("saved head", reason));
+            }
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }
         Ok(())
@@ -269,6 +284,9 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let img_size = options.img_size.map(|side| (side, side)).unwrap_or(preprocess.input_size());
     preprocess = preprocess.with_input_size(img_size.0, img_size.1);
     let (mean, std) = (options.mean.unwrap_or(preprocess.mean()), options.std.unwrap_or(preprocess.std()));
+    if mean.iter().chain(&std).any(|value| !value.is_finite()) || std.iter().any(|value| *value <= 0.0) {
+        return Err(Error::mismatch("--mean, --std", "they must be numbers, and deviations above 0"));
+    }
     let preprocess = preprocess.with_mean_std(mean, std);
     let weights_name = format!("{}/model.safetensors", files.name);
     let checkpoint = load::load(

@@ -118,6 +118,12 @@ impl Session {
         self.library = None;
         self.add_module(module)?;
         self.merge(&[1.0])?;
+        let classes = self.model.head.as_ref().map(Head::classes);
+        if classes != Some(task.classes.len()) {
+            let reason =
+                format!("task.json names {} classes, and the adapter's head has others", task.classes.len());
+            return Err(Error::mismatch(dir.display().to_string(), reason));
+        }
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

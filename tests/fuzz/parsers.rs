@@ -3,7 +3,7 @@
 use loraloom::{
     checkpoint::load,
     device::OpenDevice,
-    image::{decode::decode, preprocess::Preprocess},
+    image::{Picture, decode::decode, preprocess::Preprocess},
     lora::{config::PeftConfig, module::LoraModule},
 };
 
@@ -15,10 +15,14 @@ pub fn read(which: u8, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match which % COUNT {
         0 => drop(decode("image", bytes)),
-        1 => drop(Preprocess::from_json(Some(("preprocessor_config.json", &text)), ("config.json", "{}"))),
+        1 => {
+            let config = ("config.json", "{}");
+            if let Ok(preprocess) = Preprocess::from_json(Some(("preprocessor_config.json", &text)), config) {
+                drop(preprocess.crop(&Picture::filled(4000, 1, [0; 3])));
+            }
+        }
         2 => {
-            let config =
-                r#"{"model_type": "vit", "image_size": 32, "patch_size": 8, "num_attention_heads": 2}"#;
+            let config = include_str!("../golden/models/vit/config.json");
             drop(load::load(
                 ("config.json", config),
                 ("model.safetensors", bytes),

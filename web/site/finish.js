@@ -25,14 +25,15 @@ const { count, size, warnings } = await generateSW({
   globPatterns: ["**/*.{html,js,css,json,svg,wasm,woff2,safetensors}"],
   // Modules for models of the Hub are kept once they were used.
   globIgnores: ["models/!(base)/**"],
-  runtimeCaching: [{ urlPattern: /\/models\//, handler: "NetworkFirst", options: { cacheName: "models" } }],
+  runtimeCaching: [{ urlPattern: /\/models\//, handler: "NetworkFirst", options: { cacheName: "loraloom-modules" } }],
   swDest: join(folder, "sw.js"),
   inlineWorkboxRuntime: true,
   sourcemap: false,
   maximumFileSizeToCacheInBytes: 64 * 2 ** 20,
   ignoreURLParametersMatching: [/.*/],
-  clientsClaim: true,
-  skipWaiting: true,
+  // An open page keeps the files that it began with: a new version waits until it is asked for, or all tabs are closed.
+  clientsClaim: false,
+  skipWaiting: false,
   cleanupOutdatedCaches: true,
 });
 warnings.forEach((warning) => console.warn(warning));

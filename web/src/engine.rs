@@ -11,11 +11,11 @@ use std::{
 
 use futures_util::future::try_join_all;
 use loraloom::{
-    Dataset, DeviceChoice, Dialect, Example, LoraModule, Picture, Precision,
+    Dataset, DeviceChoice, Dialect, Example, LoraModule, Picture, Precision, breathe,
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
-        adapt::{AdaptConfig, Flow},
+        adapt::{AdaptConfig, Flow, PAUSE},
         arm::Adapted,
     },
 };
@@ -151,7 +151,6 @@ impl Engine {
         on_event: js_sys::Function,
     ) -> std::result::Result<(), JsValue> {
         let request: AdaptRequest = from_js(request)?;
-        self.flow.set(Flow::GoOn);
         let train = self.dataset("train", &request.train).map_err(to_error)?;
         let test = self.dataset("test", &request.test).map_err(to_error)?;
         let test = (!test.examples.is_empty()).then_some(test);
@@ -260,12 +259,24 @@ impl Engine {
         found.ok_or_else(|| Error::mismatch(method, "it has not been run"))
     }
 
-    /// Runs a future until a person stops it.
+    /// Runs a future until a person stops it; while it is paused nothing runs.
     async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
-        poll_fn(|context| match self.flow.get() {
-            Flow::Stop => Poll::Ready(None),
-            _ => future.as_mut().poll(context).map(Some),
+        let mut nap = None;
+        poll_fn(|context| {
+            loop {
+                match self.flow.get() {
+                    Flow::Stop => return Poll::Ready(None),
+                    Flow::GoOn => return future.as_mut().poll(context).map(Some),
+                    Flow::Pause => {
+                        let timer = nap.get_or_insert_with(|| Box::pin(breathe(PAUSE)));
+                        if timer.as_mut().poll(context).is_pending() {
+                            return Poll::Pending;
+                        }
+                        nap = None;
+                    }
+                }
+            }
         })
         .await
     }

@@ -8,7 +8,7 @@ use loraloom::{
     experiment::plan::{Shard, Shots},
 };
 
-use super::{DeviceName, InputArgs, granularity};
+use super::{DeviceName, InputArgs, Modules, at_least_one, granularity};
 
 /// Shifts between training and test images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,10 +91,10 @@ pub struct ExperimentArgs {
     #[arg(long)]
     pub folds: Option<usize>,
     /// Most test images per task, evenly over its classes.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub max_test: Option<usize>,
     /// Most test images per task that are corrupted.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub max_corrupted: Option<usize>,
     /// Training images that representations are compared on; 0 leaves CKA out.
     #[arg(long)]
@@ -115,7 +115,7 @@ impl ExperimentArgs {
     ///
     /// # Errors
     /// An unknown name.
-    pub fn methods(&self, has_modules: bool) -> loraloom::error::Result<Vec<Method>> {
-        super::methods(&self.methods, has_modules)
+    pub fn methods(&self, modules: Modules) -> loraloom::error::Result<Vec<Method>> {
+        super::methods(&self.methods, modules)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use loraloom::{Precision, Target};
 
-use super::{ComputeArgs, DeviceName, ModelArgs, NamesName};
+use super::{ComputeArgs, DeviceName, ModelArgs, NamesName, at_least_one};
 
 /// How to train.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub struct TrainingArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
     /// Rank of a LoRA from scratch.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub rank: Option<usize>,
     /// Alpha of a LoRA from scratch; its update is scaled by alpha / rank.
     #[arg(long)]
