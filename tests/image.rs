@@ -114,3 +114,15 @@ fn a_bad_preprocessor_is_refused_with_its_field() {
         assert!(error.starts_with("p.json") && error.contains(part), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_picture_that_would_grow_beyond_memory_is_refused() {
+    let preprocess = Preprocess::from_json(
+        Some(("preprocessor_config.json", r#"{"size": {"shortest_edge": 256}, "crop_size": 224}"#)),
+        CONFIG,
+    )
+    .expect("a processor");
+    let error = preprocess.crop(&Picture::filled(1_000_000, 1, [9; 3])).expect_err("too long and thin");
+    assert!(error.to_string().contains("1000000x1 is too long and thin"), "{error}");
+    assert!(preprocess.crop(&Picture::filled(1_000, 1, [9; 3])).is_ok());
+}

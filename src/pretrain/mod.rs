@@ -362,3 +362,23 @@ fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(V
 
 /// Seed with which base models are compared on few-shot episodes.
 pub const EPISODE_SEED: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_make_no_model_are_refused_by_the_option() {
+        let refused = |change: fn(&mut PretrainConfig)| {
+            let mut config = PretrainConfig::default();
+            change(&mut config);
+            config.check().expect_err("refused").to_string()
+        };
+        assert!(PretrainConfig::default().check().is_ok());
+        assert!(refused(|config| config.img_size = 100).contains("--img-size"));
+        assert!(refused(|config| config.patch_size = 0).contains("--img-size"));
+        assert!(refused(|config| config.num_heads = 5).contains("5 heads do not divide 192"));
+        assert!(refused(|config| config.batch_size = 0).contains("--batch-size"));
+        assert!(refused(|config| config.epochs = f64::NAN).contains("--epochs"));
+    }
+}

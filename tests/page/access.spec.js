@@ -32,7 +32,7 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-test("the keyboard alone names a class, starts, pauses, removes and undoes", async ({ page }) => {
+test("the keyboard alone loads the example, starts, names a class, removes and undoes", async ({ page }) => {
   await open(page, TINY);
   await page.getByTestId("example").focus();
   await page.keyboard.press("Enter");
@@ -79,7 +79,7 @@ test("what can be reached has a name and shows its focus", async ({ page }) => {
     expect(now.outline, `focus of ${now.key}`).not.toBe("none");
     seen.add(now.key);
   }
-  for (const id of ["model", "save-project", "open-project", "add-class", "example", "start", "try-files", "threshold", "test-class", "clear"]) expect([...seen], id).toContain(id);
+  for (const id of ["model", "save-project", "open-project", "add-class", "start", "try-files", "threshold", "test-class", "clear"]) expect([...seen], id).toContain(id);
 });
 
 test("nothing moves when less motion is asked for", async ({ page }) => {

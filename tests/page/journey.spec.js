@@ -87,6 +87,8 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   await startAndFinish(page);
+  // The worker composes the modules of the project, and no others.
+  await expect(page.getByTestId("composition").locator("li")).toHaveCount(await page.getByTestId("library").locator("li").count());
   await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1);
   const after = Object.fromEntries((await predictions(page)).map(([method, ...rest]) => [method, rest]));
   for (const [method, label, probability] of before) {
@@ -116,15 +118,18 @@ test("the example needs one click, pausing holds the step, and stopping answers 
   await expect.poll(step, { timeout: 120_000 }).toBeGreaterThan(0);
   await page.getByTestId("pause").click();
   await expect(page.getByTestId("status")).toHaveText("paused");
-  // The step that runs on the CPU comes to its end; no other one starts.
-  await page.waitForTimeout(15_000);
+  // The part of a step that runs comes to its end; no other one starts.
+  await page.waitForTimeout(5_000);
   const held = await step();
+  expect(held).toBeGreaterThan(0);
   await page.waitForTimeout(15_000);
   expect(await step()).toBe(held);
   await page.getByTestId("pause").click();
   await expect.poll(step).toBeGreaterThan(held);
   await page.getByTestId("stop").click();
   await expect(page.getByTestId("status")).toContainText("stopped", { timeout: 500 });
+  // What the worker says: training is over, long before its 500 steps.
+  await expect(row).toContainText(/measuring|steps, /, { timeout: 15_000 });
   await expect(page.getByTestId("status")).toHaveText("stopped");
   await expect(page.getByTestId("accuracy-lora")).toContainText("%");
   await expect(page.getByTestId("start")).toBeEnabled();

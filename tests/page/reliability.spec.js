@@ -58,6 +58,44 @@ test("undo brings back what was removed, and results say when they are out of da
   await expect(page.locator("#why")).toContainText("different names");
 });
 
+test("what was removed and brought back survives a reload", async ({ page }) => {
+  const kept = 1_500; // Longer than the page waits before it keeps a change.
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.waitForTimeout(kept);
+  await page.getByRole("button", { name: "Remove class along" }).click();
+  await page.waitForTimeout(kept);
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("class-card")).toHaveCount(2);
+  await page.waitForTimeout(kept);
+  await page.reload();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
+});
+
+test("pictures that came in after a removal stay when it is undone", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.getByRole("button", { name: "Remove class along" }).click();
+  await page.getByTestId("class-files").first().setInputFiles(pictures(0, 2, 40));
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(5);
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8);
+});
+
+test("a model that is chosen while methods run ends them first", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny&steps=2000&folds=0");
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText(/step [1-9]/);
+  await page.getByTestId("pause").click();
+  await page.getByTestId("model").click();
+  await page.locator("#model-shipped").click();
+  await expect(page.getByTestId("model")).toContainText("96 × 96", { timeout: 60_000 });
+  await expect(page.getByTestId("status")).toHaveText(/ready|first answers/, { timeout: 60_000 });
+  await expect(page.getByTestId("start")).toBeEnabled();
+});
+
 test("one picture per class is enough, and the page says what cannot be measured", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page, 1);
