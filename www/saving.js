@@ -8,10 +8,13 @@ const JOIN_RANK = 8;
 export class Saving {
   #engine;
   #library;
+  /** The method that a person asked for; without one the page proposes. */
+  #picked = "";
 
   constructor(engine, library) {
     this.#engine = engine;
     this.#library = library;
+    $("export-method").addEventListener("change", () => (this.#picked = $("export-method").value));
     $("export-adapter").addEventListener("click", () => this.#export().catch(fail));
     $("join-library").addEventListener("click", () => this.#join().catch(fail));
   }
@@ -20,9 +23,8 @@ export class Saving {
   refresh(names) {
     const saved = names.filter((name) => name !== "full");
     const select = $("export-method");
-    const chosen = select.value;
     select.replaceChildren(...saved.map((name) => element("option", { value: name }, method(name).label)));
-    select.value = saved.includes(chosen) ? chosen : saved.includes("learned") ? "learned" : (saved.at(-1) ?? "");
+    select.value = saved.includes(this.#picked) ? this.#picked : saved.includes("learned") ? "learned" : (saved.at(-1) ?? "");
     $("saving").hidden = !saved.length;
   }
 

@@ -8,6 +8,8 @@ const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities)
 export class TestZone {
   #classes;
   #run;
+  /** The method that a person asked for; without one the best shows. */
+  #picked = "";
 
   constructor(classes, run) {
     this.#classes = classes;
@@ -18,7 +20,10 @@ export class TestZone {
       await this.#addLoose(files);
     });
     $("test-clear").addEventListener("click", () => classes.clearTest());
-    $("confusion-method").addEventListener("change", () => this.draw());
+    $("confusion-method").addEventListener("change", () => {
+      this.#picked = $("confusion-method").value;
+      this.draw();
+    });
     acceptDrops($("test-zone"), (event, entries) => {
       event.stopPropagation();
       droppedFiles(entries).then((files) => this.add(files));
@@ -55,10 +60,9 @@ export class TestZone {
     $("confused").hidden = !found.length;
     if (!found.length) return;
     const select = $("confusion-method");
-    const chosen = select.value;
     select.replaceChildren(...found.map(({ report }) => element("option", { value: report.method }, `${method(report.method).label} (${percent(report.test_accuracy)})`)));
     const top = found.reduce((a, b) => (b.report.test_accuracy > a.report.test_accuracy ? b : a)).report.method;
-    select.value = found.some(({ report }) => report.method === chosen) ? chosen : top;
+    select.value = found.some(({ report }) => report.method === this.#picked) ? this.#picked : top;
     this.#matrix(found.find(({ report }) => report.method === select.value));
   }
 

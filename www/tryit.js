@@ -1,6 +1,6 @@
 // The right column: what every method says of a new picture.
 import { $, acceptDrops, element, fail, percent, say } from "./dom.js";
-import { method } from "./methods.js";
+import { METHODS, method } from "./methods.js";
 
 const SHOWN = 60;
 
@@ -65,7 +65,7 @@ export class TryIt {
   async refresh(announce = false) {
     for (const own of [...this.#shown]) {
       try {
-        own.answers = await this.#engine.predict(own.picture.id);
+        own.answers = inOrder(await this.#engine.predict(own.picture.id));
       } catch (error) {
         if (error.code !== "restarted") fail(error);
         return;
@@ -88,6 +88,12 @@ export class TryIt {
     return element("article", { class: "card prediction-card" }, picture.canvas,
       element("div", {}, element("h3", { title: picture.name }, picture.name), text, element("ul", { class: "bars answers" }, ...rows)));
   }
+}
+
+/** The order of the table; a mix of one's own comes last. */
+function inOrder(answers) {
+  const place = ({ method: name }) => (METHODS.findIndex((own) => own.name === name) + METHODS.length + 1) % (METHODS.length + 1);
+  return answers.toSorted((a, b) => place(a) - place(b));
 }
 
 function answer(name, best, threshold) {
