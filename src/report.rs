@@ -107,7 +107,7 @@ pub struct MethodReport {
     pub seconds: f64,
     /// Loss of every step.
     pub losses: Vec<f32>,
-    /// Whether the head was refitted on the final features, as the held-out images preferred.
+    /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
     /// Composition weights, for methods that compose.
     pub coefficients: Option<CoefficientReport>,

@@ -118,7 +118,10 @@ fn a_bad_preprocessor_is_refused_with_its_field() {
 #[test]
 fn a_picture_that_would_grow_beyond_memory_is_refused() {
     let preprocess = Preprocess::from_json(
-        Some(("preprocessor_config.json", r#"{"size": {"shortest_edge": 256}, "crop_size": 224}"#)),
+        Some((
+            "preprocessor_config.json",
+            r#"{"size": {"shortest_edge": 40}, "crop_size": 32, "do_center_crop": true}"#,
+        )),
         CONFIG,
     )
     .expect("a processor");

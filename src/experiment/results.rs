@@ -66,7 +66,7 @@ pub struct Run {
     pub train_images: usize,
     /// Held-out accuracy, where folds were asked for.
     pub loo_accuracy: Option<f64>,
-    /// Whether held-out images preferred a refitted head.
+    /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
     /// Trained values, the head included.
     pub trainable_parameters: usize,
