@@ -22,8 +22,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refit {
-    /// Unless held-out images prefer the trained head. Where nothing is held out it is replaced: on tasks that were not
-    /// compared, that was better by a point or two.
+    /// Unless held-out images prefer the trained head. Where nothing is held out it is replaced: on upstream tasks
+    /// that was no worse, and it depends on no learning rate.
     #[default]
     HeldOut,
     /// Always.
