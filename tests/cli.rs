@@ -343,3 +343,17 @@ fn a_base_model_and_a_module_trained_from_nothing_beat_chance() {
     let accuracy = report["module"]["test_accuracy"].as_f64().expect("accuracy");
     assert!(accuracy > 0.5, "chance is a third: {report}");
 }
+
+#[test]
+fn with_one_image_per_class_nothing_chooses_a_scale() {
+    let place = Place::new();
+    let module = place.train_module("module", "1");
+    let out = place.path("out.json");
+    let methods = "uniform,uniform-scaled";
+    let (code, _, err) =
+        place.adapt(&["--modules", &module, "--shots", "1", "--methods", methods, "--json", &out]);
+    assert_eq!(code, 0, "{err}");
+    let report = json(Path::new(&out));
+    assert_eq!(report["methods"][0]["coefficients"], report["methods"][1]["coefficients"]);
+    assert_eq!(report["methods"][0]["coefficients"]["means"], serde_json::json!([1.0]));
+}

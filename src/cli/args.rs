@@ -129,7 +129,7 @@ pub struct AdaptArgs {
     /// Use at most this many training images per class.
     #[arg(long, value_parser = at_least_one())]
     pub shots: Option<usize>,
-    /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
+    /// Methods, separated by commas; `all`, or `auto`: those that the modules, if any, are fit for (lorahub wants one rank).
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub methods: Vec<String>,
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.

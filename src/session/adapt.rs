@@ -23,7 +23,7 @@ use crate::{
 #[serde(rename_all = "kebab-case")]
 pub enum Refit {
     /// Unless held-out images prefer the trained head. Where nothing is held out it is replaced: on upstream tasks
-    /// that was no worse, and it depends on no learning rate.
+    /// that changed little, and it depends on no learning rate.
     #[default]
     HeldOut,
     /// Always.
@@ -48,8 +48,8 @@ pub struct AdaptConfig {
     pub refit: Refit,
     /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
     pub folds: usize,
-    /// Most folds of the estimate of methods that only fit a head; up to this many images it is
-    /// leave-one-out.
+    /// Most folds of the estimate of methods that only fit a head, or choose a scale or a module; up to this many images
+    /// it is leave-one-out.
     pub head_folds: usize,
     /// Most training images that LoraHub's search looks at, evenly over the classes; its head is fitted on all.
     pub search_images: usize,

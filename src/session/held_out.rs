@@ -29,9 +29,9 @@ impl Session {
     /// Estimates a method's accuracy by leaving folds out.
     ///
     /// A method that only fits a head on frozen features leaves out one image at a time (up to
-    /// [`AdaptConfig::head_folds`] folds); one that trains, or chooses among modules, is run again
-    /// without each of [`AdaptConfig::folds`] folds, because an estimate whose features have seen
-    /// the image would flatter it. `None` when no class has two images, or when `folds` is 0.
+    /// [`AdaptConfig::head_folds`] folds); one that chooses a scale or a module chooses again
+    /// without each of these; one that trains, or searches, is run again without each of [`AdaptConfig::folds`]
+    /// folds, because an estimate whose features have seen the image would flatter it. `None` when no class has two images, or when `folds` is 0.
     ///
     /// # Errors
     /// As [`Session::run_arm`].

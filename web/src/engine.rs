@@ -44,7 +44,7 @@ pub struct Engine {
 #[wasm_bindgen]
 impl Engine {
     /// Opens a device (`auto`, `gpu` or `cpu`) and a model from its files. A GPU is taken only if it computes what the
-    /// CPU computes; comparing them compiles its shaders.
+    /// CPU computes; comparing them and one training step compile its shaders.
     #[wasm_bindgen(js_name = open)]
     pub async fn open(
         device: String,
