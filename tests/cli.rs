@@ -26,6 +26,10 @@ impl Place {
     }
 
     fn train_module(&self, name: &str, seed: &str) -> String {
+        self.train_module_of_rank("2", name, seed)
+    }
+
+    fn train_module_of_rank(&self, rank: &str, name: &str, seed: &str) -> String {
         let (model, data, out) = (tiny_model(), self.path("train"), self.path(name));
         succeed(&[
             "train-module",
@@ -40,7 +44,7 @@ impl Place {
             "--steps",
             "3",
             "--rank",
-            "2",
+            rank,
             "--seed",
             seed,
         ]);
@@ -101,6 +105,19 @@ fn check_methods(methods: &[serde_json::Value]) {
             }
         }
     }
+}
+
+#[test]
+fn modules_of_different_ranks_leave_lorahub_out_or_say_why() {
+    let place = Place::new();
+    let modules = [place.train_module_of_rank("2", "a", "1"), place.train_module_of_rank("3", "b", "2")];
+    let modules = ["--modules", &modules[0], &modules[1]];
+    let (code, text, err) = place.adapt(&[&["--methods", "uniform,lorahub"], &modules[..]].concat());
+    assert_eq!(code, 1, "the other method is not lost: {text}");
+    assert!(text.contains("uniform") && err.contains("lorahub needs modules of one rank"), "{err}");
+    let (code, text, err) = place.adapt(&[&["--methods", "auto"], &modules[..]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert!(text.contains("learned+lora") && !text.contains("lorahub"), "{text}");
 }
 
 #[test]

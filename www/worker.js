@@ -1,6 +1,6 @@
 // The only module that imports the wasm package. One engine, one job at a time; what a person asks of pictures meanwhile
 // is answered between the steps of the job.
-import init, { Engine } from "./pkg/loraloom_web.js";
+import init, { Engine, panicMessage } from "./pkg/loraloom_web.js";
 import { EVENT, REQUEST } from "./protocol.js";
 
 let engine = null;
@@ -54,9 +54,17 @@ const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predic
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 
+/** The trap of an allocation that found no memory says "unreachable", and only a panic leaves a message. */
+function whyFatal(error) {
+  const trapped = error instanceof WebAssembly.RuntimeError;
+  const text = (trapped && panicMessage()) || String(error?.message ?? error);
+  const full = (trapped && /^unreachable/i.test(text)) || /out of memory|allocation failed/i.test(text);
+  return full ? "memory is full: try fewer methods at once, fewer pictures or a smaller model" : text;
+}
+
 function plain(error) {
   if (error?.code) return { code: error.code, message: error.message };
-  return { code: "fatal", message: String(error?.message ?? error) };
+  return { code: "fatal", message: whyFatal(error) };
 }
 
 function fatal(error) {
@@ -92,5 +100,5 @@ addEventListener("message", ({ data }) => {
   });
 });
 // A panic inside a future settles no promise; it surfaces here.
-addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));
+addEventListener("error", (event) => fatal({ code: "fatal", message: event.error ? whyFatal(event.error) : event.message || "the worker stopped" }));
 addEventListener("unhandledrejection", ({ reason }) => fatal(plain(reason)));

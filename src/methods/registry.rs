@@ -34,6 +34,13 @@ pub enum FrozenWeights {
     Module(usize),
 }
 
+impl FrozenWeights {
+    /// What the mean of the modules' updates is multiplied by.
+    pub fn scale(self) -> f32 {
+        if let Self::Scaled(index) = self { SCALES[index] } else { 1.0 }
+    }
+}
+
 /// What the mean update is multiplied by in the scaled methods, at choice: a mean of N updates that have little to do
 /// with each other has 1/sqrt(N) of the norm of one, so that it may be too weak.
 pub const SCALES: [f32; 5] = [1.0, 1.5, 2.0, 3.0, 4.0];

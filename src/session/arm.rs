@@ -7,7 +7,7 @@ use crate::{
     evaluate,
     head::{Features, Head},
     lora::{cat::Updates, library::LayerKey},
-    methods::registry::{FrozenWeights, Ingredients, Method, Plan, SCALES},
+    methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::CoefficientReport,
     session::adapt::{AdaptConfig, Flow, may_go_on},
     train::trainer::{StepResult, Trained, Trainer},
@@ -88,7 +88,7 @@ impl Session {
         let mut ingredients = self.ingredients(config);
         if method == Method::LearnedScaled {
             let mut ask = || on_steps(&Training::Within(0));
-            ingredients.scale = SCALES[frozen.scale(method, examples, &mut ask).await?];
+            ingredients.scale = frozen.scale(method, examples, &mut ask).await?.scale();
         }
         match ingredients.plan(method)? {
             Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,

@@ -17,7 +17,7 @@ use crate::{
     dataset::Example,
     error::{Error, Result},
     head::Features,
-    methods::registry::{FrozenWeights, SCALES},
+    methods::registry::FrozenWeights,
     vit::model::Vit,
 };
 
@@ -62,9 +62,9 @@ impl Session {
         match weights {
             FrozenWeights::Base => Ok(base.clone()),
             FrozenWeights::Uniform => Ok(library?.merge_uniform(base)),
-            FrozenWeights::Scaled(index) => {
+            FrozenWeights::Scaled(_) => {
                 let library = library?;
-                let share = SCALES[index] / library.num_modules() as f32;
+                let share = weights.scale() / library.num_modules() as f32;
                 Ok(library.merge(base, &library.broadcast(&vec![share; library.num_modules()])))
             }
             FrozenWeights::Module(index) => {

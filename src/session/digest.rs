@@ -4,11 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::{
-    device,
-    error::Result,
-    image::Picture,
-    lora::module::LoraModule,
-    methods::registry::{FrozenWeights, SCALES},
+    device, error::Result, image::Picture, lora::module::LoraModule, methods::registry::FrozenWeights,
     vit::visit::TensorMut,
 };
 
@@ -89,8 +85,7 @@ impl Session {
             FrozenWeights::Uniform | FrozenWeights::Scaled(_) => self.module_digests(),
             FrozenWeights::Module(index) => self.modules.get(index).map(module_digest).into_iter().collect(),
         };
-        let scale = if let FrozenWeights::Scaled(index) = weights { SCALES[index] } else { 1.0 };
-        let kind = (self.device.info.kind, FEATURES_VERSION, scale);
+        let kind = (self.device.info.kind, FEATURES_VERSION, weights.scale());
         let start = format!("{kind:?}");
         let parts = [start.as_bytes(), &base[..]].into_iter().chain(modules.iter().map(|digest| &digest[..]));
         Ok(sha256(parts))

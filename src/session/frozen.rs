@@ -100,25 +100,26 @@ impl FrozenArm<'_> {
     async fn uniform_scaled(&self, examples: &[Example]) -> Result<Chosen> {
         let scale = self.scale(Method::UniformScaled, examples, &mut || Flow::GoOn).await?;
         let modules = self.session.modules.len();
-        let shares = vec![SCALES[scale] / modules as f32; modules];
-        let chosen = self.frozen(FrozenWeights::Scaled(scale), Some(shares), examples).await?;
+        let shares = vec![scale.scale() / modules as f32; modules];
+        let chosen = self.frozen(scale, Some(shares), examples).await?;
         Ok(Chosen { extra_parameters: 1, ..chosen })
     }
 
-    /// Which of [`SCALES`] has the lowest held-out loss of a class-mean head; the first one, 1, when nothing can be held
-    /// out. When `ask` says stop, the best of those that were tried.
+    /// The mean update times the one of [`SCALES`] with the lowest held-out loss of a class-mean head; times 1 when
+    /// nothing can be held out. When `ask` says stop, the best of those that were tried.
     pub async fn scale(
         &self,
         method: Method,
         examples: &[Example],
         ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<usize> {
+    ) -> Result<FrozenWeights> {
         self.session.ingredients(self.config).library(method)?;
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
         if folds(&labels, self.config.head_folds, self.config.train.seed).is_empty() {
-            return Ok(0);
+            return Ok(FrozenWeights::Scaled(0));
         }
-        self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples, ask).await
+        let best = self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples, ask).await?;
+        Ok(FrozenWeights::Scaled(best))
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.

@@ -134,13 +134,17 @@ test("a hidden tab goes on", async ({ page, context }) => {
   await expect(page.getByTestId("status")).toHaveText(/stopped|done/);
 });
 
-test("a panic in a run restarts the worker and loses nothing", async ({ page }) => {
+for (const [failure, told] of [["panic", "asked to panic"], ["exhaust", "memory is full"]]) {
+  test(`a run that ends in ${failure} restarts the worker and loses nothing`, async ({ page }) => survives(page, failure, told));
+}
+
+async function survives(page, failure, told) {
   let armed = true;
   await page.route("**/worker.js", async (route) => {
     const response = await route.fetch();
     const source = await response.text();
-    // The first run of the first worker panics for real, inside the wasm module.
-    const faulty = source.replace("engine.adapt(request,", "engine.panic() ?? engine.adapt(request,");
+    // The first run of the first worker fails for real, inside the wasm module.
+    const faulty = source.replace("engine.adapt(request,", `engine.${failure}() ?? engine.adapt(request,`);
     expect(faulty).not.toBe(source);
     await route.fulfill({ response, body: armed ? faulty : source });
     armed = false;
@@ -148,13 +152,14 @@ test("a panic in a run restarts the worker and loses nothing", async ({ page }) 
   await page.goto(`?${TINY}`);
   await expect(page.getByTestId("status")).toHaveText("ready");
   await twoClasses(page);
+  await expect(page.getByTestId("error")).toContainText(told);
   await expect(page.getByTestId("error")).toContainText("your pictures are kept");
   await expect(page.getByTestId("accuracy-linear-probe")).toContainText("–");
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
   await choose(page, ["nearest-mean", "lora"]);
   await startAndFinish(page);
   await expect(page.getByTestId("held-out-lora")).toContainText("%");
-});
+}
 
 test("500 pictures come in without a long task, and one more is refused", async ({ page }) => {
   await open(page, TINY);
@@ -171,19 +176,4 @@ test("500 pictures come in without a long task, and one more is refused", async 
   await expect(page.locator("#class-count")).toHaveText("500 pictures", { timeout: 120_000 });
   await page.getByRole("button", { name: "Show all 260" }).click();
   await expect(page.getByTestId("class-card").first().locator(".thumb canvas")).toHaveCount(260);
-});
-
-test.describe("offline", () => {
-  test.use({ serviceWorkers: "allow" });
-
-  test("once visited, the page works without a network", async ({ page, context }) => {
-    await open(page, "device=cpu&steps=4");
-    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
-    await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBeGreaterThan(0);
-    await context.setOffline(true);
-    await page.reload();
-    await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 120_000 });
-    await twoClasses(page, 2);
-    await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
-  });
 });

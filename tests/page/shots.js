@@ -8,6 +8,7 @@ import { chromium } from "@playwright/test";
 
 const [out, site = new URL("../../target/site", import.meta.url).pathname, query = "device=cpu&steps=20&folds=2"] = process.argv.slice(2);
 const PORT = 8391;
+if (!out || out.startsWith("-")) throw new Error("usage: node tests/page/shots.js OUTDIR [SITE] [QUERY]");
 const WIDTHS = [1440, 1024, 390];
 const MINUTES = 20;
 

@@ -21,7 +21,13 @@ use loraloom::{
 };
 use wasm_bindgen::prelude::*;
 
-use crate::request::{AdaptRequest, ClassPictures, Event, MethodPrediction, from_js, to_error, to_js};
+use crate::{
+    failure::watch_panics,
+    request::{AdaptRequest, ClassPictures, Event, MethodPrediction, from_js, to_error, to_js},
+};
+
+/// Bytes of one allocation of [`Engine::exhaust`].
+const EXHAUSTING: usize = 256 << 20;
 
 /// A method's result with the classes that it knows.
 #[derive(Clone)]
@@ -53,7 +59,7 @@ impl Engine {
         preprocessor: Option<String>,
         weights: Vec<u8>,
     ) -> std::result::Result<Engine, JsValue> {
-        console_error_panic_hook::set_once();
+        watch_panics();
         let choice = match device.as_str() {
             "gpu" => DeviceChoice::Gpu,
             "cpu" => DeviceChoice::Cpu,
@@ -246,6 +252,14 @@ impl Engine {
     /// Panics, to see that the page survives it.
     pub async fn panic(&self) {
         panic!("asked to panic");
+    }
+
+    /// Takes all memory, to see that the page survives it.
+    pub async fn exhaust(&self) {
+        let mut taken: Vec<Vec<u8>> = Vec::new();
+        while taken.len() < 2 * (usize::MAX / EXHAUSTING) {
+            taken.push(std::hint::black_box(Vec::with_capacity(EXHAUSTING)));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! by side as futures of one thread, which give way to the browser after every step.
 
 mod engine;
+mod failure;
 mod request;
 
 pub use engine::Engine;

@@ -1,0 +1,74 @@
+// The service worker: a visit without a network, and a new version of the page.
+import { execFileSync, spawn } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "@playwright/test";
+import { open, twoClasses } from "./support.js";
+
+const root = (path) => new URL(`../../${path}`, import.meta.url).pathname;
+const PORT = 8378;
+
+test.use({ serviceWorkers: "allow" });
+
+/** Until the page's files are kept. */
+async function kept(page) {
+  await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+  await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBeGreaterThan(0);
+}
+
+test("once visited, the page works without a network", async ({ page, context }) => {
+  await open(page, "device=cpu&steps=4");
+  await kept(page);
+  await context.setOffline(true);
+  await page.reload();
+  await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 120_000 });
+  await twoClasses(page, 2);
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+});
+
+/** Serves a folder; the server reads the list of files once. */
+async function serve(folder) {
+  const server = spawn("node", [root("web/site/serve.js"), folder, String(PORT)], { stdio: ["ignore", "pipe", "inherit"] });
+  await new Promise((resolve, reject) => {
+    server.stdout.once("data", resolve);
+    server.once("exit", () => reject(new Error(`nothing serves port ${PORT}`)));
+  });
+  return () => new Promise((resolve) => {
+    server.removeAllListeners("exit");
+    server.once("exit", resolve);
+    server.kill();
+  });
+}
+
+test("a new version waits for a click, and pictures outlive it", async ({ page }) => {
+  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
+  cpSync(root("target/site"), site, { recursive: true });
+  let stop = await serve(site);
+  try {
+    const visit = `http://127.0.0.1:${PORT}/?device=cpu&steps=4&model=tiny`;
+    await page.goto(visit);
+    await expect(page.getByTestId("status")).toHaveText("ready");
+    await kept(page);
+    await twoClasses(page);
+    await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+    await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
+    await expect(page.locator("#update")).toBeHidden();
+
+    await stop();
+    const index = join(site, "index.html");
+    writeFileSync(index, readFileSync(index, "utf8").replace("<title>", "<title>Second: "));
+    execFileSync("node", [root("web/site/finish.js"), site, "--fast"]);
+    stop = await serve(site);
+
+    await page.reload();
+    await expect(page.locator("#update")).toBeVisible();
+    await expect(page).not.toHaveTitle(/Second/);
+    await page.locator("#update").click();
+    await expect(page).toHaveTitle(/Second/);
+    await expect(page.locator("#update")).toBeHidden();
+    await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
+  } finally {
+    await stop();
+  }
+});
