@@ -7,7 +7,12 @@ use std::path::Path;
 use loraloom::{
     DeviceChoice, Precision, block_on,
     device::{OpenDevice, read},
-    pretrain::{Pretrain, PretrainConfig, passes, photos::Photos, state::State, teacher::Teacher},
+    pretrain::{
+        Pretrain, PretrainConfig, passes,
+        photos::Photos,
+        state::{Identity, State},
+        teacher::Teacher,
+    },
     session::{ModelOptions, Session, task::write_model},
 };
 use support::{tiny_model, write_task};
@@ -115,15 +120,24 @@ fn a_resumed_run_takes_the_same_steps() {
     let mut first = start();
     (0..2).for_each(|_| first.step().expect("steps"));
     let checkpoint = dir.path().join("checkpoint.safetensors");
-    block_on(first.state.save(&checkpoint, &config())).expect("saves");
+    block_on(first.state.save(&checkpoint, &first.identity())).expect("saves");
     let mut resumed = start();
     assert_ne!(values(&resumed), values(&first));
-    resumed.state = State::load(&checkpoint, &config(), &device.plain).expect("loads");
+    resumed.state = State::load(&checkpoint, &resumed.identity(), &device.plain).expect("loads");
     (0..2).for_each(|_| resumed.step().expect("steps"));
     assert_eq!(values(&resumed), values(&whole));
-    let other = PretrainConfig { learning_rate: 0.1, ..config() };
-    let refused = State::load(&checkpoint, &other, &device.plain).err().expect("other settings");
-    assert!(refused.to_string().contains("other settings"), "{refused}");
+    let refused = |change: fn(&mut Identity)| {
+        let mut other = resumed.identity();
+        change(&mut other);
+        State::load(&checkpoint, &other, &device.plain).err().expect("another run").to_string()
+    };
+    assert!(refused(|run| run.config.learning_rate = 0.1).contains("other settings"));
+    assert!(refused(|run| run.taught = true).contains("no teacher"));
+    let mut fewer = photos.clone();
+    fewer.train.swap(0, 19);
+    let run = Pretrain::new(config(), &fewer, None, None, device.clone()).expect("starts");
+    let error = State::load(&checkpoint, &run.identity(), &device.plain).err().expect("other photos");
+    assert!(error.to_string().contains("other photos"), "{error}");
 }
 
 #[test]

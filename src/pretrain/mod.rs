@@ -26,7 +26,7 @@ use crate::{
     },
     methods::{Adapt, full::Full},
     random::{self, Purpose},
-    session::Model,
+    session::{Model, digest::hex},
     train::{
         optimizer::{Rate, schedule},
         parameters::cross_entropy,
@@ -37,7 +37,7 @@ use crate::{
     },
 };
 use photos::{Photo, Photos};
-use state::State;
+use state::{Identity, State};
 use teacher::Teacher;
 
 /// Largest input side: what a slip of the finger asks for takes all memory.
@@ -175,6 +175,7 @@ impl PretrainConfig {
 pub struct Pretrain<'a> {
     config: PretrainConfig,
     photos: &'a Photos,
+    digest: String,
     teacher: Option<Teacher>,
     device: OpenDevice,
     full: Full,
@@ -211,7 +212,25 @@ impl<'a> Pretrain<'a> {
         values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
         let preprocess = config.preprocess()?;
         let state = State::new(values);
-        Ok(Self { config, photos, teacher, device, full, skeleton, preprocess, state, losses: Vec::new() })
+        let digest = hex(&photos.digest());
+        Ok(Self {
+            config,
+            photos,
+            digest,
+            teacher,
+            device,
+            full,
+            skeleton,
+            preprocess,
+            state,
+            losses: Vec::new(),
+        })
+    }
+
+    /// What a checkpoint of this run belongs to.
+    pub fn identity(&self) -> Identity {
+        let taught = self.teacher.is_some();
+        Identity { config: self.config.clone(), photos: self.digest.clone(), taught }
     }
 
     /// Steps in all.

@@ -14,6 +14,7 @@ use crate::{
         Picture,
         decode::{MAX_BYTES, decode},
     },
+    session::digest::{Digest, sha256},
 };
 
 /// A photo that is decoded whenever it is needed.
@@ -80,6 +81,16 @@ impl Photos {
             return Err(Error::Dataset { name, reason });
         }
         Ok(photos)
+    }
+}
+
+impl Photos {
+    /// The hash of the training photos' bytes and classes; where they lie does not matter.
+    pub fn digest(&self) -> Digest {
+        let class = |photo: &Photo| (photo.class as u64).to_le_bytes();
+        let each: Vec<Digest> =
+            self.train.iter().map(|photo| sha256([&class(photo)[..], &photo.bytes])).collect();
+        sha256(each.iter().map(|digest| &digest[..]))
     }
 }
 

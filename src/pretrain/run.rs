@@ -102,9 +102,10 @@ pub async fn run(
     let mut run = Pretrain::new(config.clone(), &photos, taught, models.init, device.clone())?;
     let checkpoint = files.out.join("checkpoint.safetensors");
     if checkpoint.exists() {
-        let fresh = std::mem::replace(&mut run.state, State::load(&checkpoint, config, &device.plain)?);
+        let saved = State::load(&checkpoint, &run.identity(), &device.plain)?;
+        let fresh = std::mem::replace(&mut run.state, saved);
         if !run.state.fits(&fresh) {
-            let reason = "its checkpoint is of other data or another model; use another --out";
+            let reason = "its checkpoint is of another model; use another --out";
             return Err(Error::mismatch(checkpoint.display().to_string(), reason));
         }
     }
@@ -149,7 +150,7 @@ async fn steps(
             log(&files.out, step, &run.take_losses().await?, rate)?;
         }
         if saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes || last {
-            run.state.save(&files.out.join("checkpoint.safetensors"), config).await?;
+            run.state.save(&files.out.join("checkpoint.safetensors"), &run.identity()).await?;
             let (vit, head) = run.model().await?;
             let name = files.out.display().to_string();
             let preprocess = config.preprocess()?;

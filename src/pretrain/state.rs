@@ -4,6 +4,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
 
 use super::PretrainConfig;
 use crate::{
@@ -24,6 +25,17 @@ pub struct State {
     pub step: usize,
 }
 
+/// What must be the same for a run to go on from a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Settings.
+    pub config: PretrainConfig,
+    /// [`Photos::digest`](super::photos::Photos::digest) of the training photos, as text.
+    pub photos: String,
+    /// Whether there is a teacher.
+    pub taught: bool,
+}
+
 impl State {
     /// The state before the first step.
     pub fn new(values: Vec<Tensor<2>>) -> Self {
@@ -36,11 +48,11 @@ impl State {
         shapes(self) == shapes(other)
     }
 
-    /// Writes the state and the configuration it belongs to.
+    /// Writes the state and the run it belongs to.
     ///
     /// # Errors
     /// The file cannot be written, or the device was lost.
-    pub async fn save(&self, path: &Path, config: &PretrainConfig) -> Result<()> {
+    pub async fn save(&self, path: &Path, run: &Identity) -> Result<()> {
         let mut tensors: Vec<(String, Tensor<2>)> = Vec::new();
         for (index, value) in self.parameters.values.iter().enumerate() {
             tensors.push((format!("value.{index}"), value.clone()));
@@ -62,29 +74,29 @@ impl State {
             Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(bad)?))
         });
         let views = views.collect::<Result<Vec<_>>>()?;
-        let text = serde_json::to_string(config).map_err(|error| refused(path, error.to_string()))?;
+        let text = serde_json::to_string(run).map_err(|error| refused(path, error.to_string()))?;
         let metadata = HashMap::from([
             ("step".to_string(), self.step.to_string()),
             ("optimizer_steps".to_string(), self.parameters.optimizer.steps.to_string()),
-            ("config".to_string(), text),
+            ("run".to_string(), text),
         ]);
         write_atomic(path, &safetensors::serialize(views, Some(metadata)).map_err(bad)?)
     }
 
-    /// Reads a state that [`State::save`] wrote under the same configuration.
+    /// Reads a state that [`State::save`] wrote for the same run.
     ///
     /// # Errors
-    /// The file cannot be read, or belongs to another configuration.
-    pub fn load(path: &Path, config: &PretrainConfig, device: &Device) -> Result<Self> {
+    /// The file cannot be read, or belongs to another run.
+    pub fn load(path: &Path, run: &Identity, device: &Device) -> Result<Self> {
         let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
         let bad = |error: safetensors::SafeTensorError| refused(path, error.to_string());
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let text = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
-        let saved: Option<PretrainConfig> = serde_json::from_str(text("config")).ok();
-        if saved.as_ref() != Some(config) {
-            let reason = "it belongs to a run with other settings; use another --out, or the same settings";
-            return Err(refused(path, reason.into()));
+        let saved: Option<Identity> = serde_json::from_str(text("run")).ok();
+        if let Some(what) = difference(saved.as_ref(), run) {
+            let reason = format!("it belongs to a run with {what}; use another --out, or the same again");
+            return Err(refused(path, reason));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
         let name = path.display().to_string();
@@ -105,6 +117,16 @@ impl State {
         state.parameters.optimizer.steps = text("optimizer_steps").parse().unwrap_or_default();
         state.step = text("step").parse().map_err(|_| refused(path, "it has no step".into()))?;
         Ok(state)
+    }
+}
+
+fn difference(saved: Option<&Identity>, run: &Identity) -> Option<&'static str> {
+    match saved {
+        Some(saved) if saved.photos != run.photos => Some("other photos"),
+        Some(saved) if saved.taught && !run.taught => Some("a teacher"),
+        Some(saved) if !saved.taught && run.taught => Some("no teacher"),
+        Some(saved) if saved == run => None,
+        _ => Some("other settings"),
     }
 }
 
