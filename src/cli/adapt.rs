@@ -174,6 +174,7 @@ pub fn training(arguments: &TrainingArgs, config: &mut AdaptConfig) {
     train.num_steps = arguments.steps.unwrap_or(train.num_steps);
     train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
     train.augment = arguments.augment.unwrap_or(train.augment);
+    train.mirror = arguments.mirror.unwrap_or(train.mirror);
     train.seed = arguments.seed;
     config.lora.rank = arguments.rank.unwrap_or(config.lora.rank);
     config.lora.alpha = arguments.alpha.unwrap_or(2.0 * config.lora.rank as f32);

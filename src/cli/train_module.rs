@@ -92,8 +92,8 @@ fn run_method(
 fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
     config.train.num_steps = 70;
-    config.train.factor_rate = 3e-3;
-    config.train.head_rate = 3e-3;
+    config.train.factor_rate = arguments.learning_rate;
+    config.train.head_rate = arguments.learning_rate;
     config.train.augment = true;
     adapt::training(&arguments.training, &mut config);
     config

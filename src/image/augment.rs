@@ -64,6 +64,19 @@ mod tests {
     use crate::random::{Purpose, stream};
 
     #[test]
+    fn what_is_not_mirrored_is_cropped_the_same() {
+        let picture = Picture { width: 9, height: 5, rgb: (0..135).collect() };
+        let draw = |flip| -> Vec<Picture> {
+            let mut rng = stream(3, Purpose::Augment);
+            let augment = Augment { min_scale: 0.5, flip };
+            (0..20).map(|_| augment.apply(&picture, &mut rng).expect("resizes")).collect()
+        };
+        let pairs: Vec<_> = draw(false).into_iter().zip(draw(true)).collect();
+        assert!(pairs.iter().all(|(plain, varied)| plain == varied || plain.mirrored() == *varied));
+        assert!(pairs.iter().any(|(plain, varied)| plain != varied));
+    }
+
+    #[test]
     fn size_is_kept_and_the_seed_decides() {
         let picture = Picture { width: 9, height: 5, rgb: (0..135).collect() };
         let augment = Augment { min_scale: 0.3, flip: true };

@@ -47,8 +47,10 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest global norm of the gradients.
     pub clip_norm: f64,
-    /// Whether training images are cropped at random and mirrored.
+    /// Whether training images are cropped at random and, with `mirror`, half of them mirrored.
     pub augment: bool,
+    /// Whether augmentation mirrors: letters, digits and signs do not mean the same in a mirror.
+    pub mirror: bool,
     /// Seed of order, initial values and augmentation.
     pub seed: u64,
 }
@@ -67,6 +69,7 @@ impl Default for TrainConfig {
             weight_decay: 1e-4,
             clip_norm: 1.0,
             augment: false,
+            mirror: true,
             seed: 0,
         }
     }
@@ -87,7 +90,7 @@ impl TrainConfig {
 
     /// The augmentation that the configuration asks for.
     pub fn augmentation(&self) -> Option<Augment> {
-        self.augment.then_some(Augment { min_scale: 0.5, flip: true })
+        self.augment.then_some(Augment { min_scale: 0.5, flip: self.mirror })
     }
 }
 

@@ -19,6 +19,9 @@ pub struct TrainingArgs {
     /// Crop and mirror training images at random.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
+    /// Whether augmentation mirrors; `false` for letters, digits and signs.
+    #[arg(long)]
+    pub mirror: Option<bool>,
     /// Rank of a LoRA from scratch.
     #[arg(long, value_parser = at_least_one())]
     pub rank: Option<usize>,
@@ -58,6 +61,9 @@ pub struct TrainModuleArgs {
     /// Precision of the values in the file.
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     pub precision: PrecisionName,
+    /// Highest learning rate, of the module and of its head.
+    #[arg(long, default_value_t = 3e-3)]
+    pub learning_rate: f64,
     #[command(flatten)]
     pub training: TrainingArgs,
     #[command(flatten)]
