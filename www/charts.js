@@ -40,7 +40,7 @@ export class Lines {
     $("legend").replaceChildren(...this.#methods.map((name) => {
       const { label, color, dash } = method(name);
       const line = drawing("line", { x1: 0, x2: 28, y1: 4, y2: 4, stroke: color, "stroke-width": 2.5, "stroke-dasharray": dash.join(" ") });
-      const value = element("output", {});
+      const value = element("span", { class: "value" });
       this.#values.set(name, value);
       return element("li", {}, drawing("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" }, line), label, value);
     }));

@@ -6,6 +6,8 @@ const LIMIT = 500;
 /** So many pictures of a class show at first. */
 const SHOWN = 48;
 const SHOW_UNDO = 15_000;
+/** Errors of a worker that is gone, not of what it was asked. */
+const LOST = ["restarted", "fatal", "device"];
 /** While pictures are read the page tells how far it is, so often. */
 const SHOW_EVERY = 150;
 
@@ -84,12 +86,11 @@ export class Classes {
         this.#fill(own);
       }
       try {
-        const picture = await this.take(file);
+        const picture = await this.#takeTwice(file);
         if (this.list.includes(own)) own[part].push(picture);
         else this.#forget([picture]);
       } catch (error) {
-        if (error.code === "restarted") break;
-        bad.push(error.message ?? String(error));
+        bad.push(LOST.includes(error.code) ? `${file.name}: the worker stopped twice while it was read` : (error.message ?? String(error)));
       }
     }
     this.reading -= 1;
@@ -99,52 +100,58 @@ export class Classes {
     if (bad.length) fail({ message: bad.join(" · ") });
   }
 
+  /** A worker that stops takes what it was reading with it; the next one gets it again. */
+  async #takeTwice(file) {
+    try {
+      return await this.take(file);
+    } catch (error) {
+      if (!LOST.includes(error.code)) throw error;
+      return this.take(file);
+    }
+  }
+
   /** One file as the model sees it. */
   async take(file) {
     const { id, width, height, rgba } = await this.#engine.addPicture(file.name, file);
     const canvas = element("canvas", { width, height });
     // Small pictures that are painted once: the GPU would only add its own start-up.
     canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(rgba, width, height), 0, 0);
-    return { id, name: file.name, file, canvas };
+    return { id, name: file.name, file, canvas, generation: this.#engine.generation };
   }
 
-  /** After a restart of the worker or for another model: the same files, new numbers and crops. */
+  /** After a restart of the worker or for another model: the same files, new numbers and crops, in the same places. */
   async replay() {
-    this.#forgetUndo();
     const bad = [];
-    for (const own of [...this.list]) {
-      for (const part of ["pictures", "test"]) {
-        for (const picture of [...own[part]]) {
-          const fresh = await this.again(picture, bad);
-          // It may have been taken away meanwhile.
-          const at = own[part].indexOf(picture);
-          if (at >= 0) own[part].splice(at, 1, ...(fresh ? [fresh] : []));
-          else if (fresh) this.#forget([fresh]);
-        }
+    const gone = [];
+    const all = [...this.list, ...(this.#undo?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]);
+    for (const picture of new Set(all)) if (!(await this.again(picture, bad))) gone.push(picture);
+    if (gone.length) {
+      for (const own of [...this.list, ...(this.#undo?.entries ?? [])]) {
+        for (const part of ["pictures", "test"]) own[part] = own[part].filter((picture) => !gone.includes(picture));
       }
     }
-    // What was removed meanwhile has numbers of the worker that is gone.
-    this.#forgetUndo();
     this.draw();
     if (bad.length) fail({ message: bad.join(" · ") });
   }
 
-  /** A picture for a new worker; null, with a reason in `bad`, if its file cannot be read any more. */
+  /** Makes a picture one of the model in use; false, with a reason in `bad`, if its file cannot be read any more. */
   async again(picture, bad) {
+    if (picture.generation === this.#engine.generation) return true;
     try {
-      return await this.take(picture.file);
+      const fresh = await this.take(picture.file);
+      picture.canvas.replaceWith(fresh.canvas);
+      Object.assign(picture, fresh);
+      return true;
     } catch (error) {
-      if (["restarted", "fatal", "device"].includes(error.code)) throw error;
+      if (LOST.includes(error.code)) throw error;
       bad.push(error.message ?? String(error));
-      return null;
+      return false;
     }
   }
 
   /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
   async load(classes) {
-    this.#release();
-    this.#forget(this.list.flatMap((own) => [...own.pictures, ...own.test]));
-    this.list = [];
+    if (this.list.length) this.#remove("the classes before were replaced", () => (this.list = []), true);
     this.reading += 1;
     for (const { name, pictures, test } of classes) {
       const own = this.add(name);
@@ -165,10 +172,10 @@ export class Classes {
     return this.list.map((own) => ({ name: own.name, pictures: files(own.pictures), test: files(own.test) }));
   }
 
-  /** Takes something away, so that it can come back. */
-  #remove(text, change) {
+  /** Takes something away, so that it can come back: next to what came since, or `instead` of it. */
+  #remove(text, change, instead = false) {
     this.#release();
-    this.#undo = this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] }));
+    this.#undo = { instead, entries: this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] })) };
     $("toast-text").textContent = text;
     $("toast").hidden = false;
     clearTimeout(this.#hiding);
@@ -187,12 +194,16 @@ export class Classes {
     const at = this.list.indexOf(own);
     this.#remove(`${own.name} removed`, () => (this.list = this.list.filter((other) => other !== own)));
     // The keyboard goes to what took its place.
-    const next = this.list[Math.min(at, this.list.length - 1)];
-    (next ? this.#cards.get(next.key).name : $("add-class")).focus();
+    this.#focus(this.list[Math.min(at, this.list.length - 1)]);
+  }
+
+  #focus(own) {
+    (own ? this.#cards.get(own.key).name : $("add-class")).focus();
   }
 
   removePicture(own, picture) {
     const at = own.pictures.indexOf(picture);
+    if (at < 0) return;
     this.#remove(`${picture.name} removed`, () => own.pictures.splice(at, 1));
     // The keyboard stays where it was.
     const thumbs = this.#cards.get(own.key).thumbs.children;
@@ -202,7 +213,7 @@ export class Classes {
   /** What was removed will not come back: the worker can forget it. */
   #release() {
     const kept = new Set(this.list.flatMap((own) => [...own.pictures, ...own.test]));
-    const gone = (this.#undo ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
+    const gone = (this.#undo?.entries ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
     this.#forget(gone);
     this.#forgetUndo();
   }
@@ -214,12 +225,17 @@ export class Classes {
 
   #restore() {
     if (!this.#undo) return;
-    // What came in since stays.
-    const back = (before, now) => [...before, ...now.filter((picture) => !before.includes(picture))];
-    const undone = this.#undo.map(({ own, pictures, test }) => Object.assign(own, { pictures: back(pictures, own.pictures), test: back(test, own.test) }));
-    this.list = [...undone, ...this.list.filter((own) => !undone.includes(own))];
+    const { entries, instead } = this.#undo;
+    const now = this.list;
+    // What came in since a removal stays.
+    const back = (before, since) => [...before, ...since.filter((picture) => !before.includes(picture))];
+    const undone = entries.map(({ own, pictures, test }) => Object.assign(own, { pictures: back(pictures, own.pictures), test: back(test, own.test) }));
+    const others = now.filter((own) => !undone.includes(own));
+    this.list = instead ? undone : [...undone, ...others];
+    if (instead) this.#forget(others.flatMap((own) => [...own.pictures, ...own.test]));
     this.#forgetUndo();
     this.draw();
+    this.#focus(this.list[0]);
     this.#changed();
     say("undone");
   }

@@ -7,6 +7,8 @@ import { method } from "./methods.js";
 /** Compositions whose weights alone make the model, so that dragging a bar shows what the weights do. */
 const DRAGGED = ["learned", "learned-scaled", "uniform", "uniform-scaled"];
 
+const OWN_MIX = "Your own mix answers under Try it.";
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 export class CompositionView {
@@ -66,8 +68,8 @@ export class CompositionView {
     // A mix keeps its sum, so that one module alone has nothing to give.
     const draggable = own.live && DRAGGED.includes(name) && own.coefficients.modules.length > 1;
     const hint = draggable ? element("p", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it.") : null;
-    $("composition").replaceChildren(...[heatMap(own.coefficients), hint, this.#bars(name, own.coefficients, draggable)].filter(Boolean));
-    $("helped").textContent = own.done ? whatHelped(name, own.coefficients) : "";
+    $("composition").replaceChildren(...[heatMap(own.mix ?? own.coefficients), hint, this.#bars(name, own.mix ?? own.coefficients, draggable)].filter(Boolean));
+    $("helped").textContent = own.mix ? OWN_MIX : own.done ? whatHelped(name, own.coefficients) : "";
   }
 
   #bars(name, { modules, means }, draggable) {
@@ -95,12 +97,12 @@ export class CompositionView {
       while (this.#next) {
         const own = this.#next;
         this.#next = null;
-        const { means } = this.#reports.get(own.name).coefficients;
-        const total = sum(means);
-        const rest = total - Math.min(total, means[own.index]);
-        const keep = rest > 1e-6 ? Math.max(1e-4, (total - Math.min(total, own.share)) / rest) : 1;
-        const factors = means.map((mean, other) => (other === own.index ? own.share / mean : keep));
-        this.#redraw(await this.#engine.reweigh(own.name, factors));
+        const report = this.#reports.get(own.name);
+        // A new run may have begun meanwhile.
+        if (!report?.live) break;
+        const mix = await this.#engine.reweigh(own.name, dragged(report, own));
+        report.mix = mix;
+        this.#redraw(mix);
         await this.#mixed();
       }
     } catch (error) {
@@ -120,8 +122,17 @@ export class CompositionView {
       if (input && input !== document.activeElement) input.value = String(mean);
       input?.setAttribute("aria-valuetext", mean.toFixed(3));
     });
-    $("helped").textContent = "Your own mix answers under Try it.";
+    $("helped").textContent = OWN_MIX;
   }
+}
+
+/** Factors of a method's weights after one bar of its mix is moved: the others keep their sum and their proportions. */
+function dragged({ coefficients, mix }, { index, share }) {
+  const { means } = mix ?? coefficients;
+  const total = sum(means);
+  const rest = total - Math.min(total, means[index]);
+  const keep = rest > 1e-6 ? Math.max(1e-4, (total - Math.min(total, share)) / rest) : 1;
+  return coefficients.means.map((mean, other) => (other === index ? share : means[other] * keep) / mean);
 }
 
 /** What helped, in words. */

@@ -25,9 +25,9 @@ function nameOf({ info = {} }) {
 }
 
 /** Which device can be asked for: {device, name, software, why}. */
-export async function usableDevice(wanted) {
+export async function usableDevice(wanted, whyWanted) {
   const cpu = (why) => ({ device: "cpu", why });
-  if (wanted === "cpu") return cpu("asked for in the address");
+  if (wanted === "cpu") return cpu(whyWanted);
   if (!navigator.gpu) return cpu("this browser has no WebGPU");
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   if (!adapter) return cpu("WebGPU found no adapter");

@@ -36,10 +36,15 @@ export function say(text, share) {
   $("loading").value = share ?? 0;
 }
 
+/** Shows an error next to those that nobody has dismissed yet; null takes all of them away. */
 export function fail(error) {
   const box = $("error");
+  const words = box.querySelector("span");
+  const text = error ? (error.message ?? String(error)) : "";
+  const before = error && !box.hidden ? words.textContent : "";
   box.hidden = !error;
-  box.querySelector("span").textContent = error ? (error.message ?? String(error)) : "";
+  if (!before.includes(text)) words.textContent = before ? `${before} · ${text}` : text;
+  else if (!before) words.textContent = text;
 }
 
 /** Takes files that are dropped on an element: their entries, and the plain files. */

@@ -1,15 +1,32 @@
 // The page's end of the worker: promises for requests, a listener for events, and a fresh worker after a failure.
 import { EVENT, REQUEST } from "./protocol.js";
 
+/** A promise that others wait for, and whether it was kept. */
+function gate() {
+  let open;
+  const passed = new Promise((resolve) => (open = resolve));
+  const own = { isOpen: false, passed };
+  own.open = () => {
+    own.isOpen = true;
+    open();
+  };
+  return own;
+}
+
 export class Engine {
   #worker = null;
   #waiting = new Map();
   #next = 1;
   #opening = null;
+  /** Resolves when a model is open: what comes earlier waits, also over a restart. */
+  #gate = gate();
+  /** Counts the models that were opened: what a worker keeps belongs to one of them. */
+  generation = 0;
   onRun = () => {};
   onFatal = () => {};
 
   start() {
+    if (this.#gate.isOpen) this.#gate = gate();
     this.#worker?.terminate();
     for (const { reject } of this.#waiting.values()) reject({ code: "restarted", message: "the worker was restarted" });
     this.#waiting.clear();
@@ -37,6 +54,10 @@ export class Engine {
     else waiting?.reject(data.error);
   }
 
+  get isOpen() {
+    return this.#gate.isOpen;
+  }
+
   #ask(type, fields = {}) {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
@@ -45,7 +66,23 @@ export class Engine {
     });
   }
 
-  open(device, { name, config, preprocessor, weights }) {
+  async open(device, model) {
+    const wasOpen = this.#gate.isOpen;
+    if (wasOpen) this.#gate = gate();
+    const own = this.#gate;
+    try {
+      const report = await this.#open(device, model);
+      this.generation += 1;
+      own.open();
+      return report;
+    } catch (error) {
+      // A model that is refused leaves the one before it in use.
+      if (wasOpen && !["fatal", "device", "restarted"].includes(error.code)) own.open();
+      throw error;
+    }
+  }
+
+  #open(device, { name, config, preprocessor, weights }) {
     const asked = this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights } });
     const opened = new Promise((resolve, reject) => {
       this.#opening = reject;
@@ -53,13 +90,15 @@ export class Engine {
     });
     return opened.finally(() => (this.#opening = null));
   }
-  addModule({ name, config, weights }) {
+  async addModule({ name, config, weights }) {
+    await this.#gate.passed;
     return this.#ask(REQUEST.addModule, { name, config, weights });
   }
   removeModule(name) {
     return this.#ask(REQUEST.removeModule, { name });
   }
-  addPicture(name, file) {
+  async addPicture(name, file) {
+    await this.#gate.passed;
     return this.#ask(REQUEST.addPicture, { name, file });
   }
   removePicture(picture) {

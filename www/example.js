@@ -103,7 +103,7 @@ const KINDS = {
 export const EXAMPLE_CLASSES = Object.keys(KINDS);
 
 function draw(kind, seed) {
-  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  const canvas = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const next = random(seed * 7919 + 17);
   for (let warm = 0; warm < 5; warm += 1) next();
@@ -128,13 +128,15 @@ function draw(kind, seed) {
   return canvas;
 }
 
+const png = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+
 /** Files per class: `shots` to learn from, `tests` to measure with. */
 export async function exampleTask({ shots = 4, tests = 8, seed = 0 } = {}) {
   const classes = [];
   for (const [index, name] of EXAMPLE_CLASSES.entries()) {
     const files = [];
     for (let picture = 0; picture < shots + tests; picture += 1) {
-      const blob = await draw(name, 100_000 * seed + 1000 * index + picture).convertToBlob({ type: "image/png" });
+      const blob = await png(draw(name, 100_000 * seed + 1000 * index + picture));
       files.push(new File([blob], `${name}-${String(picture + 1).padStart(2, "0")}.png`, { type: "image/png" }));
     }
     classes.push({ name, train: files.slice(0, shots), test: files.slice(shots) });
@@ -144,10 +146,5 @@ export async function exampleTask({ shots = 4, tests = 8, seed = 0 } = {}) {
 
 /** One picture of every class, to invite. */
 export function swatches(box) {
-  for (const [index, name] of EXAMPLE_CLASSES.entries()) {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = SIDE;
-    canvas.getContext("2d").drawImage(draw(name, 1000 * index + 500), 0, 0);
-    box.append(canvas);
-  }
+  for (const [index, name] of EXAMPLE_CLASSES.entries()) box.append(draw(name, 1000 * index + 500));
 }

@@ -40,7 +40,7 @@ function paint({ modules, groups, weights }, { center, far }) {
     rows.push(y);
     y += ROW;
   });
-  const canvas = element("canvas", { width: modules.length * COLUMN, height: Math.max(y, 1), class: "heat", role: "img" });
+  const canvas = element("canvas", { width: modules.length * COLUMN, height: Math.max(y, 1), class: "heat", role: "img", tabindex: "0" });
   canvas.style.height = `${Math.min(320, Math.max(120, y))}px`;
   const context = canvas.getContext("2d");
   const [high, low] = [css("--high"), css("--low")];
@@ -52,21 +52,39 @@ function paint({ modules, groups, weights }, { center, far }) {
   return { canvas, rows, height: y };
 }
 
+/** Tells the weight under the pointer, or under the arrow keys. */
+function point(canvas, { modules, groups, weights }, rows, height, tell) {
+  let [row, column] = [0, 0];
+  const show = () => {
+    const layer = groups[row].replace(/^blocks\.(\d+)\.?/, (_, block) => `layer ${Number(block) + 1} `);
+    tell(`${layer} · ${modules[column]}: ${weights[row][column].toFixed(3)}`);
+  };
+  canvas.addEventListener("pointermove", (event) => {
+    const box = canvas.getBoundingClientRect();
+    column = Math.max(0, Math.min(modules.length - 1, Math.floor(((event.clientX - box.left) / box.width) * modules.length)));
+    row = Math.max(0, rows.findLastIndex((y) => y <= ((event.clientY - box.top) / box.height) * height));
+    show();
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key] ?? [0, 0];
+    if (!down && !right) return;
+    event.preventDefault();
+    row = Math.max(0, Math.min(groups.length - 1, row + down));
+    column = Math.max(0, Math.min(modules.length - 1, column + right));
+    show();
+  });
+  canvas.addEventListener("focus", show);
+  for (const left of ["pointerleave", "blur"]) canvas.addEventListener(left, () => tell(""));
+}
+
 /** The map with its labels and scale. */
 export function heatMap(report) {
   const { modules, groups, weights } = report;
   const span = range(report);
   const { canvas, rows, height } = paint(report, span);
-  canvas.setAttribute("aria-label", `Composition weights of ${modules.length} modules in ${groups.length} layer groups; their means follow as text`);
-  const spot = element("span", { class: "spot" });
-  canvas.addEventListener("pointermove", (event) => {
-    const box = canvas.getBoundingClientRect();
-    const column = Math.min(modules.length - 1, Math.floor(((event.clientX - box.left) / box.width) * modules.length));
-    const at = ((event.clientY - box.top) / box.height) * height;
-    const row = rows.findLastIndex((y) => y <= at);
-    if (weights[row]?.[column] !== undefined) spot.textContent = `${groups[row].replace(/^blocks\.(\d+)\.?/, (_, block) => `layer ${Number(block) + 1} `)} · ${modules[column]}: ${weights[row][column].toFixed(3)}`;
-  });
-  canvas.addEventListener("pointerleave", () => spot.replaceChildren());
+  canvas.setAttribute("aria-label", `Composition weights of ${modules.length} modules in ${groups.length} layer groups: arrow keys read them one by one, and their means follow as text`);
+  const spot = element("span", { class: "spot", "aria-live": "polite" });
+  point(canvas, report, rows, height, (text) => (spot.textContent = text));
   const blocks = runs(groups);
   const every = Math.ceil(modules.length / 24);
   const layers = element("div", { class: "layers", "aria-hidden": "true", style: { "grid-template-rows": blocks.map(({ count }) => `${count}fr`).join(" ") } }, ...blocks.map(({ label }) => element("span", {}, label)));

@@ -11,6 +11,8 @@ export class Library {
   list = [];
   /** Modules of a person that do not fit the model in use; another model may take them. */
   aside = [];
+  /** What is being added again; a worker that stops meanwhile must not make the list shorter. */
+  #wanted = null;
   /** Names of shipped modules that a person took out. */
   removed = new Set();
 
@@ -24,13 +26,19 @@ export class Library {
     });
   }
 
+  /** Every module, those included that wait for a model that they fit. */
+  get all() {
+    return this.#wanted ?? [...this.list, ...this.aside];
+  }
+
   /** Those that a person brought; the shipped ones come with the model. */
   get own() {
-    return [...this.list.filter((module) => !module.shipped), ...this.aside];
+    return this.all.filter((module) => !module.shipped);
   }
 
   /** After another model or a restart: every module again; those that do not fit are named and left out. */
   async replay(modules) {
+    this.#wanted = modules;
     this.list = [];
     this.aside = [];
     const refused = [];
@@ -46,6 +54,7 @@ export class Library {
         refused.push(error.message);
       }
     }
+    this.#wanted = null;
     this.draw();
     if (refused.length) fail({ message: `left out of the library with this model: ${refused.join(" · ")}` });
   }

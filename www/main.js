@@ -8,7 +8,7 @@ import { Engine } from "./engine.js";
 import { exampleTask, swatches } from "./example.js";
 import { download } from "./archive.js";
 import { Library } from "./library.js";
-import { droppedModel, hubModel, isHubId, namedModel } from "./models.js";
+import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
 import { openProject, saveProject } from "./project.js";
 import { Run } from "./run.js";
 import { Saving } from "./saving.js";
@@ -18,6 +18,8 @@ import { TestZone } from "./testzone.js";
 import { TryIt } from "./tryit.js";
 
 const RESTARTS = 3;
+/** Milliseconds between a change and keeping it. */
+const KEEP_AFTER = 500;
 const EMBEDDED = "base";
 /** Errors that are the device's; a model that is refused would be refused by another device, too. */
 const OF_THE_DEVICE = ["device", "fatal"];
@@ -34,6 +36,8 @@ let model = null;
 let restarts = 0;
 let loading = false;
 let pending = 0;
+/** Another tab has switched to a new version of the page. */
+let outdated = false;
 /** What the last visit left, until a model is open to take it. */
 let lastVisit = null;
 
@@ -56,23 +60,28 @@ async function finished() {
   if (run.state === "idle") saving.refresh(run.live);
   remember();
   await tryIt.refresh();
+  reloadIfOutdated();
 }
 
 /** Keeps everything a moment after the last change. */
 function remember() {
   if (loading || run.state === "off") return;
   clearTimeout(pending);
-  pending = setTimeout(() => {
-    if (loading || run.state === "off") return;
-    const modules = library.own.map(({ name, config, weights }) => ({ name, config, weights }));
-    const { source, ...files } = model;
-    keep({ classes: classes.files, modules, removed: [...library.removed], methods: run.chosen, results: run.kept, settings: { ...settings.chosen, threshold: tryIt.threshold },
-      model: { source, ...(source.kind === "files" ? files : {}) } });
-  }, 500);
+  pending = setTimeout(rememberNow, KEEP_AFTER);
+}
+
+function rememberNow() {
+  clearTimeout(pending);
+  pending = 0;
+  if (loading || run.state === "off") return;
+  const modules = library.own.map(({ name, config, weights }) => ({ name, config, weights }));
+  const { source, ...files } = model;
+  keep({ classes: classes.files, modules, removed: [...library.removed], methods: run.chosen, results: run.kept, settings: { ...settings.chosen, threshold: tryIt.threshold },
+    model: { source, ...(source.kind === "files" ? files : {}) } });
 }
 
 async function openDevice() {
-  const usable = await usableDevice(settings.device);
+  const usable = await usableDevice(settings.device, settings.why);
   say(usable.device === "gpu" ? "preparing the GPU: compiling shaders" : "preparing the CPU device");
   try {
     return { ...usable, report: await engine.open(usable.device, model) };
@@ -96,7 +105,7 @@ async function useModel(next, modules, accepted = () => {}) {
   } catch (error) {
     model = before;
     // A device that failed takes the model in use with it.
-    if (before && OF_THE_DEVICE.includes(error.code)) engine.onFatal(error);
+    if (before && (OF_THE_DEVICE.includes(error.code) || !engine.isOpen)) engine.onFatal(error);
     else if (before) run.setState("idle");
     throw error;
   }
@@ -157,12 +166,12 @@ engine.onFatal = async (error) => {
   run.setState("off");
   restarts += 1;
   if (restarts > RESTARTS) return say("the device keeps failing; reload the page with ?device=cpu");
-  if (restarts > 1) settings.device = "cpu";
+  if (restarts > 1) Object.assign(settings, { device: "cpu", why: "the GPU failed" });
   engine.start();
   run.lostWorker();
   if (!model) return;
   try {
-    await useModel(model, [...library.list, ...library.aside]);
+    await useModel(model, library.all);
   } catch (failure) {
     if (failure.code !== "restarted") fail(failure);
   }
@@ -190,7 +199,8 @@ async function takeIn(files) {
     if (test.length) await classes.addFiles(own, test, "test");
   }
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
-  if (found.modules.length) await library.addFiles(found.modules);
+  if (found.modules.length && ["running", "paused", "stopping"].includes(run.state)) fail({ message: "modules join the library when no method runs: stop first" });
+  else if (found.modules.length) await library.addFiles(found.modules);
   for (const file of found.projects) await open(file);
   if (found.loose.length) await classes.addFiles(classes.current ?? classes.add("class 1"), found.loose);
   if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
@@ -200,7 +210,11 @@ async function takeIn(files) {
 async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
-    if (project.model !== model.name && isHubId(project.model)) await chooseModel(() => hubModel(project.model));
+    if (project.model !== model.name) {
+      const folder = isHubId(project.model) ? null : await shippedAs(project.model);
+      if (isHubId(project.model)) await chooseModel(() => hubModel(project.model));
+      else if (folder) await chooseModel(() => shippedModel(folder));
+    }
     const { train = {}, folds } = project.config;
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
     await run.settle();
@@ -225,11 +239,11 @@ async function open(file) {
 
 async function save() {
   // What is out of date would not replay to the same numbers.
-  const fresh = [...run.found].filter(([name]) => run.fresh(name));
-  const results = fresh.map(([, { report }]) => report);
+  const whole = [...run.found].filter(([name]) => run.complete(name));
+  const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
-  download(await saveProject({ model: model.name, config: run.config, classes: classes.list, modules, results }), "loraloom-project.zip");
-  say(fresh.length < run.found.size ? "project saved without the results that are out of date" : "project saved");
+  download(await saveProject({ model: model.name, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
+  say(whole.length < run.found.size ? "project saved without the results that are out of date or were stopped early" : "project saved");
 }
 
 /** The model of the address, or else the last one, or else the embedded one. */
@@ -248,17 +262,19 @@ async function firstModel(kept) {
 async function start() {
   const reason = missing();
   if (reason) throw { code: "missing-feature", message: reason };
+  swatches($("swatches"));
   // Nothing is kept before what was kept is back.
   loading = true;
   engine.start();
-  const kept = settings.example ? undefined : await restore();
+  const kept = await restore();
   settings.set(kept?.settings ?? {});
   if (kept?.settings?.threshold !== undefined) tryIt.threshold = kept.settings.threshold;
   library.removed = new Set(kept?.removed);
   lastVisit = kept ?? {};
   const { model: first, modules } = await firstModel(kept);
   await useModel(first, [...modules, ...(kept?.modules ?? [])]);
-  if (settings.example) await loadExample();
+  // Pictures of an earlier visit are worth more than an example.
+  if (settings.example && !classes.list.length) await loadExample();
 }
 
 /** Keeps the page for visits without a network, once it is there; a new version waits for a click. */
@@ -269,12 +285,26 @@ async function offline() {
   const offer = () => ($("update").hidden = !(registration.waiting && serviceWorker.controller));
   registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
   offer();
-  if (serviceWorker.controller) serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
-  $("update").addEventListener("click", () => registration.waiting?.postMessage({ type: "SKIP_WAITING" }));
+  // The tab that asked takes the new version at once; other tabs do when nothing runs in them.
+  if (serviceWorker.controller) serviceWorker.addEventListener("controllerchange", () => {
+    outdated = true;
+    reloadIfOutdated();
+  }, { once: true });
+  $("update").addEventListener("click", () => {
+    rememberNow();
+    registration.waiting?.postMessage({ type: "SKIP_WAITING" });
+  });
+}
+
+function reloadIfOutdated() {
+  if (outdated && !["running", "paused", "stopping"].includes(run.state)) location.reload();
 }
 
 $("example").addEventListener("click", () => loadExample().catch(fail));
-$("dismiss").addEventListener("click", () => fail(null));
+$("dismiss").addEventListener("click", () => {
+  fail(null);
+  $("adapt").focus();
+});
 $("model").addEventListener("click", () => $("models").showModal());
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));
 $("hub-form").addEventListener("submit", (event) => {
@@ -303,6 +333,8 @@ $("clear-now").addEventListener("click", async () => {
   await clearEverything();
   location.reload();
 });
+// Whoever leaves at once keeps the last change, too.
+addEventListener("pagehide", () => pending && rememberNow());
 $("threshold").addEventListener("change", remember);
 $("adapt").addEventListener("change", remember);
 bindSettings(() => changed());
@@ -320,7 +352,6 @@ addEventListener("paste", (event) => {
 
 classes.draw();
 run.setModules(0);
-swatches($("swatches"));
 start()
   .catch((error) => {
     if (error.code === "restarted") return;

@@ -1,6 +1,6 @@
 // Where models come from: the folder that ships, the Hugging Face Hub, or dropped files. All of them end as blobs that were
 // checked against the digest that was stated for them.
-import { say } from "./dom.js";
+import { fail, say } from "./dom.js";
 
 const HUB = "https://huggingface.co";
 const PIECE = 8 * 2 ** 20;
@@ -22,9 +22,15 @@ async function get(url, options) {
 
 const hex = (buffer) => [...new Uint8Array(buffer)].map((value) => value.toString(16).padStart(2, "0")).join("");
 
+let told = false;
+
 async function verify(blob, { sha256, git }, label) {
-  // Digests need a secure page: https, or this machine itself.
-  if (!globalThis.crypto?.subtle || !(sha256 || git)) return;
+  if (!(sha256 || git)) return;
+  if (!globalThis.crypto?.subtle) {
+    if (!told) fail({ message: "Downloads cannot be checked on this page, because it was not opened over https." });
+    told = true;
+    return;
+  }
   // Git names a file by the SHA-1 of its length and content.
   const content = sha256 ? blob : new Blob([`blob ${blob.size}\0`, blob]);
   const found = hex(await crypto.subtle.digest(sha256 ? "SHA-256" : "SHA-1", await content.arrayBuffer()));
@@ -42,15 +48,30 @@ function meter(label, total) {
   };
 }
 
-/** A folder of this site with a manifest: {name, hub?, files: {path: {bytes, sha256}}, modules: [{name, card?}]}. */
-async function folder(name) {
+/** Fetches, or takes what was kept when there is no network. The embedded model is kept by the service worker. */
+async function getKept(url) {
+  const cache = await openCache();
+  try {
+    const response = await get(url);
+    await cache?.put(url, response.clone()).catch(() => null);
+    return response;
+  } catch (error) {
+    const kept = await cache?.match(url);
+    if (!kept) throw error;
+    return kept;
+  }
+}
+
+/** A folder of this site with a manifest: {name, hub?, files: {path: {bytes, sha256}}, modules: [{name, card?}]}; `fetched`
+ *  is how its files come. */
+async function folder(name, fetched = get) {
   const root = new URL(`./models/${name}/`, location.href);
-  const manifest = await (await get(new URL("manifest.json", root))).json();
+  const manifest = await (await fetched(new URL("manifest.json", root))).json();
   const total = Object.values(manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
   const step = meter(manifest.files["model.safetensors"] ? "loading the model" : "loading its modules", total);
   const load = async (path) => {
     const { bytes: size, sha256 } = manifest.files[path];
-    const blob = await (await get(new URL(path, root))).blob();
+    const blob = await (await fetched(new URL(path, root))).blob();
     if (blob.size !== size) throw { code: "download", message: `${path} ended early; load it again` };
     await verify(blob, { sha256 }, path);
     step(size);
@@ -76,11 +97,22 @@ export async function shippedModel(name) {
   return { model, modules: await modulesOf(own) };
 }
 
-/** The modules that ship for a model of the Hub; models/index.json says for which there are some. */
+/** What ships: [{folder, name, hub?}]. */
+const shipped = () => getKept(new URL("./models/index.json", location.href)).then((response) => response.json()).catch(() => []);
+
+/** The folder of the model that ships under a name, if there is one. */
+export const shippedAs = async (name) => (await shipped()).find((own) => !own.hub && own.name === name)?.folder;
+
+/** The modules that ship for a model of the Hub. A model without its modules is still a model. */
 async function hubModules(id) {
-  const listed = await get(new URL("./models/index.json", location.href)).then((response) => response.json()).catch(() => []);
-  const own = listed.find(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
-  return own ? modulesOf(await folder(own.folder)) : [];
+  const own = (await shipped()).find(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
+  if (!own) return [];
+  try {
+    return await modulesOf(await folder(own.folder, getKept));
+  } catch (error) {
+    fail({ message: `the modules for ${id} are left out: ${error.message}` });
+    return [];
+  }
 }
 
 /** A model of the Hub, in pieces that stay cached: a broken download goes on where it stopped. */
@@ -132,24 +164,47 @@ async function forget(url) {
 
 async function pieces(url, size, version, step) {
   const cache = await openCache();
+  const key = (start) => `${url}?loraloom=${version}-${start}`;
   const parts = [];
-  for (let start = 0; start < size; start += PIECE) {
-    const end = Math.min(start + PIECE, size);
-    const key = `${url}?loraloom=${version}-${start}`;
-    let piece = await (await cache?.match(key))?.blob();
-    if (piece?.size !== end - start) {
-      const response = await get(url, { headers: { Range: `bytes=${start}-${end - 1}` } });
-      const body = await response.blob();
-      // A server without ranges sends everything at once.
-      piece = response.status === 200 ? body.slice(start, end) : body;
-      if (piece.size !== end - start) throw { code: "download", message: `${url} ended early; load it again and it goes on from here` };
-      // A full quota costs the cache, not the model.
-      await cache?.put(key, new Response(piece)).catch(() => null);
-    }
+  const take = async (start, piece) => {
     parts.push(piece);
-    step(end - start);
+    // A full quota costs the cache, not the model.
+    await cache?.put(key(start), new Response(piece)).catch(() => null);
+  };
+  for (let start = 0; start < size; start = PIECE * parts.length) {
+    const end = Math.min(start + PIECE, size);
+    const kept = await (await cache?.match(key(start)))?.blob();
+    if (kept?.size === end - start) {
+      parts.push(kept);
+      step(kept.size);
+      continue;
+    }
+    const response = await get(url, { headers: { Range: `bytes=${start}-${end - 1}` } });
+    // A server without ranges sends everything at once.
+    const whole = response.status === 200;
+    const body = await read(response, step, whole ? start : 0);
+    if (body.size !== (whole ? size : end - start)) throw { code: "download", message: `${url} ended early; load it again and it goes on from here` };
+    if (!whole) await take(start, body);
+    else for (let at = start; at < size; at += PIECE) await take(at, body.slice(at, at + PIECE));
   }
   return new Blob(parts);
+}
+
+/** A body as a blob, telling how many bytes came in; the first `known` ones were told before. */
+async function read(response, step, known) {
+  const chunks = [];
+  let skip = known;
+  try {
+    for (let reader = response.body.getReader(), own = await reader.read(); !own.done; own = await reader.read()) {
+      chunks.push(own.value);
+      const old = Math.min(skip, own.value.length);
+      skip -= old;
+      step(own.value.length - old);
+    }
+  } catch {
+    throw { code: "download", message: `${response.url} broke off; load it again and it goes on from here` };
+  }
+  return new Blob(chunks);
 }
 
 /** config.json + model.safetensors (+ preprocessor_config.json). */

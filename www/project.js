@@ -3,8 +3,8 @@ import { unzip, zip } from "./archive.js";
 
 const safe = (name) => name.normalize("NFKD").replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "") || "file";
 
-/** `state`: {model, config, classes, modules, results}. */
-export async function saveProject({ model, config, classes, modules, results }) {
+/** `state`: {model, config, methods, classes, modules, results}. */
+export async function saveProject({ model, config, methods, classes, modules, results }) {
   const files = {};
   const described = [];
   for (const [index, own] of classes.entries()) {
@@ -22,7 +22,7 @@ export async function saveProject({ model, config, classes, modules, results }) 
     files[`modules/${module.name}/adapter_config.json`] = module.config;
     files[`modules/${module.name}/adapter_model.safetensors`] = module.weights;
   }
-  const project = { format: 1, model, config, methods: results.map((report) => report.method), classes: described, modules: modules.map(({ name }) => name), results };
+  const project = { format: 1, model, config, methods, classes: described, modules: modules.map(({ name }) => name), results };
   files["project.json"] = JSON.stringify(project, null, 2);
   return zip(files);
 }

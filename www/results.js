@@ -8,9 +8,11 @@ const ENOUGH = 40;
 
 export class Results {
   #rows = new Map();
+  #reports = new Map();
 
   clear() {
     this.#rows.clear();
+    this.#reports.clear();
     this.#draw();
     $("honest").textContent = "";
   }
@@ -70,7 +72,10 @@ export class Results {
     this.#row(name).state.hidden = true;
   }
 
-  finish(report) {
+  /** A method's result on so many training pictures. */
+  finish(report, images) {
+    this.#reports.set(report.method, report);
+    $("honest").textContent = sentence([...this.#reports.values()], images);
     const fresh = !this.#rows.has(report.method);
     const cells = this.#row(report.method);
     if (fresh) this.#draw();
@@ -82,9 +87,6 @@ export class Results {
     cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
   }
 
-  honest(report, images) {
-    $("honest").textContent = sentence(report, images);
-  }
 }
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
@@ -95,11 +97,15 @@ function accuracy(value, range) {
   return [element("strong", {}, percent(value)), words, range ? interval(value, range) : ""];
 }
 
-function sentence(report, images) {
-  if (report.loo_accuracy === null) {
+/** What held-out accuracies are, in words. */
+function sentence(reports, images) {
+  const measured = reports.filter((report) => report.loo_accuracy !== null);
+  if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
   }
-  const how = report.loo_folds >= images ? "leaving each picture out once" : `leaving each picture out once, in ${report.loo_folds} groups`;
-  const few = images < ENOUGH ? ". That is too few to tell methods apart unless they differ by a lot" : "";
-  return `Small numbers and bars are 95 % intervals. Held-out accuracy comes from ${images} pictures, ${how}${few}.`;
+  const ways = [...new Set(measured.map(({ loo_folds: folds }) => (folds >= images ? "one at a time" : `in ${folds} groups`)))];
+  const how = ways.length > 1 ? `${ways.join(", or ")} where a method trains again for each` : ways[0];
+  const few = images < ENOUGH ? " That is too few to tell methods apart unless they differ by a lot." : "";
+  const unmeasured = measured.length < reports.length ? " A dash: not measured, because the run was stopped." : "";
+  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${images} pictures is left out once, ${how}.${few}${unmeasured}`;
 }

@@ -18,6 +18,8 @@ export class Run {
   #asked = 0;
   #wasStopped = false;
   #hadModules = false;
+  /** Steps seen in this run. */
+  #steps = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
   /** The last results: method -> {report, owns, tested, version, config, live}; `owns` are the classes, `tested` the test
    *  pictures, and `live` says that the worker still has what was learned. */
@@ -33,8 +35,10 @@ export class Run {
     $("start").addEventListener("click", () => this.start());
     $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
     $("stop").addEventListener("click", () => this.#flow("stop"));
+    let taken = 0;
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.state === "running") say("adapting; it went on while this tab was hidden");
+      if (document.hidden) taken = this.#steps;
+      else if (this.state === "running") say(this.#steps > taken ? "adapting; it went on while this tab was hidden" : "adapting");
     });
   }
 
@@ -93,8 +97,13 @@ export class Run {
     $("waiting").hidden = !$("results").hidden;
     const more = METHODS.filter((own) => !own.on && this.chosen.includes(own.name)).length;
     $("more-count").textContent = more ? `${more} chosen` : "";
-    const stale = [...this.found.keys()].some((name) => !method(name).quick && !this.fresh(name));
-    $("stale").hidden = !stale || !idle;
+    // Quick methods answer again by themselves, unless something is in the way.
+    const old = [...this.found.keys()].some((name) => !this.fresh(name) && (!method(name).quick || (reason && !this.#classes.reading)));
+    $("stale").hidden = $("try-stale").hidden = !old || !idle;
+    const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
+    $("try-silent").hidden = !silent || old || !idle;
+    // The worker takes modules only when nothing runs.
+    $("library").inert = $("add-module").disabled = !idle;
   }
 
   setState(state) {
@@ -106,6 +115,12 @@ export class Run {
   fresh(name) {
     const own = this.found.get(name);
     return own?.version === this.#classes.version && JSON.stringify(own.config) === JSON.stringify(this.config);
+  }
+
+  /** Whether a result is what the settings give from the beginning to the end. */
+  complete(name) {
+    const { report, config } = this.found.get(name);
+    return this.fresh(name) && (!method(name).steps || report.steps >= config.train.num_steps);
   }
 
   /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */
@@ -125,7 +140,11 @@ export class Run {
     await this.#queue;
     if (this.obstacle) return;
     fail(null);
-    await this.#run(methods, "running");
+    const hadFocus = document.activeElement === $("start");
+    const done = this.#run(methods, "running");
+    // The button that was pressed makes room for these.
+    if (hadFocus) $("pause").focus();
+    await done;
   }
 
   #run(methods, state) {
@@ -162,7 +181,9 @@ export class Run {
 
   async #flow(flow) {
     this.#wasStopped = flow === "stop";
+    const hadFocus = [$("pause"), $("stop")].includes(document.activeElement);
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
+    if (hadFocus && flow === "stop") $("results-region").focus();
     say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
     await this.#engine.flow(flow);
   }
@@ -185,6 +206,7 @@ export class Run {
       this.#composition.begin();
       this.found.clear();
       this.#results.clear();
+      $("saving").hidden = true; // The worker forgets what it had.
     }
     this.#results.expect(methods);
     this.refresh();
@@ -194,6 +216,7 @@ export class Run {
     if (type === "done") return this.#finish(report, this.#context, true);
     if (type === "stopped") return this.#results.stopped(stopped);
     if (progress.phase === "step") {
+      this.#steps += 1;
       this.#lines.add(progress.method, progress.step, progress.loss, progress.accuracy);
       if (progress.coefficients) this.#composition.show(progress.method, progress.coefficients, false);
     }
@@ -203,8 +226,7 @@ export class Run {
   #finish(report, context, live) {
     this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
-    this.#results.finish(report);
-    this.#results.honest(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
+    this.#results.finish(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
 

@@ -11,6 +11,8 @@ const whole = (text, field) => {
 
 export const settings = {
   device: query.get("device") ?? "auto",
+  /** Why this device was asked for. */
+  why: "asked for in the address",
   model: query.get("model"),
   example: query.has("example"),
   ...NUMBERS,

@@ -10,6 +10,7 @@ const AT_ONCE = 25;
 const own = createStore("loraloom", "kept");
 /** Where a blob is kept. */
 const places = new WeakMap();
+const KEPT = $("kept").textContent;
 let jobs = Promise.resolve();
 let told = false;
 
@@ -25,7 +26,7 @@ export async function restore() {
 
 /** Keeps a state: plain data with blobs anywhere in it. */
 export function keep(state) {
-  jobs = jobs.then(() => write(state)).catch((error) => {
+  jobs = jobs.then(() => write(state)).then(() => ($("kept").textContent = KEPT)).catch((error) => {
     $("kept").textContent = "Pictures, modules and results are not kept: this browser has no room for them. Save a project file.";
     if (told) return;
     told = true;

@@ -53,8 +53,7 @@ export class TryIt {
   async replay() {
     const bad = [];
     for (const own of [...this.#shown]) {
-      const fresh = await this.#classes.again(own.picture, bad);
-      if (fresh) Object.assign(own, { picture: fresh, answers: [] });
+      if (await this.#classes.again(own.picture, bad)) own.answers = [];
       else this.#shown = this.#shown.filter((other) => other !== own);
     }
     this.#draw();

@@ -2,17 +2,23 @@
 import { $, fail } from "./dom.js";
 
 let stream = null;
+let asking = false;
 let take = () => {};
 let count = 0;
 
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
 export async function openCamera(name, onPicture) {
+  // A second click while the browser asks for leave would open a second stream, which nobody could close.
+  if (asking || stream) return;
+  asking = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
   } catch (error) {
     fail({ message: error.name === "NotAllowedError" ? "The camera was not allowed; allow it in the address bar to use it." : `No camera can be used (${error.name}).` });
     return;
+  } finally {
+    asking = false;
   }
   let taken = 0;
   take = (file) => {

@@ -73,6 +73,7 @@ function fatal(error) {
 
 async function run(message) {
   try {
+    if (!engine && message.type !== REQUEST.open) throw { code: "mismatch", message: "no model is open yet" };
     const result = await actions[message.type](message);
     postMessage({ id: message.id, ok: true, result }, transferable(result));
   } catch (error) {

@@ -142,9 +142,13 @@ test("a model of the Hub downloads in pieces, goes on after a break, is checked,
   await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
   await expect(page.getByTestId("library")).toContainText("boats");
   state = "offline";
+  // What the service worker does not keep ahead is gone, too.
+  await page.route("**/models/**", (route) => route.abort());
   await page.goto(`?device=cpu&model=${HUB_ID}`);
   await expect(page.getByTestId("model")).toContainText(HUB_ID);
   await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await page.unroute("**/models/**");
   await page.unroute("https://huggingface.co/**");
 });
 
@@ -175,6 +179,14 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds");
   await expect(page.getByTestId("stale")).toBeHidden();
   await expect(thumbs(page, 0)).toHaveCount(3);
+  // What a project takes the place of comes back.
+  await thumbs(page, 0).first().click();
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(thumbs(page, 0)).toHaveCount(3);
+  await page.getByTestId("undo").click();
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await expect(cards(page)).toHaveCount(2);
 });
 
 test("a full quota is told and stops nothing", async ({ page }) => {

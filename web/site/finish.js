@@ -23,9 +23,8 @@ writeIndex(join(folder, "models"));
 const { count, size, warnings } = await generateSW({
   globDirectory: folder,
   globPatterns: ["**/*.{html,js,css,json,svg,wasm,woff2,safetensors}"],
-  // Modules for models of the Hub are kept once they were used.
-  globIgnores: ["models/!(base)/**"],
-  runtimeCaching: [{ urlPattern: /\/models\//, handler: "NetworkFirst", options: { cacheName: "loraloom-modules" } }],
+  // Modules for models of the Hub are kept with these (www/models.js).
+  globIgnores: ["models/!(base|index.json)/**"],
   swDest: join(folder, "sw.js"),
   inlineWorkboxRuntime: true,
   sourcemap: false,

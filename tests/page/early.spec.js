@@ -1,0 +1,110 @@
+// What a person does at the wrong moment: before the model is there, or while the worker fails; and browsers that lack something.
+import { expect, test } from "@playwright/test";
+import { pictures } from "./files.js";
+import { addClass, choose, open, startAndFinish, twoClasses } from "./support.js";
+
+const TINY = "device=cpu&model=tiny&steps=4&folds=2";
+const KEPT = 1_500; // Longer than the page waits before it keeps a change.
+const thumbs = (page) => page.getByTestId("class-card").locator(".thumb canvas");
+
+test("what comes in before the model is there waits for it", async ({ page }) => {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route("**/models/tiny/model.safetensors", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.goto(`?${TINY}`);
+  await page.getByTestId("example").click();
+  await expect(page.getByTestId("class-card")).toHaveCount(1);
+  await page.waitForTimeout(1000);
+  release();
+  await expect(page.getByTestId("class-card")).toHaveCount(6);
+  await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
+  await expect(page.getByTestId("error")).toBeHidden();
+});
+
+test("a worker that fails while pictures are read loses none of them", async ({ page }) => {
+  let armed = true;
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    const faulty = source.replace("engine.addPicture(name,", "(name.includes('-4') ? engine.panic() : undefined) ?? engine.addPicture(name,");
+    expect(faulty).not.toBe(source);
+    await route.fulfill({ response, body: armed ? faulty : source });
+    armed = false;
+  });
+  await page.goto(`?${TINY}`);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await addClass(page, "across", pictures(0, 6));
+  await expect(page.getByTestId("error")).toContainText("your pictures are kept");
+  await addClass(page, "along", pictures(1, 3));
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  await expect(thumbs(page)).toHaveCount(9);
+});
+
+test("an address that asks for the example takes nothing away", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.waitForTimeout(KEPT);
+  await page.goto(`?${TINY}&example`);
+  await expect(thumbs(page)).toHaveCount(6);
+  await page.getByTestId("clear").click();
+  await page.getByTestId("clear-now").click();
+  await expect(page.getByTestId("class-card")).toHaveCount(6);
+});
+
+test("answers that are older than the pictures say so", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await expect(page.getByTestId("accuracy-linear-probe")).toBeVisible();
+  await expect(page.getByTestId("try-stale")).toBeHidden();
+  await page.getByRole("button", { name: "Remove class along" }).click();
+  await expect(page.getByTestId("stale")).toBeVisible();
+  await expect(page.getByTestId("try-stale")).toBeVisible();
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("try-stale")).toBeHidden();
+});
+
+test("a run that was stopped is not saved as a whole one", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny&steps=2000&folds=2");
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText(/step [1-9]/);
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await expect(page.getByTestId("honest")).toContainText("the run was stopped");
+  await page.getByTestId("save-project").click();
+  await expect(page.getByTestId("status")).toContainText("stopped early");
+});
+
+test("two problems are both told", async ({ page }) => {
+  await open(page, TINY);
+  const bad = (name) => ({ name, mimeType: "image/png", buffer: Buffer.from("not a picture") });
+  await addClass(page, "one", pictures(0, 1));
+  for (const name of ["first.png", "second.png"]) await page.getByTestId("class-files").setInputFiles([bad(name)]);
+  await expect(page.getByTestId("error")).toContainText("first.png");
+  await expect(page.getByTestId("error")).toContainText("second.png");
+});
+
+for (const [name, change, told] of [
+  ["SIMD", () => (WebAssembly.validate = () => false), "no SIMD"],
+  ["WebAssembly", () => delete globalThis.WebAssembly, "no WebAssembly"],
+  ["module workers", () => (globalThis.Worker = class { terminate() {} }), "no module workers"],
+]) {
+  test(`a browser without ${name} is told so`, async ({ page }) => {
+    await page.addInitScript(change);
+    await page.goto("?device=cpu");
+    await expect(page.getByTestId("error")).toContainText(told);
+    await expect(page.getByTestId("status")).toHaveText("cannot start");
+  });
+}
+
+test("a browser without WebGPU computes on the CPU and says why", async ({ page }) => {
+  await page.addInitScript(() => Object.defineProperty(Navigator.prototype, "gpu", { value: undefined }));
+  await page.goto("?model=tiny");
+  await expect(page.getByTestId("device")).toContainText("no WebGPU");
+  await expect(page.getByTestId("status")).toHaveText("ready");
+});
