@@ -101,17 +101,7 @@ impl Dataset {
 }
 
 fn read_crop(path: &Path, preprocess: &Preprocess) -> Result<Picture> {
-    let name = path.display().to_string();
-    let size = fs::metadata(path).map_err(|error| Error::io("read", path, error))?.len();
-    if size > decode::MAX_BYTES as u64 {
-        let reason = format!("{} MB is over the limit of 50 MB; make it smaller", size / (1024 * 1024));
-        return Err(Error::Image { name, reason });
-    }
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    preprocess.crop(&decode::decode(&name, &bytes)?).map_err(|error| match error {
-        Error::Image { reason, .. } => Error::Image { name, reason },
-        other => other,
-    })
+    preprocess.crop(&decode::decode_file(path)?).map_err(|error| error.of_image(&path.display().to_string()))
 }
 
 /// Image files by class, before they are read.

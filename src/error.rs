@@ -163,6 +163,14 @@ impl Error {
         Self::Mismatch { what: what.into(), reason: reason.into() }
     }
 
+    /// The same error with the name of the image file that it is about.
+    pub fn of_image(self, name: &str) -> Self {
+        match self {
+            Self::Image { reason, .. } => Self::Image { name: name.into(), reason },
+            other => other,
+        }
+    }
+
     /// An [`Error::Config`].
     pub fn config(name: &str, field: &str, reason: impl Into<String>) -> Self {
         Self::Config { name: name.into(), field: field.into(), reason: reason.into() }

@@ -169,6 +169,38 @@ fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
+    let place = Place::new();
+    let model = place.path("model");
+    fs::create_dir(&model).expect("folder");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
+    }
+    fs::write(format!("{model}/preprocessor_config.json"), r#"{"do_resize": false}"#).expect("writes");
+    let (fits, large) = (place.path("fits.png"), place.path("large.png"));
+    image::RgbImage::new(32, 32).save(&fits).expect("picture");
+    image::RgbImage::new(40, 32).save(&large).expect("picture");
+    let (code, text, err) = run(&["classify", "--model", &model, "--device", "cpu", &large, &fits]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains(&large) && err.contains("40x32") && text.contains("fits.png"), "{text}{err}");
+    let (code, _, err) = run(&["classify", "--model", &model, "--device", "cpu", &large]);
+    assert!(code == 2 && err.contains("none of them could be read"), "{err}");
+}
+
+#[test]
+fn a_closed_pipe_is_the_readers_choice() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn one_image_per_class_works_and_says_that_nothing_can_be_held_out() {
     let place = Place::new();
     let module = place.train_module("module", "1");

@@ -1,12 +1,13 @@
 //! `classify`: what a checkpoint's own head sees in images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use loraloom::{
     block_on,
     error::{Error, Result},
+    image::decode::decode_file,
     report::Prediction,
-    session::{Session, files::read_picture},
+    session::Session,
 };
 
 use super::{Outcome, args::ClassifyArgs, model, output};
@@ -32,15 +33,13 @@ pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<
     let bar = output::bar(images.len() as u64);
     let mut outcome = Outcome::Fine;
     for path in images {
-        match read_picture(path) {
-            Ok(picture) => {
-                let name = path.display().to_string();
-                predictions.push(block_on(session.classify(&name, &picture, top))?);
-            }
-            Err(error) => {
+        match predict(session, path, top) {
+            Ok(prediction) => predictions.push(prediction),
+            Err(error @ (Error::Image { .. } | Error::Io { .. })) => {
                 bar.suspend(|| output::warning(&error));
                 outcome = Outcome::Warned;
             }
+            Err(error) => return Err(error),
         }
         bar.inc(1);
     }
@@ -49,4 +48,8 @@ pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<
         return Err(Error::mismatch("images", "none of them could be read"));
     }
     Ok((predictions, outcome))
+}
+
+fn predict(session: &Session, path: &Path, top: usize) -> Result<Prediction> {
+    block_on(session.classify(&path.display().to_string(), &decode_file(path)?, top))
 }

@@ -66,9 +66,15 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "loraloom", &mut std::io::stdout());
+            completions(shell);
             Ok(Outcome::Fine)
         }
     }
+}
+
+/// The generator would panic at a closed pipe, so it writes to memory.
+fn completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "loraloom", &mut script);
+    output::print(String::from_utf8_lossy(&script).trim_end());
 }

@@ -1,6 +1,6 @@
 //! Image files to upright pictures, with limits that are checked before memory is taken.
 
-use std::io::Cursor;
+use std::{fs, io::Cursor, path::Path};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 
@@ -26,8 +26,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
         return Err(failed("the file is empty".into()));
     }
     if bytes.len() > MAX_BYTES {
-        let size = bytes.len() as f64 / (1024.0 * 1024.0);
-        return Err(failed(format!("{size:.0} MB is over the limit of 50 MB; make it smaller")));
+        return Err(failed(too_large(bytes.len() as u64)));
     }
     let reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
@@ -42,6 +41,24 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
     };
     image.apply_orientation(orientation);
     Ok(to_picture(image))
+}
+
+/// Reads and decodes a file; a size over [`MAX_BYTES`] is refused before it is read.
+///
+/// # Errors
+/// [`Error::Io`], and as [`decode`].
+pub fn decode_file(path: &Path) -> Result<Picture> {
+    let io = |error| Error::io("read", path, error);
+    let name = path.display().to_string();
+    let size = fs::metadata(path).map_err(io)?.len();
+    if size > MAX_BYTES as u64 {
+        return Err(Error::Image { name, reason: too_large(size) });
+    }
+    decode(&name, &fs::read(path).map_err(io)?)
+}
+
+fn too_large(bytes: u64) -> String {
+    format!("{:.0} MB is over the limit of 50 MB; make it smaller", bytes as f64 / (1024.0 * 1024.0))
 }
 
 /// Every format but JPEG: the picture, and how it has to be turned.
@@ -117,6 +134,16 @@ mod tests {
         assert!(reason(b"hello").contains("not an image"));
         assert!(reason(&whole[..whole.len() / 2]).contains("cannot be decoded"));
         assert!(reason(&vec![0; MAX_BYTES + 1]).contains("over the limit of 50 MB"));
+    }
+
+    #[test]
+    fn a_large_file_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("large.png");
+        // A file with a hole: a terabyte that only an attempt to read it would notice.
+        fs::File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+        let error = decode_file(&path).expect_err("must be refused").to_string();
+        assert!(error.contains("large.png") && error.contains("over the limit of 50 MB"), "{error}");
     }
 
     #[test]
