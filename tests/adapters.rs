@@ -9,8 +9,8 @@ use loraloom::{
     DeviceChoice, Dialect, LoraModule, Precision, block_on,
     lora::{
         compose::{Form, compose},
-        module::LoraLayer,
-        peft::PeftFormat,
+        layout::{Family, PeftFormat},
+        module::{LoraLayer, SavedHead},
     },
     session::{ModelOptions, Session},
 };
@@ -27,6 +27,11 @@ fn module(dir: &Path) -> LoraModule {
         LoraModule::from_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     assert!(warnings.is_empty(), "{}: {warnings:?}", dir.display());
     module
+}
+
+fn format() -> PeftFormat<'static> {
+    let (dialect, precision) = (Dialect::New, Precision::F32);
+    PeftFormat { dialect, prefix: "vit", precision, family: Family::Plain, two_heads: false }
 }
 
 /// PEFT's updates of one adapter: (block and target, or module path) and values.
@@ -83,7 +88,7 @@ fn what_is_written_reads_back_the_same_in_both_dialects() {
         let original = module(&folder(name));
         for (dialect, prefix) in [(Dialect::Old, "vit"), (Dialect::New, "vit"), (Dialect::New, "deit")] {
             let dir = scratch.path().join(name);
-            let format = PeftFormat { dialect, prefix, precision: Precision::F32 };
+            let format = PeftFormat { dialect, prefix, ..format() };
             original.save_dir(&dir, &format).expect(name);
             let again = module(&dir);
             assert_eq!(again.head, original.head);
@@ -106,17 +111,17 @@ fn composed(names: &[&str], weights: &[f64], form: Form, out: &Path) -> f64 {
     compose(&adapters, weights, form, None, out).expect("composes").relative_error
 }
 
-/// Logits of the tiny model with our files, as [`PEFT` gives them](python/peft_roundtrip.py).
+/// Logits of a model with our files, as [`PEFT` gives them](python/peft_roundtrip.py).
 ///
 /// With `LORALOOM_PYTHON` (a Python that has torch, transformers and peft) they are computed anew, and with
 /// `LORALOOM_PYTHON=install` in a fresh virtual environment; else they are the committed ones, which belong to exactly
 /// the committed files.
-fn logits_in_python(adapter: &Path) -> Vec<f32> {
-    let inputs = folder("written/input.safetensors");
-    let committed = folder("written/logits.safetensors");
+fn logits_in_python(model: &Path, adapter: &Path, inputs: &Path) -> Vec<f32> {
+    let golden = folder(&adapter.file_name().expect("a name").to_string_lossy());
+    let committed = golden.join("logits.safetensors");
     let Some(python) = std::env::var_os("LORALOOM_PYTHON") else {
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
-            let (ours, golden) = (adapter.join(file), folder("written").join(file));
+            let (ours, golden) = (adapter.join(file), golden.join(file));
             let same = fs::read(ours).expect("written") == fs::read(golden).expect("golden file");
             assert!(
                 same,
@@ -128,11 +133,12 @@ fn logits_in_python(adapter: &Path) -> Vec<f32> {
     let python = if python == "install" { install_python() } else { python.into() };
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/peft_roundtrip.py");
     let out = adapter.join("out.safetensors");
-    let arguments = [&script, &folder("tiny-vit"), &adapter.to_path_buf(), &inputs, &out];
+    let arguments = [&script, &model.to_path_buf(), &adapter.to_path_buf(), &inputs.to_path_buf(), &out];
     let status = std::process::Command::new(python).args(arguments).status().expect("Python runs");
     assert!(status.success(), "PEFT does not load what we wrote");
+    fs::create_dir_all(&golden).expect("golden folder");
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        fs::copy(adapter.join(file), folder("written").join(file)).expect("golden file");
+        fs::copy(adapter.join(file), golden.join(file)).expect("golden file");
     }
     fs::copy(&out, &committed).expect("golden file");
     tensor(&out, "logits")
@@ -146,7 +152,7 @@ fn install_python() -> PathBuf {
     };
     run(Path::new("python3"), &["-m", "venv", &environment.display().to_string()]);
     let python = environment.join("bin/python");
-    run(&python, &["-m", "pip", "install", "-q", "torch", "transformers", "peft", "safetensors"]);
+    run(&python, &["-m", "pip", "install", "-q", "torch", "transformers", "peft", "safetensors", "timm"]);
     python
 }
 
@@ -158,22 +164,78 @@ fn tensor(path: &Path, key: &str) -> Vec<f32> {
 #[test]
 fn peft_loads_what_is_written_and_gives_the_same_logits() {
     let scratch = tempfile::tempdir().expect("temporary folder");
-    let written = scratch.path().join("written");
-    let format = PeftFormat { dialect: Dialect::New, prefix: "vit", precision: Precision::F32 };
-    module(&folder("all-head")).save_dir(&written, &format).expect("writes");
-    let choice = DeviceChoice::Cpu;
     let model = folder("tiny-vit");
-    let mut session =
-        block_on(Session::open_dir(choice, "tiny", &model, &ModelOptions::default())).expect("opens");
-    session.add_module_dir(&written, "written").expect("adds");
-    session.merge(&[1.0]).expect("merges");
-    let bytes = fs::read(folder("written/input.safetensors")).expect("golden file");
+    let written = scratch.path().join("written");
+    module(&folder("all-head")).save_dir(&written, &format()).expect("writes");
+    compare_with_python(&model, &written, &folder("written/input.safetensors"), "pixel_values");
+}
+
+/// Models whose own layers are cut otherwise than ours: two heads, a gated feed-forward part, a fused attention.
+#[test]
+fn peft_loads_what_is_written_for_models_of_other_layers() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    for name in ["deit-distilled", "dinov2-swiglu", "timm"] {
+        let model = folder("../models").join(name);
+        let session = open(&model, Some(32));
+        let written = scratch.path().join(format!("written-{name}"));
+        let original = drawn_module(&session);
+        original.save_dir(&written, &session.peft_format(Dialect::New, Precision::F32)).expect("writes");
+        compare_with_python(&model, &written, &model.join("reference.safetensors"), "pixel_values.32x32");
+        for dialect in [Dialect::New, Dialect::Old] {
+            original.save_dir(&written, &session.peft_format(dialect, Precision::F32)).expect("writes");
+            let again = module(&written);
+            assert_eq!(again.head, original.head, "{name}");
+            assert_eq!(again.layers, original.layers, "{name}: ranks included");
+        }
+    }
+}
+
+fn open(model: &Path, img_size: Option<usize>) -> Session {
+    let options = ModelOptions { img_size, ..ModelOptions::default() };
+    block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", model, &options)).expect("opens")
+}
+
+/// Updates of every linear layer of a model and a head, of numbers that are different everywhere.
+fn drawn_module(session: &Session) -> LoraModule {
+    let mut state = 7u32;
+    let mut draw = |count: usize| -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 24) as f32 - 127.5) / 64.0 * 0.25
+        };
+        (0..count).map(|_| next()).collect()
+    };
+    let vit = &session.model().vit;
+    let mut layers = std::collections::BTreeMap::new();
+    for (block, own) in vit.blocks.iter().enumerate() {
+        for (index, target) in loraloom::Target::ALL.into_iter().enumerate() {
+            let ([in_dim, out_dim], rank) = (own.linear(target).weight.dims(), 1 + index % 2);
+            let (a, b) = (draw(rank * in_dim), draw(out_dim * rank));
+            layers.insert((block, target), LoraLayer { rank, in_dim, out_dim, a, b, scaling: 0.5 });
+        }
+    }
+    let (classes, dim) = (5, vit.config.feature_dim());
+    let head = SavedHead { classes, dim, weight: draw(classes * dim), bias: draw(classes) };
+    LoraModule { name: "drawn".into(), layers, head: Some(head), base_model: None }
+}
+
+/// Compares logits of the pixels that are in a file under a key.
+fn compare_with_python(model: &Path, written: &Path, pixels: &Path, key: &str) {
+    let bytes = fs::read(pixels).expect("golden file");
     let input = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let view = input.tensor("pixel_values").expect("pixels");
+    let view = input.tensor(key).expect("pixels");
     let shape = <[usize; 4]>::try_from(view.shape()).expect("four axes");
+    let mut session = open(model, Some(shape[3]));
+    session.add_module_dir(written, "written").expect("adds");
+    session.merge(&[1.0]).expect("merges");
     let outputs = block_on(session.forward(floats(view.data()), shape)).expect("runs");
     let (logits, _) = outputs.logits.expect("a head");
-    assert_close(&logits, &logits_in_python(&written), 1e-5, "logits");
+    let inputs = written.join("input.safetensors");
+    let alone = safetensors::serialize([("pixel_values", &view)], None).expect("serialises");
+    fs::write(&inputs, alone).expect("writes");
+    let expected = logits_in_python(model, written, &inputs);
+    let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+    assert_close(&logits, &expected, 1e-5 * largest, &written.display().to_string());
 }
 
 /// `sum_n w_n dW_n` of a layer, by dense updates.
@@ -303,4 +365,60 @@ fn damaged_adapters_are_errors() {
     assert_eq!(code(scratch.path()), "not-finite");
     fs::write(scratch.path().join("adapter_config.json"), "{}").expect("writes");
     assert_eq!(code(scratch.path()), "bad-config");
+}
+
+/// Writes an adapter of rank 1 on the named layers of a model of width 4 and inner width 6.
+fn write_adapter(dir: &Path, paths: &[&str], value: f32) {
+    let mut tensors = Vec::new();
+    for path in paths {
+        let (inner, outer) = if path.ends_with("down_proj") { (6, 4) } else { (4, 6) };
+        let key = |part: &str| format!("base_model.model.{path}.lora_{part}.weight");
+        let bytes = |count: usize| value.to_le_bytes().repeat(count);
+        tensors.push((key("A"), vec![1, inner], bytes(inner)));
+        tensors.push((key("B"), vec![outer, 1], bytes(outer)));
+    }
+    let view = |(key, shape, bytes): &(String, Vec<usize>, Vec<u8>)| {
+        let bytes: Vec<u8> = bytes.clone();
+        (key.clone(), safetensors::tensor::Dtype::F32, shape.clone(), bytes)
+    };
+    let views: Vec<_> = tensors.iter().map(view).collect();
+    let views = views.iter().map(|(key, dtype, shape, bytes)| {
+        (key.as_str(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
+    });
+    fs::create_dir_all(dir).expect("folder");
+    let file = safetensors::serialize(views, None).expect("serialises");
+    fs::write(dir.join("adapter_model.safetensors"), file).expect("writes");
+    let config = serde_json::json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": paths});
+    fs::write(dir.join("adapter_config.json"), config.to_string()).expect("writes");
+}
+
+#[test]
+fn adapters_of_gated_language_models_are_composed() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let all = ["gate_proj", "up_proj", "down_proj"].map(|name| format!("layers.0.mlp.{name}"));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let adapters = ["a", "b"].map(|name| scratch.path().join(name));
+    write_adapter(&adapters[0], &all, 1.0);
+    write_adapter(&adapters[1], &all, 2.0);
+    let report =
+        compose(&adapters, &[0.5, 0.5], Form::Cat, None, &scratch.path().join("sum")).expect("composes");
+    let paths: Vec<(&str, usize)> =
+        report.modules.iter().map(|module| (module.path.as_str(), module.rank)).collect();
+    assert_eq!(paths, [(all[2], 2), (all[0], 2), (all[1], 2)]);
+    // timm's two halves share a place in our blocks, too.
+    let timm = ["blocks.0.mlp.fc1_g", "blocks.0.mlp.fc1_x"];
+    adapters.iter().for_each(|dir| write_adapter(dir, &timm, 1.0));
+    compose(&adapters, &[0.5, 0.5], Form::Cat, None, &scratch.path().join("timm")).expect("composes");
+}
+
+#[test]
+fn a_sum_that_is_not_finite_leaves_no_folder() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let out = scratch.path().join("new").join("sum");
+    let error = compose(&[folder("qv")], &[1e300], Form::Cat, None, &out).expect_err("overflows");
+    assert_eq!(error.code(), "not-finite");
+    assert!(!scratch.path().join("new").exists());
+    fs::create_dir(scratch.path().join("old")).expect("folder");
+    compose(&[folder("qv")], &[1e300], Form::Cat, None, &scratch.path().join("old")).expect_err("overflows");
+    assert!(scratch.path().join("old").exists(), "a folder that was there stays");
 }

@@ -12,7 +12,7 @@ use loraloom::{
 };
 use safetensors::SafeTensors;
 
-const MODELS: [&str; 10] = [
+const MODELS: [&str; 11] = [
     "vit",
     "vit-old-names",
     "vit-f16",
@@ -23,6 +23,7 @@ const MODELS: [&str; 10] = [
     "dinov2",
     "dinov2-swiglu",
     "timm",
+    "timm-deit3",
 ];
 const SIZES: [(usize, usize); 3] = [(32, 32), (48, 48), (24, 40)];
 
@@ -92,7 +93,7 @@ fn compare_all(choice: DeviceChoice, tolerance: f32) {
     for model in MODELS {
         for size in SIZES {
             // timm resizes position embeddings with antialiasing (and another cubic); we resize as transformers does.
-            if model == "timm" && size != (32, 32) {
+            if model.starts_with("timm") && size != (32, 32) {
                 continue;
             }
             compare(model, size, &device, tolerance);
@@ -150,6 +151,23 @@ fn a_config_that_does_not_fit_is_refused() {
     assert_eq!(changed("num_hidden_layers", 1_000_000_000.into()), "bad-config");
     assert_eq!(changed("hidden_act", "relu6".into()), "unsupported");
     assert_eq!(changed("model_type", "resnet".into()), "unsupported");
+}
+
+#[test]
+fn a_timm_model_whose_heads_nobody_states_is_refused_by_name() {
+    let (text, weights) = (config("timm"), file("timm", "model.safetensors"));
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut config);
+        refusal(&config.to_string(), &weights).to_string()
+    };
+    let error =
+        refused(&|config| drop(config["model_args"].as_object_mut().expect("map").remove("num_heads")));
+    assert!(error.contains("num_heads") && error.contains("vit_tiny_patch16_224"), "{error}");
+    let error = refused(&|config| config["model_args"]["act_layer"] = "gelu_tanh".into());
+    assert!(error.contains("act_layer"), "{error}");
+    let error = refused(&|config| config["architecture"] = "eva02_tiny_patch14_224".into());
+    assert!(error.contains("eva02_tiny"), "{error}");
 }
 
 /// A page takes a GPU only if one pass agrees with the CPU's.

@@ -13,6 +13,10 @@ use crate::{
 pub struct ModelInfo {
     /// Class names of the checkpoint's own head, by index; empty when the file names none.
     pub labels: Vec<String>,
+    /// Whether the file is timm's.
+    pub timm: bool,
+    /// Whether the position embeddings begin with rows for the prefix tokens; DeiT III has none.
+    pub prefix_positions: bool,
 }
 
 /// Reads the architecture, checking it against the tensors that are there.
@@ -23,12 +27,17 @@ pub fn vit_config(name: &str, json: &str, weights: &Weights) -> Result<(VitConfi
     let config: Value =
         serde_json::from_str(json).map_err(|error| Error::config(name, "-", format!("not JSON: {error}")))?;
     let reader = Reader { name, config: &config };
-    let parsed = match config.get("architecture") {
-        Some(_) => timm(&reader, weights)?,
+    let architecture = config.get("architecture").map(|name| name.as_str().unwrap_or("-"));
+    let parsed = match architecture {
+        Some(architecture) => timm(&reader, architecture, weights)?,
         None => transformers(&reader, weights)?,
     };
     check(name, &parsed, weights)?;
-    Ok((parsed, ModelInfo { labels: labels(&config) }))
+    let patches_only = architecture.is_some_and(|name| name.starts_with("deit3_"))
+        || (config.pointer("/model_args/no_embed_class") == Some(&Value::Bool(true)));
+    let info =
+        ModelInfo { labels: labels(&config), timm: architecture.is_some(), prefix_positions: !patches_only };
+    Ok((parsed, info))
 }
 
 /// Typed access to fields, with the file's name in every error.
@@ -137,13 +146,18 @@ fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
 }
 
 /// timm states little: sizes that its file does not give are read off the tensors.
-fn timm(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
-    let architecture = reader.config["architecture"].as_str().unwrap_or("-");
+fn timm(reader: &Reader, architecture: &str, weights: &Weights) -> Result<VitConfig> {
     let known = ["vit_", "deit_", "deit3_"].iter().any(|prefix| architecture.starts_with(prefix));
-    if !known || weights.contains("reg_token") {
-        return Err(reader.refuse("architecture", architecture, "timm's vit_* and deit*, without registers"));
+    if !known || weights.contains("reg_token") || !weights.contains("cls_token") {
+        let supported = "timm's vit_* and deit* with a class token and without registers";
+        return Err(reader.refuse("architecture", architecture, supported));
     }
     let args = &reader.config["model_args"];
+    for option in OTHER_PARTS {
+        if let Some(value) = args.get(option).filter(|value| !value.is_null()) {
+            return Err(reader.refuse(&format!("model_args.{option}"), &value.to_string(), "timm's default"));
+        }
+    }
     let embed_dim = last(weights.shape("cls_token")?);
     let patch_shape = weights.shape("patch_embed.proj.weight")?;
     let patch_size = match patch_shape {
@@ -160,8 +174,12 @@ fn timm(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
     };
     let num_heads = match args.get("num_heads") {
         Some(value) => reader.positive("model_args.num_heads", value)?,
-        // Every ViT that timm names by size has heads of 64 channels.
-        None => (embed_dim / 64).max(1),
+        None => timm_heads(architecture, embed_dim).ok_or_else(|| {
+            let reason = format!(
+                "missing, and the number of heads of `{architecture}` with {embed_dim} channels is not known; add it as timm prints it (`model.blocks[0].attn.num_heads`)"
+            );
+            reader.error("model_args.num_heads", reason)
+        })?,
     };
     let average = match reader.config.get("global_pool").and_then(Value::as_str) {
         None | Some("token") => false,
@@ -187,6 +205,39 @@ fn timm(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
             _ => Pooling::Cls,
         },
     })
+}
+
+/// Arguments of timm that put other parts into a block, which no tensor would tell.
+const OTHER_PARTS: [&str; 5] = ["act_layer", "norm_layer", "block_fn", "mlp_layer", "attn_layer"];
+
+/// Channels and attention heads by the name up to `_patch`: timm's files leave them out, and heads have 64 channels in
+/// the smaller models only.
+const TIMM_HEADS: [(&str, usize, usize); 20] = [
+    ("vit_tiny", 192, 3),
+    ("vit_small", 384, 6),
+    ("vit_base", 768, 12),
+    ("vit_base", 896, 14),
+    ("vit_large", 1024, 16),
+    ("vit_huge", 1280, 16),
+    ("vit_giant", 1408, 16),
+    ("vit_gigantic", 1664, 16),
+    ("vit_intern300m", 1024, 16),
+    ("deit_tiny", 192, 3),
+    ("deit_tiny_distilled", 192, 3),
+    ("deit_small", 384, 6),
+    ("deit_small_distilled", 384, 6),
+    ("deit_base", 768, 12),
+    ("deit_base_distilled", 768, 12),
+    ("deit3_small", 384, 6),
+    ("deit3_medium", 512, 8),
+    ("deit3_base", 768, 12),
+    ("deit3_large", 1024, 16),
+    ("deit3_huge", 1280, 16),
+];
+
+fn timm_heads(architecture: &str, embed_dim: usize) -> Option<usize> {
+    let size = architecture.split("_patch").next()?;
+    TIMM_HEADS.iter().find(|(name, width, _)| *name == size && *width == embed_dim).map(|(.., heads)| *heads)
 }
 
 fn last(shape: &[usize]) -> usize {
@@ -218,4 +269,29 @@ fn labels(config: &Value) -> Vec<String> {
     let Some(map) = config.get("id2label").and_then(Value::as_object) else { return Vec::new() };
     let label = |index: usize| map.get(&index.to_string())?.as_str().map(str::to_string);
     (0..map.len()).map(label).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_timm_models_are_known_by_name_and_width_or_not_at_all() {
+        for (architecture, embed_dim, heads) in [
+            ("vit_tiny_patch16_224", 192, Some(3)),
+            ("vit_base_patch14_dinov2", 768, Some(12)),
+            ("vit_base_patch16_plus_240", 896, Some(14)),
+            ("vit_huge_patch14_224", 1280, Some(16)),
+            ("vit_giant_patch14_224", 1408, Some(16)),
+            ("vit_gigantic_patch14_224", 1664, Some(16)),
+            ("deit_small_distilled_patch16_224", 384, Some(6)),
+            ("deit3_huge_patch14_224", 1280, Some(16)),
+            ("vit_giant_patch14_dinov2", 1536, None),
+            ("vit_so150m_patch16_reg4_gap_256", 896, None),
+            ("vit_base_r50_s16_224", 768, None),
+            ("vit_small_patch16_224", 512, None),
+        ] {
+            assert_eq!(timm_heads(architecture, embed_dim), heads, "{architecture}");
+        }
+    }
 }

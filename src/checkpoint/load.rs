@@ -47,7 +47,7 @@ pub fn load(
 ) -> Result<Checkpoint> {
     let mut weights = Weights::from_bytes(safetensors.0, safetensors.1)?;
     let (mut vit_config, info) = vit_config(config.0, config.1, &weights)?;
-    let stored = stored_grid(&weights, &vit_config)?;
+    let stored = stored_grid(&weights, &vit_config, info.prefix_positions)?;
     if let Some(size) = img_size {
         vit_config.img_size = size;
     }
@@ -76,22 +76,31 @@ fn check_size(name: &str, config: &VitConfig) -> Result<()> {
 
 /// Patch grid of the stored position embeddings: the configured one, or a square (DINOv2 is stored
 /// at another size than some configurations say).
-fn stored_grid(weights: &Weights, config: &VitConfig) -> Result<(usize, usize)> {
+fn stored_grid(weights: &Weights, config: &VitConfig, prefix_positions: bool) -> Result<Stored> {
     let tokens = weights.shape("pos_embed")?.get(1).copied().unwrap_or(0);
-    let patches = tokens.saturating_sub(config.num_prefix_tokens);
+    let prefix = if prefix_positions { config.num_prefix_tokens } else { 0 };
+    let patches = tokens.saturating_sub(prefix);
     let side = patches.isqrt();
     if patches == config.num_patches() {
-        Ok(config.grid())
+        Ok(Stored { grid: config.grid(), prefix })
     } else if side > 0 && side * side == patches {
-        Ok((side, side))
+        Ok(Stored { grid: (side, side), prefix })
     } else {
         Err(Error::TensorShape {
             name: weights.name().into(),
             tensor: "pos_embed".into(),
             found: weights.shape("pos_embed")?.to_vec(),
-            expected: vec![1, config.num_tokens(), config.embed_dim],
+            expected: vec![1, config.num_patches() + prefix, config.embed_dim],
         })
     }
+}
+
+/// What the stored position embeddings are for.
+struct Stored {
+    /// Rows and columns of patches.
+    grid: (usize, usize),
+    /// Prefix tokens.
+    prefix: usize,
 }
 
 struct Loader<'a> {
@@ -101,7 +110,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn vit(&mut self, config: &VitConfig, stored: (usize, usize)) -> Result<Vit> {
+    fn vit(&mut self, config: &VitConfig, stored: Stored) -> Result<Vit> {
         let (rows, columns) = config.patch_size;
         let patch = self.weights.take("patch_embed.proj.weight", &[self.dim, 3, rows, columns])?;
         let patch_weight = transpose(&patch, self.dim, config.patch_dim());
@@ -110,9 +119,7 @@ impl Loader<'_> {
         if config.num_prefix_tokens == 2 {
             prefix.extend(self.weights.take("dist_token", &[1, 1, self.dim])?);
         }
-        let tokens = config.num_prefix_tokens + stored.0 * stored.1;
-        let pos_embed = self.weights.take("pos_embed", &[1, tokens, self.dim])?;
-        let pos_embed = interpolate(&pos_embed, config.num_prefix_tokens, self.dim, stored, config.grid());
+        let pos_embed = self.pos_embed(config, stored)?;
         let blocks = (0..config.depth).map(|index| self.block(index, config)).collect::<Result<_>>()?;
         let epsilon = config.layer_norm_eps;
         // timm names the norm `fc_norm` when it pools first.
@@ -130,6 +137,15 @@ impl Loader<'_> {
             norm,
             config: config.clone(),
         })
+    }
+
+    /// Position embeddings at the model's grid; where the prefix tokens have none, zeros are as good.
+    fn pos_embed(&mut self, config: &VitConfig, stored: Stored) -> Result<Vec<f32>> {
+        let Stored { grid, prefix } = stored;
+        let stored = self.weights.take("pos_embed", &[1, prefix + grid.0 * grid.1, self.dim])?;
+        let mut rows = vec![0.0; (config.num_prefix_tokens - prefix) * self.dim];
+        rows.extend(interpolate(&stored, prefix, self.dim, grid, config.grid()));
+        Ok(rows)
     }
 
     fn block(&mut self, index: usize, config: &VitConfig) -> Result<Block> {

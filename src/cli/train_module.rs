@@ -51,7 +51,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     // The answers would be most of the card, and nobody asks a card for them.
     report.answers = None;
     let updates = adapted.updates.clone().unwrap_or_default();
-    let mut module = session.module(&adapted, &updates)?;
+    let mut module = session.module(&adapted, &updates);
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
     module
         .save_dir(&arguments.out, &session.peft_format(arguments.names.into(), arguments.precision.into()))?;

@@ -154,7 +154,7 @@ impl Plan {
         let Some(place) = VitPath::parse(path) else { return Ok(path.to_string()) };
         let renamed = match (names, place.slot) {
             (None, _) => path.to_string(),
-            (Some(dialect), Slot::One(target)) if !place.timm => {
+            (Some(dialect), Slot::One(target)) if !place.timm && !place.gated => {
                 vit_path(place.prefix, place.block, target, dialect)
             }
             _ => {
@@ -163,6 +163,10 @@ impl Plan {
                 return Err(Error::Unsupported { name: file.into(), option: path.into(), reason });
             }
         };
+        if place.slot == Slot::Gated {
+            // Several layers of a block share this slot, so that it says nothing about one layer's names.
+            return Ok(renamed);
+        }
         let known = self.layers.entry((place.block, place.slot)).or_insert_with(|| renamed.clone());
         if *known != renamed {
             let reason = format!(

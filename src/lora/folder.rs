@@ -57,7 +57,7 @@ pub fn write<T>(
     config: &str,
     tensors: impl FnOnce(&mut BufWriter<File>, &Path) -> Result<T>,
 ) -> Result<T> {
-    fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+    let mut created = Created::new(dir)?;
     let partial = Partial(dir.join(format!(".partial-{}", std::process::id())));
     fs::create_dir_all(&partial.0).map_err(|source| Error::io("create", &partial.0, source))?;
     let weights = dir.join(WEIGHTS);
@@ -71,7 +71,33 @@ pub fn write<T>(
         let path = dir.join(file);
         fs::rename(partial.0.join(file), &path).map_err(|source| Error::io("write", &path, source))?;
     }
+    created.keep();
     Ok(result)
+}
+
+/// Folders that were not there before, the deepest first; the empty ones go again unless they are kept.
+struct Created(Vec<PathBuf>);
+
+impl Created {
+    fn new(dir: &Path) -> Result<Self> {
+        let absent = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let absent: Vec<PathBuf> = absent.map(Path::to_path_buf).collect();
+        fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+        Ok(Self(absent))
+    }
+
+    fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // Another process may have put something into it by now, and then it stays.
+            let _ = fs::remove_dir(dir);
+        }
+    }
 }
 
 /// A folder for files that are not whole yet, removed with what is left in it.

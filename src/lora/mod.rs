@@ -3,7 +3,7 @@
 //! One update of a linear layer is `dW = scaling * B A` with `A [rank, in]` and `B [out, rank]`.
 //! Files name a layer by the path of its module, and that path depends on who wrote it:
 //!
-//! | layer | transformers before 5.9 | transformers since 5.9 | timm |
+//! | layer | older transformers | newer transformers | timm |
 //! | --- | --- | --- | --- |
 //! | query | `encoder.layer.N.attention.attention.query` | `layers.N.attention.q_proj` | `blocks.N.attn.qkv` |
 //! | proj | `encoder.layer.N.attention.output.dense` | `layers.N.attention.o_proj` | `blocks.N.attn.proj` |
@@ -11,10 +11,13 @@
 //! | fc2 | `encoder.layer.N.output.dense` | `layers.N.mlp.fc2` | `blocks.N.mlp.fc2` |
 //!
 //! Key and value go like query. A classifier puts `vit.`, `deit.` or `dinov2.` in front, PEFT puts
-//! `base_model.model.` in front of that. DINOv2 keeps `encoder.layer` and `mlp.fc1` in both.
+//! `base_model.model.` in front of that. The newer names came with 5.9 for ViT and DeiT and with 5.18 for DINOv2, which
+//! keeps `encoder.layer` and `mlp.fc1` in both; with a gated feed-forward part it has `mlp.weights_in` and
+//! `mlp.weights_out`, then `mlp.gate_proj`, `mlp.up_proj` and `mlp.down_proj`.
 //!
 //! - [`module`] is one upstream module in memory
 //! - [`names`] has paths and tensor names
+//! - [`layout`] has how a model's own layers are joined or cut from ours
 //! - [`pairs`] says which factors of a file belong together
 //! - [`config`] has `adapter_config.json`
 //! - [`folder`] has the two files of an adapter, written whole or not at all
@@ -30,6 +33,7 @@ pub mod cat;
 pub mod compose;
 pub mod config;
 pub mod folder;
+pub mod layout;
 pub mod library;
 pub mod module;
 pub mod names;

@@ -126,6 +126,44 @@ pub struct SavedHead {
     pub bias: Vec<f32>,
 }
 
+impl SavedHead {
+    /// Heads for `count` equal parts of the features whose mean is this one.
+    pub fn split(&self, count: usize) -> Vec<Self> {
+        let dim = self.dim / count.max(1);
+        let part = |index: usize| {
+            let rows = self.weight.chunks(self.dim.max(1));
+            let own = rows.flat_map(|row| row.iter().skip(index * dim).take(dim));
+            let weight = own.map(|value| count as f32 * value).collect();
+            Self { classes: self.classes, dim, weight, bias: self.bias.clone() }
+        };
+        (0..count).map(part).collect()
+    }
+
+    /// One head for the features of all heads joined, whose logits are the mean of theirs; `None` without heads.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when they have other classes or widths; `name` is in the message.
+    pub fn mean(name: &str, heads: Vec<Self>) -> Result<Option<Self>> {
+        let Some(first) = heads.first() else { return Ok(None) };
+        let (classes, dim) = (first.classes, first.dim);
+        if heads.iter().any(|head| (head.classes, head.dim) != (classes, dim)) {
+            return Err(Error::mismatch(name, "its two heads have different sizes; save it again"));
+        }
+        let share = 1.0 / heads.len() as f32;
+        let row = |class: usize| {
+            let rows = heads.iter().flat_map(move |head| head.weight.iter().skip(class * dim).take(dim));
+            rows.map(|value| share * value)
+        };
+        let bias = |class: usize| heads.iter().map(|head| share * head.bias[class]).sum();
+        Ok(Some(Self {
+            classes,
+            dim: dim * heads.len(),
+            weight: (0..classes).flat_map(row).collect(),
+            bias: (0..classes).map(bias).collect(),
+        }))
+    }
+}
+
 /// One upstream module: updates of linear layers and perhaps a head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraModule {

@@ -5,9 +5,9 @@ use crate::vit::target::Target;
 /// Which transformers' module names a file uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// transformers up to 5.8.
+    /// transformers up to 5.8, for DINOv2 up to 5.17.
     Old,
-    /// transformers since 5.9.
+    /// transformers since 5.9, for DINOv2 since 5.18.
     New,
 }
 
@@ -60,7 +60,11 @@ pub enum Slot {
     One(Target),
     /// timm's fused query, key and value.
     Qkv,
-    /// A gated MLP's layer.
+    /// The gated half of fc1.
+    Gate,
+    /// The other half of fc1.
+    Up,
+    /// A layer of timm's gated MLP, of which ours has no part.
     Gated,
 }
 
@@ -75,6 +79,8 @@ pub struct VitPath<'a> {
     pub slot: Slot,
     /// Whether the name is timm's.
     pub timm: bool,
+    /// Whether the name is one of a gated feed-forward part.
+    pub gated: bool,
 }
 
 const PREFIXES: [&str; 4] = ["vit", "deit", "dinov2", "timm_model"];
@@ -94,11 +100,11 @@ const SLOTS: [(&str, Slot); 21] = [
     ("mlp.fc2", Slot::One(Target::Fc2)),
     ("attn.proj", Slot::One(Target::Proj)),
     ("attn.qkv", Slot::Qkv),
-    ("mlp.weights_in", Slot::Gated),
-    ("mlp.weights_out", Slot::Gated),
-    ("mlp.gate_proj", Slot::Gated),
-    ("mlp.up_proj", Slot::Gated),
-    ("mlp.down_proj", Slot::Gated),
+    ("mlp.weights_in", Slot::One(Target::Fc1)),
+    ("mlp.weights_out", Slot::One(Target::Fc2)),
+    ("mlp.gate_proj", Slot::Gate),
+    ("mlp.up_proj", Slot::Up),
+    ("mlp.down_proj", Slot::One(Target::Fc2)),
     ("mlp.fc1_g", Slot::Gated),
     ("mlp.fc1_x", Slot::Gated),
 ];
@@ -116,7 +122,9 @@ impl<'a> VitPath<'a> {
         let (index, layer) = rest.split_once('.')?;
         let block = index.parse().ok()?;
         let slot = SLOTS.iter().find(|(name, _)| *name == layer)?.1;
-        Some(Self { prefix, block, slot, timm: blocks == "blocks" })
+        let plain = ["fc1", "fc2", "dense"].iter().any(|name| layer.ends_with(name));
+        let gated = layer.starts_with("mlp.") && !plain;
+        Some(Self { prefix, block, slot, timm: blocks == "blocks", gated })
     }
 }
 
@@ -154,7 +162,8 @@ mod tests {
             for dialect in [Dialect::Old, Dialect::New] {
                 for target in Target::ALL {
                     let path = vit_path(prefix, 11, target, dialect);
-                    let expected = VitPath { prefix, block: 11, slot: Slot::One(target), timm: false };
+                    let slot = Slot::One(target);
+                    let expected = VitPath { prefix, block: 11, slot, timm: false, gated: false };
                     assert_eq!(VitPath::parse(&path), Some(expected), "{path}");
                 }
             }

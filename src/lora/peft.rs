@@ -1,16 +1,17 @@
 //! PEFT's files to modules and back.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
 
 use safetensors::SafeTensors;
 
 use super::{
     config::{Entry, Origin, PeftConfig, write_config},
     folder,
+    layout::{PeftFormat, TWO_HEADS, split, stack},
     module::{LoraLayer, LoraModule, SavedHead},
-    names::{Dialect, Slot, VitPath, vit_path},
+    names::{Slot, VitPath},
     pairs::{FactorKeys, Pairs},
-    tensor_file::{Precision, TensorWriter, decode},
+    tensor_file::{TensorWriter, decode},
 };
 use crate::{
     error::{Error, Result},
@@ -19,20 +20,6 @@ use crate::{
 
 /// Widest layer that is read: its dense update would take 1 GB.
 const MAX_WIDTH: usize = 16_384;
-
-/// Heads of a distilled DeiT, of which there are two.
-const PAIRED_HEADS: [&str; 2] = ["cls_classifier", "distillation_classifier"];
-
-/// How a module is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeftFormat<'a> {
-    /// Which transformers loads it.
-    pub dialect: Dialect,
-    /// The attribute that holds the backbone in the model it is for: `vit`, `deit`, `dinov2`, or nothing for a bare ViT.
-    pub prefix: &'a str,
-    /// Precision of its values.
-    pub precision: Precision,
-}
 
 impl LoraModule {
     /// Reads a module from the two files' contents.
@@ -58,14 +45,16 @@ impl LoraModule {
         let shapes: Vec<(&str, Vec<usize>)> =
             file.iter().map(|(key, view)| (key, view.shape().to_vec())).collect();
         let pairs = Pairs::new(name, shapes.iter().map(|(key, shape)| (*key, shape.as_slice())))?;
-        let mut reader = Reader { name, config: &config, file: &file, unexpected: Vec::new() };
+        let mut reader =
+            Reader { name, config: &config, file: &file, halves: BTreeMap::new(), unexpected: Vec::new() };
         let mut layers = BTreeMap::new();
         for (path, keys) in &pairs.factors {
             reader.layer(path, keys, &mut layers)?;
         }
-        let mut warnings: Vec<Error> =
+        reader.join_halves(&mut layers)?;
+        let warnings: Vec<Error> =
             config.untargeted(pairs.factors.keys().map(String::as_str)).into_iter().collect();
-        let head = reader.head(pairs.others, &mut warnings)?;
+        let head = reader.head(pairs.others)?;
         if let Some(error) = Pairs::unexpected(name, reader.unexpected) {
             return Err(error);
         }
@@ -90,36 +79,28 @@ impl LoraModule {
     /// format only.
     ///
     /// # Errors
-    /// A module without updates, or one whose vectors have other lengths than its sizes say.
+    /// A module without updates, one whose vectors have other lengths than its sizes say, or one whose widths are not
+    /// those of the format's model.
     pub fn to_peft(&self, format: &PeftFormat) -> Result<(String, Vec<u8>)> {
         if self.layers.is_empty() {
             return Err(Error::mismatch(&self.name, "no update to write; PEFT loads no adapter without one"));
         }
         let mut entries = Vec::new();
-        let mut tensors = Vec::new();
-        for (&(block, target), layer) in &self.layers {
-            let path = vit_path(format.prefix, block, target, format.dialect);
-            tensors.push((
-                format!("base_model.model.{path}.lora_A.weight"),
-                vec![layer.rank, layer.in_dim],
-                &layer.a,
-            ));
-            tensors.push((
-                format!("base_model.model.{path}.lora_B.weight"),
-                vec![layer.out_dim, layer.rank],
-                &layer.b,
-            ));
-            entries.push(Entry { path, rank: layer.rank, scaling: f64::from(layer.scaling) });
+        let mut tensors: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
+        let named = format.named(&self.layers);
+        for (path, layer) in &named {
+            let (a, b) = (vec![layer.rank, layer.in_dim], vec![layer.out_dim, layer.rank]);
+            tensors.push((format!("base_model.model.{path}.lora_A.weight"), a, (&layer.a[..]).into()));
+            tensors.push((format!("base_model.model.{path}.lora_B.weight"), b, (&layer.b[..]).into()));
+            entries.push(Entry { path: path.clone(), rank: layer.rank, scaling: f64::from(layer.scaling) });
         }
         let mut origin = Origin { base_model: self.base_model.clone(), ..Origin::default() };
-        if let Some(head) = &self.head {
-            origin.modules_to_save.push("classifier".into());
-            tensors.push(("base_model.model.classifier.bias".into(), vec![head.classes], &head.bias));
-            tensors.push((
-                "base_model.model.classifier.weight".into(),
-                vec![head.classes, head.dim],
-                &head.weight,
-            ));
+        let names = format.heads();
+        for (head, name) in self.head.iter().flat_map(|head| head.split(names.len())).zip(names) {
+            origin.modules_to_save.push((*name).into());
+            let (bias, weight) = (vec![head.classes], vec![head.classes, head.dim]);
+            tensors.push((format!("base_model.model.{name}.bias"), bias, head.bias.into()));
+            tensors.push((format!("base_model.model.{name}.weight"), weight, head.weight.into()));
         }
         let shapes: Vec<_> = tensors.iter().map(|(key, shape, _)| (key.clone(), shape.clone())).collect();
         let mut writer = TensorWriter::new(Vec::new(), Path::new(&self.name), &shapes, format.precision)?;
@@ -145,6 +126,8 @@ struct Reader<'a> {
     name: &'a str,
     config: &'a PeftConfig,
     file: &'a SafeTensors<'a>,
+    /// Gate and other half of fc1, by block.
+    halves: BTreeMap<usize, [Option<LoraLayer>; 2]>,
     unexpected: Vec<String>,
 }
 
@@ -166,16 +149,40 @@ impl Reader<'_> {
         };
         let parts = match place.slot {
             Slot::One(target) => vec![(target, layer)],
-            Slot::Qkv => self.split_qkv(keys, layer)?,
+            Slot::Qkv => self.split_qkv(keys, &layer)?,
+            Slot::Gate | Slot::Up => {
+                let half = usize::from(place.slot == Slot::Up);
+                self.halves.entry(place.block).or_default()[half] = Some(layer);
+                return Ok(());
+            }
             Slot::Gated => {
-                let reason = "updates of a gated MLP are not read; train on the attention".into();
+                let reason = "updates of timm's gated MLP are not read; train on the attention".into();
                 return Err(Error::Unsupported { name: self.name.into(), option: path.into(), reason });
             }
         };
-        for (target, part) in parts {
-            if layers.insert((place.block, target), part).is_some() {
-                let reason = format!("`{path}` updates {} of block {} again", target.name(), place.block);
-                return Err(Error::Safetensors { name: self.name.into(), reason });
+        parts.into_iter().try_for_each(|(target, part)| self.insert(layers, (place.block, target), part))
+    }
+
+    fn insert(&self, layers: &mut Layers, key: (usize, Target), layer: LoraLayer) -> Result<()> {
+        if layers.insert(key, layer).is_none() {
+            return Ok(());
+        }
+        let reason = format!("two of its modules update {} of block {}", key.1.name(), key.0);
+        Err(Error::Safetensors { name: self.name.into(), reason })
+    }
+
+    /// Makes one fc1 of the two halves that a gated feed-forward part has.
+    fn join_halves(&mut self, layers: &mut Layers) -> Result<()> {
+        for (block, halves) in std::mem::take(&mut self.halves) {
+            let parts = halves.each_ref().map(Option::as_ref);
+            if let [Some(gate), Some(up)] = parts
+                && [gate.in_dim, gate.out_dim] != [up.in_dim, up.out_dim]
+            {
+                let reason = format!("gate_proj and up_proj of block {block} have different widths");
+                return Err(Error::mismatch(self.name, reason));
+            }
+            if let Some(layer) = stack(&parts) {
+                self.insert(layers, (block, Target::Fc1), layer)?;
             }
         }
         Ok(())
@@ -192,48 +199,38 @@ impl Reader<'_> {
         Err(Error::mismatch(self.name, reason))
     }
 
-    /// Rows of the fused `B` are query, then key, then value; all three share `A`.
-    fn split_qkv(&self, keys: &FactorKeys, fused: LoraLayer) -> Result<Vec<(Target, LoraLayer)>> {
+    /// Rows of the fused `B` are query, then key, then value.
+    fn split_qkv(&self, keys: &FactorKeys, fused: &LoraLayer) -> Result<Vec<(Target, LoraLayer)>> {
         let out_dim = fused.out_dim / 3;
         if out_dim * 3 != fused.out_dim {
             return Err(self.shape(&keys.b, &[fused.out_dim, fused.rank], &[out_dim * 3, fused.rank]));
         }
-        let thirds = fused.b.chunks_exact(out_dim * fused.rank);
-        let targets = [Target::Query, Target::Key, Target::Value];
-        Ok(targets
-            .into_iter()
-            .zip(thirds)
-            .map(|(target, b)| (target, LoraLayer { out_dim, b: b.to_vec(), ..fused.clone() }))
-            .collect())
+        Ok([Target::Query, Target::Key, Target::Value].into_iter().zip(split(fused, 3)).collect())
     }
 
     /// Takes the head out of the tensors that are no factors; the rest is unexpected.
-    fn head(
-        &mut self,
-        mut others: BTreeMap<String, String>,
-        warnings: &mut Vec<Error>,
-    ) -> Result<Option<SavedHead>> {
-        let paired = |path: &str| {
-            PAIRED_HEADS.iter().any(|head| path.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
+    fn head(&mut self, mut others: BTreeMap<String, String>) -> Result<Option<SavedHead>> {
+        let has = |module: &str| {
+            ["weight", "bias"].iter().any(|part| others.contains_key(&format!("{module}.{part}")))
         };
-        let left_out: Vec<String> =
-            others.extract_if(.., |path, _| paired(path)).map(|(path, _)| path).collect();
-        if let Some(option) = left_out.into_iter().next() {
-            let reason = "a distilled model's two heads are left out; its updates are used".into();
-            warnings.push(Error::Unsupported { name: self.name.into(), option, reason });
-        }
-        let mut head = None;
-        for name in ["classifier", "head"] {
-            let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
-            if head.is_none() && (others.contains_key(&weight) || others.contains_key(&bias)) {
-                let missing = |tensor: String| Error::MissingTensor { name: self.name.into(), tensor };
-                let weight = others.remove(&weight).ok_or_else(|| missing(weight))?;
-                let bias = others.remove(&bias).ok_or_else(|| missing(bias))?;
-                head = Some(self.read_head(&weight, &bias)?);
+        let modules: &[&str] = match TWO_HEADS.iter().find(|[_, distilled]| has(distilled)) {
+            Some(pair) => pair,
+            None => {
+                [["classifier"], ["head"]].iter().find(|[module]| has(module)).map_or(&[], |one| &one[..])
             }
+        };
+        let mut heads = Vec::new();
+        for module in modules {
+            let mut take = |part: &str| {
+                let tensor = format!("{module}.{part}");
+                let missing = Error::MissingTensor { name: self.name.into(), tensor: tensor.clone() };
+                others.remove(&tensor).ok_or(missing)
+            };
+            let (weight, bias) = (take("weight")?, take("bias")?);
+            heads.push(self.read_head(&weight, &bias)?);
         }
         self.unexpected.extend(others.into_values());
-        Ok(head)
+        SavedHead::mean(self.name, heads)
     }
 
     fn read_head(&self, weight: &str, bias: &str) -> Result<SavedHead> {

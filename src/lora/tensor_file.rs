@@ -145,6 +145,14 @@ impl Precision {
         }
     }
 
+    /// Whether a value is finite, and stays so when it is rounded.
+    pub fn holds(self, value: f32) -> bool {
+        match self {
+            Self::F32 => value.is_finite(),
+            Self::F16 => f16::from_f32(value).is_finite(),
+        }
+    }
+
     /// Values as they stand in a file.
     pub fn bytes(self, values: &[f32]) -> Vec<u8> {
         match self {
@@ -209,7 +217,7 @@ impl<W: Write> TensorWriter<W> {
             let (found, expected) = (vec![values.len()], vec![count]);
             return Err(Error::TensorShape { name: name(), tensor, found, expected });
         }
-        if !values.iter().all(|value| value.is_finite()) {
+        if !values.iter().all(|value| self.precision.holds(*value)) {
             return Err(Error::NotFinite { name: name(), tensor });
         }
         let bytes = self.precision.bytes(values);

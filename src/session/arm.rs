@@ -92,7 +92,7 @@ impl Session {
         }
         match ingredients.plan(method)? {
             Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,
-            None => frozen.run(method, examples).await,
+            None => frozen.run(method, examples, &mut || on_steps(&Training::Within(0))).await,
         }
     }
 

@@ -1,13 +1,17 @@
 //! Reading models, modules and tasks from folders, and writing files so that nothing is left half-written.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
 
 use super::{ModelFiles, ModelOptions, Session};
 use crate::{
     dataset::{Dataset, Listing},
     device::DeviceChoice,
     error::{Error, Result},
-    image::{Picture, decode::decode, preprocess::Preprocess},
+    image::preprocess::Preprocess,
     lora::module::LoraModule,
 };
 
@@ -98,14 +102,6 @@ impl Session {
     }
 }
 
-/// Reads one image file.
-///
-/// # Errors
-/// It cannot be read or decoded.
-pub fn read_picture(path: &Path) -> Result<Picture> {
-    decode(&path.display().to_string(), &read_bytes(path)?)
-}
-
 /// Reads a text file.
 ///
 /// # Errors
@@ -133,10 +129,38 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    fs::write(&temporary, bytes).map_err(failed)?;
-    fs::rename(&temporary, path).map_err(|error| {
+    replace(path, &temporary, |file| file.write_all(bytes)).map_err(failed)
+}
+
+/// Writes a temporary file and renames it; it is on the disk before it has the name, and gone when anything fails.
+fn replace(path: &Path, temporary: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let written = File::create(temporary).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(temporary, path)).inspect_err(|_| {
         // The first failure is the one worth telling; a leftover is only untidy.
-        let _ = fs::remove_file(&temporary);
-        failed(error)
+        let _ = fs::remove_file(temporary);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_and_the_old_file_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, temporary) = (dir.path().join("kept"), dir.path().join(".kept.tmp"));
+        write_atomic(&path, b"old").expect("writes");
+        let full = |file: &mut File| {
+            file.write_all(b"half of")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        assert!(replace(&path, &temporary, full).is_err());
+        assert!(!temporary.exists());
+        assert_eq!(fs::read(&path).expect("the old file"), b"old");
+        let error = write_atomic(dir.path(), b"a folder is in the way").expect_err("no file");
+        assert!(error.to_string().contains("cannot write"), "{error}");
+    }
 }

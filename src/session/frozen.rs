@@ -39,12 +39,19 @@ struct Chosen {
 
 impl FrozenArm<'_> {
     /// Runs the method.
-    pub async fn run(&self, method: Method, examples: &[Example]) -> Result<Adapted> {
+    ///
+    /// When `ask` says stop, a method that tries several weights takes the best of those that it tried.
+    pub async fn run(
+        &self,
+        method: Method,
+        examples: &[Example],
+        ask: &mut dyn FnMut() -> Flow,
+    ) -> Result<Adapted> {
         let chosen = match method {
             Method::Uniform => self.uniform(examples).await?,
-            Method::UniformScaled => self.uniform_scaled(examples).await?,
-            Method::BestModule => self.best_module(examples).await?,
-            Method::LoraHub => self.lorahub(examples).await?,
+            Method::UniformScaled => self.uniform_scaled(examples, ask).await?,
+            Method::BestModule => self.best_module(examples, ask).await?,
+            Method::LoraHub => self.lorahub(examples, ask).await?,
             _ => self.base(examples).await?,
         };
         let head = self.config.fit_head(method, &chosen.features, self.classes);
@@ -97,8 +104,8 @@ impl FrozenArm<'_> {
         self.frozen(FrozenWeights::Uniform, Some(shares), examples).await
     }
 
-    async fn uniform_scaled(&self, examples: &[Example]) -> Result<Chosen> {
-        let scale = self.scale(Method::UniformScaled, examples, &mut || Flow::GoOn).await?;
+    async fn uniform_scaled(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
+        let scale = self.scale(Method::UniformScaled, examples, ask).await?;
         let modules = self.session.modules.len();
         let shares = vec![scale.scale() / modules as f32; modules];
         let chosen = self.frozen(scale, Some(shares), examples).await?;
@@ -123,9 +130,9 @@ impl FrozenArm<'_> {
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.
-    async fn best_module(&self, examples: &[Example]) -> Result<Chosen> {
+    async fn best_module(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
         let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
-        let best = self.lowest_loss(modules, FrozenWeights::Module, examples, &mut || Flow::GoOn).await?;
+        let best = self.lowest_loss(modules, FrozenWeights::Module, examples, ask).await?;
         let one_hot = (0..modules).map(|module| f32::from(module == best)).collect();
         let chosen = self.frozen(FrozenWeights::Module(best), Some(one_hot), examples).await?;
         Ok(Chosen { module: Some(best), ..chosen })
@@ -152,7 +159,7 @@ impl FrozenArm<'_> {
         Ok(best.1)
     }
 
-    async fn lorahub(&self, examples: &[Example]) -> Result<Chosen> {
+    async fn lorahub(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
         let session = self.session;
         let modules = session.ingredients(self.config).library(Method::LoraHub)?.num_modules();
         let mut search = Search::new(modules, self.config.train.seed);
@@ -163,6 +170,9 @@ impl FrozenArm<'_> {
             let features = session.features(&vit, &looked_at).await?;
             let loss = self.mean_head_loss(&features);
             search.tell(weights, loss);
+            if !may_go_on(&mut *ask).await {
+                break;
+            }
         }
         let best = search.best().to_vec();
         let updates = lorahub::combine(&session.modules, &best)?;
@@ -197,7 +207,41 @@ fn first_of_each_class(examples: &[Example], count: usize) -> Vec<Example> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Picture;
+    use crate::{device::DeviceChoice, device::block_on, image::Picture, session::ModelOptions};
+
+    /// A tiny model with two modules.
+    fn session() -> Session {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let (model, options) = (golden.join("adapters/tiny-vit"), ModelOptions::default());
+        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
+        let mut session = opened.expect("a model");
+        for module in ["qv", "qv--old"] {
+            session.add_module_dir(&golden.join("adapters").join(module), module).expect("a module");
+        }
+        session
+    }
+
+    #[test]
+    fn every_search_hears_that_it_should_stop() {
+        let (session, config) = (session(), AdaptConfig::default());
+        let (height, width) = session.preprocess().input_size();
+        let example = |index: usize| Example {
+            name: index.to_string(),
+            class: index % 2,
+            crop: Picture::filled(width, height, [(index * 40) as u8; 3]),
+        };
+        let examples: Vec<Example> = (0..6).map(example).collect();
+        for method in [Method::LoraHub, Method::BestModule, Method::UniformScaled] {
+            let mut asked = 0;
+            let mut stop = |_: &_| {
+                asked += 1;
+                Flow::Stop
+            };
+            let adapted = block_on(session.run_arm(method, &examples, 2, &config, &mut stop));
+            assert_eq!(adapted.expect("what it has").method, method);
+            assert_eq!(asked, 1, "{method:?}");
+        }
+    }
 
     #[test]
     fn the_search_looks_at_every_class_first() {

@@ -69,6 +69,8 @@ pub struct Model {
     pub head: Option<Head>,
     /// Names of the head's classes; empty when the checkpoint names none.
     pub labels: Vec<String>,
+    /// Whether it is timm's, whose layers have other names.
+    pub timm: bool,
     /// From pictures to input values.
     pub preprocess: Preprocess,
 }
@@ -207,7 +209,7 @@ impl Session {
                 "it has no classification head; adapt it to your classes first",
             )
         })?;
-        let features = self.picture_features(picture).await?;
+        let features = self.picture_features(picture).await.map_err(|error| error.of_image(name))?;
         Ok(prediction(name, &head.logits(&features), &self.model.labels, top))
     }
 
@@ -216,7 +218,7 @@ impl Session {
     /// # Errors
     /// It cannot be decoded, or the model does not resize and it has another size.
     pub fn crop(&self, name: &str, bytes: &[u8]) -> Result<Picture> {
-        self.model.preprocess.crop(&decode(name, bytes)?)
+        self.model.preprocess.crop(&decode(name, bytes)?).map_err(|error| error.of_image(name))
     }
 
     /// What an adapted model says of a picture that [`Session::crop`] gave.
@@ -298,7 +300,8 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let classes = checkpoint.head.as_ref().map_or(0, Head::classes);
     let named = checkpoint.info.labels.len() == classes;
     let labels = if named { checkpoint.info.labels } else { Vec::new() };
-    Ok(Model { name: files.name.into(), vit: checkpoint.vit, head: checkpoint.head, labels, preprocess })
+    let (timm, name) = (checkpoint.info.timm, files.name.into());
+    Ok(Model { name, vit: checkpoint.vit, head: checkpoint.head, labels, timm, preprocess })
 }
 
 /// The most probable classes of some logits.

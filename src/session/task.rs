@@ -17,14 +17,18 @@ use crate::{
     image::preprocess::Preprocess,
     lora::{
         cat::Updates,
+        layout::{Family, PeftFormat},
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
-        peft::PeftFormat,
         svd::truncate,
         tensor_file::Precision,
     },
     methods::registry::Method,
-    vit::{config::Pooling, model::Vit, target::Target},
+    vit::{
+        config::{MlpKind, Pooling},
+        model::Vit,
+        target::Target,
+    },
 };
 
 /// `task.json`: what `predict` needs beside the weights.
@@ -91,7 +95,7 @@ impl Session {
     ) -> Result<()> {
         match &adapted.updates {
             Some(updates) => {
-                self.module(adapted, updates)?.save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
+                self.module(adapted, updates).save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
             }
             None => self.save_checkpoint(adapted, classes, dir).await?,
         }
@@ -132,14 +136,14 @@ impl Session {
     /// Frobenius error of the update.
     ///
     /// # Errors
-    /// Full fine-tuning, which has no low-rank update, and as [`Session::module`].
+    /// Full fine-tuning, which has no low-rank update, or an update that cannot be decomposed.
     pub fn module_at_rank(&self, adapted: &Adapted, rank: Option<usize>) -> Result<(LoraModule, f64)> {
         let name = adapted.method.name();
         let updates = adapted
             .updates
             .as_ref()
             .ok_or_else(|| Error::mismatch(name, "full fine-tuning has no adapter; save another method"))?;
-        let Some(rank) = rank else { return Ok((self.module(adapted, updates)?, 0.0)) };
+        let Some(rank) = rank else { return Ok((self.module(adapted, updates), 0.0)) };
         let (mut kept, mut norm, mut lost) = (Updates::new(), 0.0, 0.0);
         for (key, layer) in updates {
             let truncated = truncate(layer, rank)?;
@@ -148,16 +152,13 @@ impl Session {
             kept.insert(*key, truncated.layer);
         }
         let error = if norm > 0.0 { (lost / norm).sqrt() } else { 0.0 };
-        Ok((self.module(adapted, &kept)?, error))
+        Ok((self.module(adapted, &kept), error))
     }
 
     /// The result of an arm as one LoRA module with its head.
     ///
     /// PEFT cannot save a head alone: a method without updates gets one of rank 1 and value zero.
-    ///
-    /// # Errors
-    /// DeiT's joined head, which PEFT has no name for.
-    pub fn module(&self, adapted: &Adapted, updates: &Updates) -> Result<LoraModule> {
+    pub fn module(&self, adapted: &Adapted, updates: &Updates) -> LoraModule {
         let mut layers = updates.clone();
         if layers.is_empty() {
             let dim = self.model.vit.config.embed_dim;
@@ -178,12 +179,12 @@ impl Session {
             weight: head.weight.clone(),
             bias: head.bias.clone(),
         };
-        Ok(LoraModule {
+        LoraModule {
             name: adapted.method.name().into(),
             layers,
             head: Some(head),
             base_model: Some(self.model.name.clone()),
-        })
+        }
     }
 
     /// How a module of this model is written; the prefix is the name under which transformers wraps the architecture.
@@ -194,7 +195,12 @@ impl Session {
             _ if config.num_prefix_tokens == 2 => "deit",
             _ => "vit",
         };
-        PeftFormat { dialect, prefix, precision }
+        let family = match (self.model.timm, config.mlp) {
+            (true, _) => Family::Timm,
+            (false, MlpKind::SwiGlu) => Family::Gated,
+            (false, MlpKind::Gelu) => Family::Plain,
+        };
+        PeftFormat { dialect, prefix, precision, family, two_heads: config.pooling == Pooling::ClsDist }
     }
 
     async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {

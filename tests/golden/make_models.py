@@ -90,17 +90,17 @@ def rename_key(key, names):
     return key
 
 
-def timm_vit():
-    folder = OUT / "timm"
+def timm_vit(name, architecture):
+    folder = OUT / name
     folder.mkdir(parents=True)
     size = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=5)
-    model = randomize(timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, **size))
+    model = randomize(timm.create_model(architecture, dynamic_img_size=True, **size))
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     pretrained = dict(
         input_size=[3, 32, 32], interpolation="bicubic", crop_pct=0.9, crop_mode="center",
         mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], num_classes=5, first_conv="patch_embed.proj", classifier="head",
     )
-    config = dict(architecture="vit_tiny_patch16_224", num_classes=5, num_features=32, global_pool="token", model_args=size, pretrained_cfg=pretrained)
+    config = dict(architecture=architecture, num_classes=5, num_features=32, global_pool="token", model_args=size, pretrained_cfg=pretrained)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     # timm resizes position embeddings with antialiasing when the grid shrinks, transformers never does.
     reference(folder, lambda pixels: {"last_hidden_state": model.forward_features(pixels), "logits": model(pixels)})
@@ -123,7 +123,9 @@ def main():
     dino.pop("intermediate_size")
     hugging_face("dinov2", randomize(Dinov2ForImageClassification(Dinov2Config(**dino, **labels))))
     hugging_face("dinov2-swiglu", randomize(Dinov2ForImageClassification(Dinov2Config(**dino, **labels, use_swiglu_ffn=True))))
-    timm_vit()
+    timm_vit("timm", "vit_tiny_patch16_224")
+    # Its position embeddings have no row for the class token.
+    timm_vit("timm-deit3", "deit3_small_patch16_224")
 
 
 if __name__ == "__main__":
