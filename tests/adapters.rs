@@ -1,6 +1,8 @@
 //! PEFT adapters in and out, against the updates that PEFT computes (`golden/make_adapters.py`).
 
 use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
 };
@@ -14,7 +16,46 @@ use loraloom::{
     },
     session::{ModelOptions, Session},
 };
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+/// Counts what a thread holds, and the most that it held.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+fn count(bytes: isize) {
+    // A thread that ends frees memory after its own counters are gone.
+    let _ = HELD.try_with(|held| {
+        let (now, peak) = held.get();
+        held.set((now + bytes, peak.max(now + bytes)));
+    });
+}
+
+// SAFETY: everything is left to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The most bytes that this thread holds during some work, beside what it held before.
+fn most_held(work: impl FnOnce()) -> isize {
+    let before = HELD.get().0;
+    HELD.set((before, before));
+    work();
+    HELD.get().1 - before
+}
 
 const NAMES: [&str; 8] = ["qv", "qv-other", "all-head", "patterns", "rslora", "one-block", "half", "bfloat"];
 
@@ -331,11 +372,21 @@ fn what_changes_the_mathematics_is_refused_by_name() {
     use serde_json::json;
     for (field, value) in [
         ("use_dora", json!(true)),
+        ("lora_bias", json!(true)),
+        ("target_parameters", json!(["experts.weight"])),
+        ("trainable_token_indices", json!([1])),
+        ("layer_replication", json!([[0, 2]])),
+        ("use_qalora", json!(true)),
+        ("alora_invocation_tokens", json!([7, 8])),
+        ("kasa_config", json!({"beta": 0.1})),
+        ("monteclora_config", json!({"samples": 2})),
+        ("velora_config", json!({"groups": 2})),
+        ("use_bdlora", json!({"blocks": 2})),
+        ("arrow_config", json!({"top_k": 3})),
+        ("ensure_weight_tying", json!(true)),
         ("fan_in_fan_out", json!(true)),
         ("bias", json!("all")),
-        ("lora_bias", json!(true)),
-        ("layer_replication", json!([[0, 2]])),
-        ("trainable_token_indices", json!([1])),
+        ("init_lora_weights", json!("pissa")),
         ("peft_type", json!("LOHA")),
     ] {
         let found = code_with(field, value);
@@ -343,7 +394,46 @@ fn what_changes_the_mathematics_is_refused_by_name() {
         assert!(found.contains(field) || field == "peft_type", "{field}: {found}");
     }
     assert_eq!(code_with("lora_dropout", json!(0.1)), "fine");
+    assert_eq!(code_with("use_dora", json!(false)), "fine");
     assert!(code_with("lora_alpha", json!("much")).starts_with("bad-config"));
+}
+
+#[test]
+fn an_option_that_nobody_knows_is_a_warning_with_its_name() {
+    let known = fs::read_to_string(folder("qv").join("adapter_config.json")).expect("golden file");
+    let weights = fs::read(folder("qv").join("adapter_model.safetensors")).expect("golden file");
+    let warnings = |key: &str, value: serde_json::Value| {
+        let mut config: serde_json::Value = serde_json::from_str(&known).expect("JSON");
+        config[key] = value;
+        LoraModule::from_bytes("own", &config.to_string(), &weights).expect("reads").1
+    };
+    let found = warnings("use_warp", true.into());
+    assert!(found.len() == 1 && found[0].to_string().contains("own: field `use_warp`"), "{found:?}");
+    assert!(warnings("use_warp", false.into()).is_empty(), "what is off changes nothing");
+}
+
+/// A fused layer of timm comes apart into three that share its directions.
+#[test]
+fn an_update_of_timms_fused_attention_is_read() {
+    let (rank, width) = (2, 3);
+    let value = |index: usize| (index as f32 * 0.7).sin();
+    let a: Vec<f32> = (0..rank * width).map(value).collect();
+    let b: Vec<f32> = (0..3 * width * rank).map(|index| value(index + 50)).collect();
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let (bytes_a, bytes_b) = (bytes(&a), bytes(&b));
+    let key = |part: &str| format!("base_model.model.blocks.1.attn.qkv.lora_{part}.weight");
+    let tensor =
+        |shape: [usize; 2], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor");
+    let tensors =
+        [(key("A"), tensor([rank, width], &bytes_a)), (key("B"), tensor([3 * width, rank], &bytes_b))];
+    let file = safetensors::serialize(tensors, None).expect("serialises");
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["qkv"]}"#;
+    let (module, _) = LoraModule::from_bytes("timm", config, &file).expect("reads");
+    let fused = LoraLayer { rank, in_dim: width, out_dim: 3 * width, a, b, scaling: 2.0 };
+    let deltas: Vec<f32> = module.layers.values().flat_map(LoraLayer::delta).collect();
+    assert_eq!(deltas, fused.delta());
+    let keys: Vec<_> = module.layers.keys().map(|(block, target)| (*block, target.name())).collect();
+    assert_eq!(keys, [(1, "query"), (1, "key"), (1, "value")]);
 }
 
 #[test]
@@ -367,28 +457,24 @@ fn damaged_adapters_are_errors() {
     assert_eq!(code(scratch.path()), "bad-config");
 }
 
-/// Writes an adapter of rank 1 on the named layers of a model of width 4 and inner width 6.
-fn write_adapter(dir: &Path, paths: &[&str], value: f32) {
+/// Writes an adapter of a rank on the named layers of a model of a width and inner width.
+fn write_adapter(dir: &Path, paths: &[&str], rank: usize, (width, inner): (usize, usize)) {
     let mut tensors = Vec::new();
     for path in paths {
-        let (inner, outer) = if path.ends_with("down_proj") { (6, 4) } else { (4, 6) };
+        let (from, to) = if path.ends_with("down_proj") { (inner, width) } else { (width, inner) };
         let key = |part: &str| format!("base_model.model.{path}.lora_{part}.weight");
-        let bytes = |count: usize| value.to_le_bytes().repeat(count);
-        tensors.push((key("A"), vec![1, inner], bytes(inner)));
-        tensors.push((key("B"), vec![outer, 1], bytes(outer)));
+        let bytes = |count: usize| 0.5f32.to_le_bytes().repeat(count);
+        tensors.push((key("A"), vec![rank, from], bytes(rank * from)));
+        tensors.push((key("B"), vec![to, rank], bytes(to * rank)));
     }
-    let view = |(key, shape, bytes): &(String, Vec<usize>, Vec<u8>)| {
-        let bytes: Vec<u8> = bytes.clone();
-        (key.clone(), safetensors::tensor::Dtype::F32, shape.clone(), bytes)
-    };
-    let views: Vec<_> = tensors.iter().map(view).collect();
-    let views = views.iter().map(|(key, dtype, shape, bytes)| {
-        (key.as_str(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
+    let views = tensors.iter().map(|(key, shape, bytes)| {
+        (key.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
     });
     fs::create_dir_all(dir).expect("folder");
     let file = safetensors::serialize(views, None).expect("serialises");
     fs::write(dir.join("adapter_model.safetensors"), file).expect("writes");
-    let config = serde_json::json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": paths});
+    let config =
+        serde_json::json!({"peft_type": "LORA", "r": rank, "lora_alpha": 1, "target_modules": paths});
     fs::write(dir.join("adapter_config.json"), config.to_string()).expect("writes");
 }
 
@@ -398,8 +484,7 @@ fn adapters_of_gated_language_models_are_composed() {
     let all = ["gate_proj", "up_proj", "down_proj"].map(|name| format!("layers.0.mlp.{name}"));
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let adapters = ["a", "b"].map(|name| scratch.path().join(name));
-    write_adapter(&adapters[0], &all, 1.0);
-    write_adapter(&adapters[1], &all, 2.0);
+    adapters.iter().for_each(|dir| write_adapter(dir, &all, 1, (4, 6)));
     let report =
         compose(&adapters, &[0.5, 0.5], Form::Cat, None, &scratch.path().join("sum")).expect("composes");
     let paths: Vec<(&str, usize)> =
@@ -407,7 +492,7 @@ fn adapters_of_gated_language_models_are_composed() {
     assert_eq!(paths, [(all[2], 2), (all[0], 2), (all[1], 2)]);
     // timm's two halves share a place in our blocks, too.
     let timm = ["blocks.0.mlp.fc1_g", "blocks.0.mlp.fc1_x"];
-    adapters.iter().for_each(|dir| write_adapter(dir, &timm, 1.0));
+    adapters.iter().for_each(|dir| write_adapter(dir, &timm, 1, (4, 6)));
     compose(&adapters, &[0.5, 0.5], Form::Cat, None, &scratch.path().join("timm")).expect("composes");
 }
 
@@ -421,4 +506,25 @@ fn a_sum_that_is_not_finite_leaves_no_folder() {
     fs::create_dir(scratch.path().join("old")).expect("folder");
     compose(&[folder("qv")], &[1e300], Form::Cat, None, &scratch.path().join("old")).expect_err("overflows");
     assert!(scratch.path().join("old").exists(), "a folder that was there stays");
+}
+
+/// An exact sum holds the factors of one adapter and the `B` that it writes, however many adapters and layers there are.
+#[test]
+fn a_sum_of_many_adapters_holds_one_at_a_time() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let (layers, adapters, rank, width) = (2, 40, 8, 1024);
+    let paths: Vec<String> = (0..layers).map(|layer| format!("model.layers.{layer}.mlp.up_proj")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let dirs: Vec<PathBuf> = (0..adapters).map(|index| scratch.path().join(index.to_string())).collect();
+    dirs.iter().for_each(|dir| write_adapter(dir, &paths, rank, (width, width)));
+    let held = most_held(|| {
+        let weights = vec![1.0; adapters];
+        compose(&dirs, &weights, Form::Cat, None, &scratch.path().join("sum")).expect("composes");
+    });
+    let (factor, output) = (4 * rank * width, 4 * adapters * rank * width);
+    // A factor is there as bytes and as numbers; the rest is for headers, which say where the factors are.
+    let headers = adapters * layers * 2 * 1500;
+    let limit = output + 2 * factor + headers + 200_000;
+    assert!(held < limit as isize, "{held} bytes, the limit is {limit}");
+    assert!(limit < 2 * output, "the limit would not notice that all are held");
 }

@@ -188,6 +188,66 @@ fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_failing_save_does_not_cost_the_report() {
+    let place = Place::new();
+    fs::write(place.path("file"), "in the way").expect("file");
+    let (out, save) = (place.path("out.json"), place.path("file/task"));
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &save]);
+    assert_eq!(code, 2, "{err}");
+    assert_eq!(json(Path::new(&out))["methods"][0]["method"], "nearest-mean");
+}
+
+#[test]
+fn a_saved_task_is_found_from_another_folder_and_its_warnings_count() {
+    let place = Place::new();
+    let model = place.path("own-model");
+    fs::create_dir(&model).expect("folder");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
+    }
+    let binary = env!("CARGO_BIN_EXE_loraloom");
+    let status = std::process::Command::new(binary)
+        .args(["adapt", "--model", "own-model", "--train", "train", "--methods", "nearest-mean"])
+        .args(["--device", "cpu", "--save", "task"])
+        .current_dir(place.dir.path())
+        .status();
+    assert!(status.expect("runs").success());
+    let (task, picture) = (place.path("task"), place.path("train/down/000.png"));
+    succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
+    let path = place.dir.path().join("task/adapter_config.json");
+    let mut config = json(&path);
+    config["use_warp"] = true.into();
+    fs::write(&path, config.to_string()).expect("writes");
+    let (code, _, err) = run(&["predict", "--task", &task, "--device", "cpu", &picture]);
+    assert!(code == 1 && err.contains("use_warp"), "{code} {err}");
+}
+
+#[test]
+fn one_fold_is_refused() {
+    let place = Place::new();
+    let (model, train) = (tiny_model(), place.path("train"));
+    let (code, _, err) = run(&["adapt", "--model", &model, "--train", &train, "--folds", "1"]);
+    assert!(code == 2 && err.contains("2 or more, or 0"), "{err}");
+}
+
+#[test]
+fn a_folder_in_another_format_is_told_what_to_do() {
+    let place = Place::new();
+    let picture = place.path("train/down/000.png");
+    for (files, advice) in [
+        (["config.json", "pytorch_model.bin"], "save_pretrained"),
+        (["config.json", "model.safetensors.index.json"], "shards"),
+        (["adapter_config.json", "adapter_model.safetensors"], "--modules"),
+    ] {
+        let dir = place.path(files[1]);
+        fs::create_dir(&dir).expect("folder");
+        files.iter().for_each(|file| fs::write(format!("{dir}/{file}"), "{}").expect("writes"));
+        let (code, _, err) = run(&["classify", "--model", &dir, "--device", "cpu", &picture]);
+        assert!(code == 2 && err.contains(advice), "{files:?}: {err}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_the_readers_choice() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
         .args(["completions", "bash"])

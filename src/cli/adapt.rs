@@ -47,22 +47,23 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
             output::coefficients(&report.method, coefficients);
         }
     }
-    if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
-        block_on(session.save_task(adapted, &train.classes, arguments.names.into(), dir))?;
-        output::print(&format!("\nsaved {} to {}", adapted.method.name(), dir.display()));
-    }
     let report = AdaptReport {
         model: session.model().name.clone(),
         device: session.device().name.clone(),
         num_train: train.examples.len(),
         num_test: test.map_or(0, |test| test.examples.len()),
-        classes: train.classes,
+        classes: train.classes.clone(),
         shots: arguments.shots,
         seed: arguments.training.seed,
         methods: reports,
         warnings: warnings.iter().map(Warning::from).collect(),
     };
+    // Before what may fail: a folder that cannot be written does not cost a person the results.
     output::json(arguments.compute.json.as_deref(), &report)?;
+    if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
+        block_on(session.save_task(adapted, &train.classes, arguments.names.into(), dir))?;
+        output::print(&format!("\nsaved {} to {}", adapted.method.name(), dir.display()));
+    }
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }
 

@@ -138,14 +138,14 @@ pub struct AdaptArgs {
     /// Save the method with the best held-out accuracy (or the only one) to this folder.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
-    /// Names in the saved adapter as transformers writes them up to 5.8 (old) or from 5.9 (new).
+    /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
     /// One set of composition weights per linear layer, per block, or one for the model.
     #[arg(long, value_parser = granularity, default_value = "layer")]
     pub granularity: Granularity,
-    /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
-    #[arg(long)]
+    /// Folds of the held-out estimate of trained methods, 2 or more; 0 leaves the estimate out.
+    #[arg(long, value_parser = folds)]
     pub folds: Option<usize>,
     #[command(flatten)]
     pub training: TrainingArgs,
@@ -227,7 +227,7 @@ pub struct ComposeArgs {
     /// Rank of `svd`.
     #[arg(long)]
     pub rank: Option<usize>,
-    /// Rename a ViT's layers to what transformers writes up to 5.8 (old) or from 5.9 (new).
+    /// Rename a ViT's layers to what transformers has up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum)]
     pub names: Option<NamesName>,
     /// Folder to write.
@@ -248,9 +248,9 @@ pub enum FormName {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NamesName {
-    /// transformers up to 5.8.
+    /// transformers up to 5.8, for DINOv2 up to 5.17.
     Old,
-    /// transformers from 5.9.
+    /// transformers from 5.9, for DINOv2 from 5.18.
     New,
 }
 
@@ -295,6 +295,14 @@ fn granularity(text: &str) -> Result<Granularity, String> {
         "block" => Ok(Granularity::Block),
         "module" => Ok(Granularity::Module),
         other => Err(format!("{other} is not layer, block or module")),
+    }
+}
+
+fn folds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(1) => Err("one fold would hold everything out; give 2 or more, or 0 for no estimate".into()),
+        Ok(folds) => Ok(folds),
+        Err(_) => Err("not a number of folds; give 2 or more, or 0 for no estimate".into()),
     }
 }
 

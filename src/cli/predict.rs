@@ -13,23 +13,23 @@ use super::{Outcome, args::PredictArgs, classify::predict_all, model, output};
 /// The task or its model cannot be loaded, or no image can be read.
 pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
     let task = TaskFile::read(&arguments.task)?;
-    let session = open(arguments, &task)?;
+    let (session, opened) = open(arguments, &task)?;
     let (predictions, outcome) = predict_all(&session, &arguments.images, arguments.top)?;
     output::predictions(&predictions);
     output::json(arguments.compute.json.as_deref(), &predictions)?;
-    Ok(outcome)
+    Ok(if opened == Outcome::Warned { opened } else { outcome })
 }
 
-fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<Session> {
+fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> {
     let options = task.model_options();
     if task.is_whole_model() {
         let dir = arguments.task.display().to_string();
-        return model::open_named(&dir, &options, arguments.compute.device);
+        let session = model::open_named(&dir, &options, arguments.compute.device)?;
+        return Ok((session, Outcome::Fine));
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
     let mut session = model::open_named(base, &options, arguments.compute.device)?;
-    for warning in session.load_task(&arguments.task, task)? {
-        output::warning(&warning);
-    }
-    Ok(session)
+    let warnings = session.load_task(&arguments.task, task)?;
+    warnings.iter().for_each(output::warning);
+    Ok((session, if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned }))
 }

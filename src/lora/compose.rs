@@ -1,7 +1,8 @@
 //! Weighted sums of any PEFT LoRA adapters, file to file.
 //!
 //! Only the adapters' files are read, so the models may be language models as well: a module is a
-//! path. Products are summed, never factors. One module's factors are in memory at a time.
+//! path. Products are summed, never factors. In memory are the factors of one adapter at one module, and what is
+//! written for that module; truncation needs the module's joined factors as well.
 
 use std::{
     collections::BTreeMap,
@@ -136,7 +137,7 @@ impl Plan {
         if let Some(error) = Pairs::unexpected(&file.name(), strays.collect()) {
             return Err(error);
         }
-        self.warnings.extend(config.untargeted(pairs.factors.keys().map(String::as_str)));
+        self.warnings.extend(config.warnings(pairs.factors.keys().map(String::as_str)));
         for (path, keys) in pairs.factors {
             let coefficient = weight * config.scaling(&path, keys.rank)?;
             let path = self.output_path(&file.name(), &path, names)?;
@@ -273,20 +274,23 @@ impl Plan {
         let mut modules = Vec::new();
         let (mut squared_norm, mut squared_loss) = (0.0, 0.0);
         for (path, shares) in &self.modules {
-            let layers = self.read(shares)?;
-            let parts: Vec<_> = layers.iter().map(|(weight, layer)| (*weight, layer)).collect();
-            let mut sum = LoraLayer::concatenate(&parts)?;
             let mut relative_error = 0.0;
-            if let Form::Svd { rank } = form {
-                let truncated = truncate(&sum, rank)?;
-                squared_norm += truncated.norm.powi(2);
-                squared_loss += truncated.lost.powi(2);
-                relative_error = truncated.relative_error();
-                sum = truncated.layer;
+            match form {
+                Form::Cat => {
+                    writer.write_parts(shares.iter().map(|share| self.scaled_a(share)))?;
+                    writer.write(&self.joined_b(shares)?)?;
+                }
+                Form::Svd { rank } => {
+                    let truncated = truncate(&self.joined(shares)?, rank)?;
+                    squared_norm += truncated.norm.powi(2);
+                    squared_loss += truncated.lost.powi(2);
+                    relative_error = truncated.relative_error();
+                    writer.write(&truncated.layer.a)?;
+                    writer.write(&truncated.layer.b)?;
+                }
             }
-            writer.write(&sum.a)?;
-            writer.write(&sum.b)?;
-            modules.push(ComposedModule { path: path.clone(), rank: sum.rank, relative_error });
+            let rank = written_rank(shares, form);
+            modules.push(ComposedModule { path: path.clone(), rank, relative_error });
         }
         for (_, adapter, key) in saved {
             writer.write(&self.adapters[*adapter].file.read(key)?)?;
@@ -296,20 +300,39 @@ impl Plan {
         Ok((modules, relative_error))
     }
 
-    fn read(&self, shares: &[Share]) -> Result<Vec<(f64, LoraLayer)>> {
-        let read = |Share { adapter, keys, coefficient }: &Share| {
-            let file = &self.adapters[*adapter].file;
-            let layer = LoraLayer {
-                rank: keys.rank,
-                in_dim: keys.in_dim,
-                out_dim: keys.out_dim,
-                a: file.read(&keys.a)?,
-                b: file.read(&keys.b)?,
-                scaling: 1.0,
-            };
-            Ok((*coefficient, layer))
-        };
-        shares.iter().map(read).collect()
+    /// One adapter's rows of the joined `A`, which carry its weight and scaling.
+    fn scaled_a(&self, share: &Share) -> Result<Vec<f32>> {
+        let mut a = self.adapters[share.adapter].file.read(&share.keys.a)?;
+        a.iter_mut().for_each(|value| *value = (f64::from(*value) * share.coefficient) as f32);
+        Ok(a)
+    }
+
+    /// The adapters' `B` side by side, `[out, sum of ranks]`.
+    fn joined_b(&self, shares: &[Share]) -> Result<Vec<f32>> {
+        let (rank, out_dim) = (sum_of_ranks(shares), shares.first().map_or(0, |share| share.keys.out_dim));
+        let mut joined = vec![0.0; out_dim * rank];
+        let mut column = 0;
+        for Share { adapter, keys, .. } in shares {
+            let b = self.adapters[*adapter].file.read(&keys.b)?;
+            for (row, own) in joined.chunks_exact_mut(rank).zip(b.chunks_exact(keys.rank)) {
+                row[column..column + keys.rank].copy_from_slice(own);
+            }
+            column += keys.rank;
+        }
+        Ok(joined)
+    }
+
+    /// The exact sum of a module's updates. Truncating after every adapter instead would need less memory, but what it
+    /// gives is not the best approximation.
+    fn joined(&self, shares: &[Share]) -> Result<LoraLayer> {
+        let (in_dim, out_dim) =
+            shares.first().map_or((0, 0), |Share { keys, .. }| (keys.in_dim, keys.out_dim));
+        let rank = sum_of_ranks(shares);
+        let mut a = Vec::with_capacity(rank * in_dim);
+        for share in shares {
+            a.extend(self.scaled_a(share)?);
+        }
+        Ok(LoraLayer { rank, in_dim, out_dim, a, b: self.joined_b(shares)?, scaling: 1.0 })
     }
 }
 
@@ -327,9 +350,13 @@ fn check_share(file: &str, path: &str, shares: &[Share], share: &Share) -> Resul
     }
 }
 
+fn sum_of_ranks(shares: &[Share]) -> usize {
+    shares.iter().map(|share| share.keys.rank).sum()
+}
+
 /// The rank of a module's sum, known before its factors are read.
 fn written_rank(shares: &[Share], form: Form) -> usize {
-    let sum = shares.iter().map(|share| share.keys.rank).sum();
+    let sum = sum_of_ranks(shares);
     match (form, shares.first()) {
         (Form::Svd { rank }, Some(Share { keys, .. })) => {
             truncated_rank([sum, keys.in_dim, keys.out_dim], rank)

@@ -30,6 +30,7 @@ pub struct PeftConfig {
     alpha_pattern: Vec<Pattern>,
     rslora: bool,
     targets: Targets,
+    unknown: Vec<String>,
 }
 
 /// A module path pattern and its value.
@@ -63,6 +64,39 @@ const REFUSED: [(&str, &str); 13] = [
     ("ensure_weight_tying", "tied updates are not read; train without it"),
 ];
 
+/// Options that leave the mathematics of a saved adapter as it is, or that are followed.
+const KNOWN: [&str; 29] = [
+    "alpha_pattern",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "corda_config",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "modules_to_save",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+];
+
 /// Initialisations that leave the base weight as it is.
 const PLAIN_INIT: [&str; 5] = ["true", "false", "gaussian", "eva", "orthogonal"];
 
@@ -90,6 +124,7 @@ impl PeftConfig {
             alpha_pattern: compile(name, "alpha_pattern", patterns.alpha_pattern)?,
             rslora: field(name, &map, "use_rslora")?.unwrap_or(false),
             targets: targets(name, &map)?,
+            unknown: unknown(&map),
         };
         match config.alpha.is_finite() {
             true => Ok(config),
@@ -117,8 +152,18 @@ impl PeftConfig {
         Ok(if self.rslora { alpha / expected.sqrt() } else { alpha / expected })
     }
 
+    /// What a person should know: options that are not followed because nobody here knows them, and modules (`paths`)
+    /// that PEFT would ignore.
+    pub fn warnings<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<Error> {
+        let reason =
+            "not an option that is known here; its effect, if it has one on the weights, is left out";
+        let unknown =
+            (!self.unknown.is_empty()).then(|| Error::config(&self.name, &self.unknown.join("`, `"), reason));
+        unknown.into_iter().chain(self.untargeted(paths)).collect()
+    }
+
     /// A warning when PEFT would ignore modules of the file because `target_modules` does not name them.
-    pub fn untargeted<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Option<Error> {
+    fn untargeted<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Option<Error> {
         let targeted = |path: &str| match &self.targets {
             Targets::Names(names) => names.iter().any(|name| ends_with_path(path, name)),
             Targets::Regex(regex) => regex.is_match(path),
@@ -162,6 +207,12 @@ fn refuse_options(name: &str, map: &Map<String, Value>) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Options that are set and that this version has never heard of.
+fn unknown(map: &Map<String, Value>) -> Vec<String> {
+    let known = |key: &str| KNOWN.contains(&key) || REFUSED.iter().any(|(option, _)| *option == key);
+    map.iter().filter(|(key, value)| is_set(value) && !known(key)).map(|(key, _)| key.clone()).collect()
 }
 
 /// Whether an option is there and not off.

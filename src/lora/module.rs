@@ -60,29 +60,10 @@ impl LoraLayer {
         (squared.max(0.0).sqrt() * f64::from(self.scaling.abs())) as f32
     }
 
-    /// The exact weighted sum of updates: `A` factors stacked with weight and scaling folded in, `B`
-    /// factors side by side. Ranks add up and the scaling is 1 (PEFT's `cat`).
+    /// The exact weighted sum of updates of one linear layer, whose widths agree; empty without parts.
     ///
-    /// # Errors
-    /// [`Error::Mismatch`] when there is nothing to sum or the widths differ.
-    pub fn concatenate(parts: &[(f64, &LoraLayer)]) -> Result<Self> {
-        let Some(&(_, first)) = parts.first() else {
-            return Err(Error::mismatch("weighted sum", "no update to sum"));
-        };
-        let (in_dim, out_dim) = (first.in_dim, first.out_dim);
-        if let Some((_, other)) =
-            parts.iter().find(|(_, part)| (part.in_dim, part.out_dim) != (in_dim, out_dim))
-        {
-            let reason = format!(
-                "one update maps {in_dim} to {out_dim} channels, another {} to {}; they are for different models",
-                other.in_dim, other.out_dim
-            );
-            return Err(Error::mismatch("weighted sum", reason));
-        }
-        Ok(Self::joined(parts))
-    }
-
-    /// [`Self::concatenate`] of updates of one linear layer, whose widths agree; empty without parts.
+    /// `A` factors are stacked with weight and scaling folded in, `B` factors are side by side: ranks add up and the
+    /// scaling is 1 (PEFT's `cat`).
     pub(super) fn joined(parts: &[(f64, &LoraLayer)]) -> Self {
         let (in_dim, out_dim) = parts.first().map_or((0, 0), |(_, first)| (first.in_dim, first.out_dim));
         let folded = |&(weight, part): &(f64, &LoraLayer)| {
@@ -211,20 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn a_concatenation_is_the_weighted_sum() -> Result<()> {
+    fn joined_factors_are_the_weighted_sum() {
         let layers = [layer(2, 2.0, 1), layer(1, 0.5, 2), layer(3, 1.0, 3)];
         let parts = [(0.25, &layers[0]), (-3.0, &layers[1]), (0.0, &layers[2])];
-        let sum = LoraLayer::concatenate(&parts)?;
+        let sum = LoraLayer::joined(&parts);
         assert_eq!((sum.rank, sum.scaling), (6, 1.0));
         for (index, value) in sum.delta().iter().enumerate() {
             let expected: f64 =
                 parts.iter().map(|(weight, part)| weight * f64::from(part.delta()[index])).sum();
             assert!((f64::from(*value) - expected).abs() < 1e-4, "{value} {expected}");
         }
-        let mut other = layer(1, 1.0, 1);
-        other.in_dim = 4;
-        assert!(LoraLayer::concatenate(&[(1.0, &layers[0]), (1.0, &other)]).is_err());
-        assert!(LoraLayer::concatenate(&[]).is_err());
-        Ok(())
+        assert_eq!(LoraLayer::joined(&[]).rank, 0);
     }
 }

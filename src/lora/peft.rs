@@ -52,8 +52,7 @@ impl LoraModule {
             reader.layer(path, keys, &mut layers)?;
         }
         reader.join_halves(&mut layers)?;
-        let warnings: Vec<Error> =
-            config.untargeted(pairs.factors.keys().map(String::as_str)).into_iter().collect();
+        let warnings = config.warnings(pairs.factors.keys().map(String::as_str));
         let head = reader.head(pairs.others)?;
         if let Some(error) = Pairs::unexpected(name, reader.unexpected) {
             return Err(error);

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Largest header that is read, in bytes; the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
 
+/// Values that are turned into bytes at a time.
+const CHUNK: usize = 16_384;
+
 /// Values of a floating-point tensor as f32.
 ///
 /// # Errors
@@ -211,17 +214,34 @@ impl<W: Write> TensorWriter<W> {
     /// # Errors
     /// Another number of values than announced, a value that is not finite, or a full disk.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        self.write_parts(std::iter::once(Ok(values)))
+    }
+
+    /// Writes the next tensor from its parts, of which one is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and what a part reports.
+    pub fn write_parts<V: AsRef<[f32]>>(&mut self, parts: impl Iterator<Item = Result<V>>) -> Result<()> {
         let name = || self.path.display().to_string();
         let (tensor, count) = self.expected.next().unwrap_or_default();
-        if values.len() != count {
-            let (found, expected) = (vec![values.len()], vec![count]);
+        let mut written = 0;
+        for part in parts {
+            let part = part?;
+            let values = part.as_ref();
+            if !values.iter().all(|value| self.precision.holds(*value)) {
+                return Err(Error::NotFinite { name: name(), tensor });
+            }
+            written += values.len();
+            for values in values.chunks(CHUNK) {
+                let bytes = self.precision.bytes(values);
+                self.output.write_all(&bytes).map_err(|source| Error::io("write", &self.path, source))?;
+            }
+        }
+        if written != count {
+            let (found, expected) = (vec![written], vec![count]);
             return Err(Error::TensorShape { name: name(), tensor, found, expected });
         }
-        if !values.iter().all(|value| self.precision.holds(*value)) {
-            return Err(Error::NotFinite { name: name(), tensor });
-        }
-        let bytes = self.precision.bytes(values);
-        self.output.write_all(&bytes).map_err(|source| Error::io("write", &self.path, source))
+        Ok(())
     }
 
     /// Ends the file and gives the output back.

@@ -33,6 +33,7 @@ impl Session {
         dir: &Path,
         options: &ModelOptions,
     ) -> Result<Self> {
+        check_formats(dir)?;
         let config = read_text(&dir.join("config.json"))?;
         let preprocessor = dir.join("preprocessor_config.json");
         let preprocessor = preprocessor.exists().then(|| read_text(&preprocessor)).transpose()?;
@@ -100,6 +101,35 @@ impl Session {
     pub fn preprocess(&self) -> &Preprocess {
         &self.model.preprocess
     }
+}
+
+/// What a folder may hold in place of a missing file: (missing, found, what to do).
+const OTHER_FORMATS: [(&str, &str, &str); 3] = [
+    ("config.json", "adapter_config.json", "this is a PEFT adapter, not a model; name it with --modules"),
+    (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "the weights are split into shards; in Python, load the model and call \
+         save_pretrained(DIR, max_shard_size=\"4GB\"), then give DIR",
+    ),
+    (
+        "model.safetensors",
+        "pytorch_model.bin",
+        "only safetensors are read, and a pickle can run code; in Python, call \
+         AutoModelForImageClassification.from_pretrained(THIS).save_pretrained(DIR, safe_serialization=True), then \
+         give DIR",
+    ),
+];
+
+/// Says what to do with a folder that holds a model in another format.
+fn check_formats(dir: &Path) -> Result<()> {
+    let other = OTHER_FORMATS
+        .iter()
+        .find(|(missing, found, _)| !dir.join(missing).exists() && dir.join(found).exists());
+    other.map_or(Ok(()), |(_, found, advice)| {
+        let (name, option, reason) = (dir.display().to_string(), (*found).into(), (*advice).into());
+        Err(Error::Unsupported { name, option, reason })
+    })
 }
 
 /// Reads a text file.

@@ -37,7 +37,7 @@ use crate::{
 pub struct TaskFile {
     /// Version of this file's layout.
     pub format: u32,
-    /// The model that was adapted, as it was named.
+    /// The model that was adapted, as it was named; a folder by its whole path.
     pub model: String,
     /// The method.
     pub method: Method,
@@ -102,7 +102,7 @@ impl Session {
         let preprocess = &self.model.preprocess;
         let task = TaskFile {
             format: 1,
-            model: self.model.name.clone(),
+            model: lasting_name(&self.model.name),
             method: adapted.method,
             classes: classes.to_vec(),
             img_size: preprocess.input_size().0,
@@ -208,6 +208,13 @@ impl Session {
         let model = (&adapted.vit, &adapted.head, Precision::F32);
         write_model(dir, name, model, classes, preprocess).await
     }
+}
+
+/// The name of a model from any folder: a relative one would be taken for an id of the Hub elsewhere.
+fn lasting_name(name: &str) -> String {
+    let path = Path::new(name);
+    let whole = path.is_dir().then(|| std::path::absolute(path).ok()).flatten();
+    whole.map_or_else(|| name.to_string(), |path| path.display().to_string())
 }
 
 /// Writes a model in the Hugging Face layout at a precision; `config.json` comes last, so that a folder with it is complete.

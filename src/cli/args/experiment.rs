@@ -87,8 +87,8 @@ pub struct ExperimentArgs {
     /// JSON file with settings of training (rates, shape of a fresh LoRA, ...); options typed here come on top.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
-    /// Folds of the held-out estimate, which also decides whether a head is refitted; each costs a training run.
-    #[arg(long)]
+    /// Folds of the held-out estimate, 2 or more, which also decides whether a head is refitted; each costs a training run.
+    #[arg(long, value_parser = super::folds)]
     pub folds: Option<usize>,
     /// Most test images per task, evenly over its classes.
     #[arg(long, value_parser = at_least_one())]

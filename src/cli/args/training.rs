@@ -52,7 +52,7 @@ pub struct TrainModuleArgs {
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Names in the file as transformers writes them up to 5.8 (old) or from 5.9 (new).
+    /// Names in the file as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
     /// What the images are and their licence, for the module's card.
