@@ -223,6 +223,51 @@ fn a_saved_task_is_found_from_another_folder_and_its_warnings_count() {
 }
 
 #[test]
+fn weights_that_are_no_numbers_and_oblong_inputs_are_refused_with_advice() {
+    let place = Place::new();
+    let adapter = golden("adapters/qv").display().to_string();
+    for weight in ["nan", "inf"] {
+        let (code, _, err) =
+            run(&["compose", "--adapters", &adapter, "--weights", weight, "--out", &place.path("x")]);
+        assert!(code == 2 && err.contains("weights"), "{err}");
+    }
+    let input = place.path("in.safetensors");
+    let bytes = vec![0; 4 * 3 * 24 * 40];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 3, 24, 40], &bytes);
+    let file = safetensors::serialize([("pixel_values", view.expect("a tensor"))], None);
+    fs::write(&input, file.expect("serialises")).expect("writes");
+    let out = place.path("out.safetensors");
+    let model = tiny_model();
+    let forward = ["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &out];
+    let (code, _, err) = run(&forward);
+    assert!(code == 2 && err.contains("40x24 pixels, but the model takes 32x32"), "{err}");
+    let module = place.train_module("module", "1");
+    let weights = ["--adapter", &module, "--weights", "nan"];
+    let (code, _, err) = run(&[&forward[..], &weights[..]].concat());
+    assert!(code == 2 && err.contains("--weights"), "{err}");
+    for command in ["predict", "forward", "info", "completions"] {
+        assert!(succeed(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn a_task_keeps_the_cropping_that_was_asked_for() {
+    let place = Place::new();
+    let (task, model, train) = (place.path("task"), tiny_model(), place.path("train"));
+    let adapt =
+        ["adapt", "--model", &model, "--device", "cpu", "--train", &train, "--methods", "nearest-mean"];
+    succeed(&[&adapt[..], &["--save", &task, "--crop-pct", "0.8", "--resample", "bicubic"]].concat());
+    let saved = json(Path::new(&format!("{task}/task.json")));
+    assert_eq!(saved["cropping"], serde_json::json!({"share": 0.8}));
+    assert_eq!(saved["filter"], "bicubic");
+    succeed(&["predict", "--task", &task, "--device", "cpu", &place.path("train/down/000.png")]);
+    let (code, _, err) = run(&[&adapt[..], &["--crop-pct", "0"]].concat());
+    assert!(code == 2 && err.contains("--crop-pct"), "{err}");
+    let (code, _, err) = run(&[&adapt[..], &["--resample", "cubic"]].concat());
+    assert!(code == 2 && err.contains("bicubic"), "{err}");
+}
+
+#[test]
 fn one_fold_is_refused() {
     let place = Place::new();
     let (model, train) = (tiny_model(), place.path("train"));

@@ -94,6 +94,10 @@ fn defaults_follow_the_architecture() {
         of(r#"{"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, 32, 32], "crop_pct": 0.9,
         "interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}"#);
     assert_eq!((timm.input_size(), timm.mean()), ((32, 32), [0.1, 0.2, 0.3]));
+    let wrapper = r#"{"image_processor_type": "TimmWrapperImageProcessor"}"#;
+    let config = r#"{"pretrained_cfg": {"input_size": [3, 48, 48], "mean": [0.1, 0.2, 0.3]}}"#;
+    let wrapped = Preprocess::from_json(Some(("p.json", wrapper)), ("config.json", config)).expect("timm's");
+    assert_eq!((wrapped.input_size(), wrapped.mean()), ((48, 48), [0.1, 0.2, 0.3]));
 }
 
 #[test]
@@ -101,7 +105,13 @@ fn a_bad_preprocessor_is_refused_with_its_field() {
     for (text, part) in [
         ("[]", "not a JSON object"),
         (r#"{"size": "big"}"#, "`size`"),
-        (r#"{"size": {"shortest_edge": 9, "longest_edge": 12}}"#, "`size`"),
+        (r#"{"size": {"shortest_edge": 9, "longest_edge": 12}}"#, "do_center_crop"),
+        (r#"{"size": {"longest_edge": 12}}"#, "transformers takes nothing else"),
+        (
+            r#"{"image_processor_type": "BitImageProcessor", "crop_size": {"shortest_edge": 12}}"#,
+            "`crop_size`",
+        ),
+        (r#"{"image_processor_type": "TimmWrapperImageProcessor"}"#, "pretrained_cfg"),
         (r#"{"size": 1000000}"#, "8192"),
         (r#"{"resample": 17}"#, "`resample`"),
         (r#"{"image_mean": [0.5]}"#, "`image_mean`"),

@@ -17,6 +17,7 @@ use loraloom::{
     methods::{
         Adapt,
         composition::{Composition, Granularity, Normalization},
+        factors::{Factors, LoraConfig},
     },
     random::{Purpose, normal, stream},
     train::trainer::{TrainConfig, Trained, Trainer},
@@ -24,6 +25,7 @@ use loraloom::{
         config::{MlpKind, Pooling, VitConfig},
         model::{HeadTensors, Vit},
         target::Target,
+        visit::TensorMut,
     },
 };
 
@@ -146,7 +148,6 @@ fn softmax_gradients_sum_to_zero_in_every_layer() {
 
 #[test]
 fn every_weight_of_the_fused_block_gets_its_gradient() {
-    use loraloom::vit::visit::TensorMut;
     let device = OpenDevice::cpu();
     let plain = vit(&device, MlpKind::Gelu);
     let count = plain.clone().tensors_mut().len();
@@ -302,4 +303,76 @@ fn parts_of_a_step_add_up_to_the_step() {
     for (whole, part) in values(&whole).into_iter().zip(values(&parts)) {
         assert!((whole - part).abs() < 1e-4, "{whole} {part}");
     }
+}
+
+/// Every tensor of a model by name, on the host.
+fn tensors(vit: &Vit) -> Vec<(String, Vec<f32>)> {
+    let mut copy = vit.clone();
+    let read = |tensor: &TensorMut| match tensor {
+        TensorMut::One(tensor) => block_on(read((*tensor).clone())),
+        TensorMut::Two(tensor) => block_on(read((*tensor).clone())),
+        TensorMut::Three(tensor) => block_on(read((*tensor).clone())),
+    };
+    copy.tensors_mut()
+        .iter()
+        .map(|(name, tensor)| (name.clone(), read(tensor).expect("reads back")))
+        .collect()
+}
+
+#[test]
+fn what_is_frozen_gets_no_gradient_and_stays_as_it_is() {
+    let device = OpenDevice::cpu();
+    let vit = vit(&device, MlpKind::Gelu);
+    let config = LoraConfig { targets: vec![Target::Query, Target::Value], ..LoraConfig::default() };
+    let method = Factors::new(&vit, &config, &mut stream(5, Purpose::Init), &device.plain);
+    let tracked: Vec<Tensor<2>> =
+        method.parameters().into_iter().map(|own| own.value.autodiff().require_grad()).collect();
+    let mut frozen = vit.clone();
+    for (_, tensor) in frozen.tensors_mut() {
+        match tensor {
+            TensorMut::One(tensor) => *tensor = tensor.clone().autodiff(),
+            TensorMut::Two(tensor) => *tensor = tensor.clone().autodiff(),
+            TensorMut::Three(tensor) => *tensor = tensor.clone().autodiff(),
+        }
+    }
+    let gradients = loss(&method.apply(&frozen, &tracked), &device).backward();
+    assert!(tracked.iter().all(|factor| factor.grad(&gradients).is_some()));
+    for (name, tensor) in frozen.tensors_mut() {
+        let has_one = match tensor {
+            TensorMut::One(tensor) => tensor.grad(&gradients).is_some(),
+            TensorMut::Two(tensor) => tensor.grad(&gradients).is_some(),
+            TensorMut::Three(tensor) => tensor.grad(&gradients).is_some(),
+        };
+        assert!(!has_one, "{name}");
+    }
+    let before = tensors(&vit);
+    let after = tensors(&adapted_by(&method, &vit, &device));
+    assert_eq!(tensors(&vit), before, "the base model itself");
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        let adapts = name.ends_with("attn.query.weight") || name.ends_with("attn.value.weight");
+        assert_eq!(before != after, adapts, "{name}");
+    }
+}
+
+/// A model after three steps of a method.
+fn adapted_by(method: &dyn Adapt, vit: &Vit, device: &OpenDevice) -> Vit {
+    let preprocess =
+        Preprocess::from_json(None, ("config.json", r#"{"image_size": 16}"#)).expect("a small input");
+    let example = |index: usize| Example {
+        name: index.to_string(),
+        class: index % 3,
+        crop: Picture::filled(16, 16, [(index * 20) as u8, (index * index) as u8, 90]),
+    };
+    let examples: Vec<Example> = (0..9).map(example).collect();
+    let config = TrainConfig { num_steps: 3, ..TrainConfig::default() };
+    let head = Head {
+        features: 16,
+        weight: (0..48).map(|index| (index as f32).sin()).collect(),
+        bias: vec![0.0; 3],
+    };
+    let mut trainer = Trainer::new(method, vit, &head, &examples, &preprocess, &config, &device.autodiff);
+    while !trainer.is_done() {
+        trainer.train_step().expect("a step");
+    }
+    trainer.adapted()
 }

@@ -22,6 +22,7 @@ static SEEDS: LazyLock<Vec<(u8, Vec<u8>)>> = LazyLock::new(|| {
         (3, "models/vit/config.json"),
         (4, "adapters/qv/adapter_config.json"),
         (4, "adapters/qv/adapter_model.safetensors"),
+        (5, "adapters/qv/adapter_model.safetensors"),
     ];
     let read = |path: &str| fs::read(golden(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut seeds: Vec<(u8, Vec<u8>)> =

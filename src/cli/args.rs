@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
-use loraloom::{DeviceChoice, Dialect, Granularity, Method, session::Session};
+use loraloom::{DeviceChoice, Dialect, Granularity, Method, image::resize::Filter, session::Session};
 
 mod experiment;
 mod training;
@@ -51,6 +51,10 @@ pub enum Command {
     /// Show devices and what a model or module is.
     Info(InfoArgs),
     /// Print a completion script for a shell.
+    #[command(after_help = "\
+Examples:
+  loraloom completions bash > ~/.local/share/bash-completion/completions/loraloom
+  loraloom completions fish > ~/.config/fish/completions/loraloom.fish")]
     Completions { shell: clap_complete::Shell },
 }
 
@@ -109,6 +113,15 @@ pub struct InputArgs {
     /// Standard deviation per channel on the 0..1 scale, e.g. 0.229,0.224,0.225.
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1)]
     pub std: Option<Vec<f32>>,
+    /// Resampling filter: nearest, lanczos, bilinear, bicubic, box or hamming.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub resample: Option<Filter>,
+    /// Share of the shorter side that a centre crop keeps, e.g. 0.9.
+    #[arg(long, value_name = "SHARE", conflicts_with = "no_crop")]
+    pub crop_pct: Option<f64>,
+    /// Squeeze the whole picture into the input instead of cropping it.
+    #[arg(long)]
+    pub no_crop: bool,
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +167,10 @@ pub struct AdaptArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loraloom predict --task my-task photo.jpg
+  loraloom predict --task my-task --top 1 --json predictions.json photos/*.jpg")]
 pub struct PredictArgs {
     /// Folder that `adapt --save` wrote.
     #[arg(long, value_name = "DIR")]
@@ -189,6 +206,10 @@ pub struct ClassifyArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loraloom forward --model DIR --input pixels.safetensors --output ours.safetensors
+  loraloom forward --model DIR --adapter lora/a lora/b --weights 0.5,0.5 --input in.safetensors --output out.safetensors")]
 pub struct ForwardArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -277,6 +298,10 @@ pub struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  loraloom info
+  loraloom info --model facebook/deit-tiny-patch16-224 --modules lora/* --json info.json")]
 pub struct InfoArgs {
     /// Describe a checkpoint: a folder or a Hugging Face id.
     #[arg(long, value_name = "DIR|ID")]
@@ -296,6 +321,11 @@ fn granularity(text: &str) -> Result<Granularity, String> {
         "module" => Ok(Granularity::Module),
         other => Err(format!("{other} is not layer, block or module")),
     }
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    let names = Filter::ALL.map(|(_, name)| name).join(", ");
+    Filter::from_name(text).ok_or_else(|| format!("{text} is none of {names}"))
 }
 
 fn folds(text: &str) -> Result<usize, String> {

@@ -7,6 +7,7 @@ use loraloom::{
     block_on,
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
+    image::preprocess::Cropping,
     session::{ModelOptions, Session},
     shipped,
 };
@@ -137,5 +138,11 @@ pub fn options(arguments: &InputArgs) -> Result<ModelOptions> {
         img_size: arguments.img_size,
         mean: three("--mean", &arguments.mean)?,
         std: three("--std", &arguments.std)?,
+        filter: arguments.resample,
+        cropping: match (arguments.crop_pct, arguments.no_crop) {
+            (Some(share), _) => Some(Cropping::Share(share)),
+            (None, true) => Some(Cropping::Squeeze),
+            (None, false) => None,
+        },
     })
 }

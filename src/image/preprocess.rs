@@ -1,5 +1,7 @@
 //! A picture as a model sees it: resized, cropped, normalised.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Picture,
     decode::MAX_PIXELS,
@@ -17,6 +19,18 @@ pub enum Scale {
     Exact(usize, usize),
     /// The shorter side to so many pixels, the aspect ratio kept.
     ShortestEdge(usize),
+    /// The same, but no more than so many pixels for the longer side.
+    Edges(usize, usize),
+}
+
+/// How a picture of another shape is brought to the model's input, where that differs from a checkpoint's own way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cropping {
+    /// The shorter side is resized so that the centre crop takes this share of it, as timm's `crop_pct` does.
+    Share(f64),
+    /// Nothing is cut off: the whole picture is squeezed into the input.
+    Squeeze,
 }
 
 /// The preprocessing of a checkpoint.
@@ -54,7 +68,7 @@ impl Preprocess {
             (Some(size), _) => size,
             (None, Scale::Exact(height, width)) => (height, width),
             (None, Scale::Keep) => image_size,
-            (None, Scale::ShortestEdge(_)) => {
+            (None, Scale::ShortestEdge(_) | Scale::Edges(..)) => {
                 let reason =
                     "a shortest edge without a centre crop gives every image another size; set crop_size";
                 return Err(Error::config(name, "do_center_crop", reason));
@@ -90,10 +104,38 @@ impl Preprocess {
             Scale::ShortestEdge(edge) => {
                 Scale::ShortestEdge(scaled(edge, height.min(width), old_height.min(old_width)))
             }
+            Scale::Edges(shortest, longest) => {
+                let own = |edge| scaled(edge, height.min(width), old_height.min(old_width));
+                Scale::Edges(own(shortest), own(longest))
+            }
         };
         self.center_crop = self.center_crop.map(|_| (height, width));
         self.input_size = (height, width);
         self
+    }
+
+    /// The same preprocessing with another way of cropping.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a share that is not above 0 and at most 1, or of an input that is no square.
+    pub fn with_cropping(mut self, cropping: Cropping) -> Result<Self> {
+        let (height, width) = self.input_size;
+        (self.scale, self.center_crop) = match cropping {
+            Cropping::Squeeze => (Scale::Exact(height, width), None),
+            Cropping::Share(share) if !(0.01..=1.0).contains(&share) => {
+                let reason = format!("{share} is not a share between 0.01 and 1");
+                return Err(Error::mismatch("--crop-pct", reason));
+            }
+            Cropping::Share(_) if height != width => {
+                let reason =
+                    format!("the model takes {width}x{height} pixels, and only a square has a centre crop");
+                return Err(Error::mismatch("--crop-pct", reason));
+            }
+            Cropping::Share(share) => {
+                (Scale::ShortestEdge((height as f64 / share).floor() as usize), Some((height, width)))
+            }
+        };
+        Ok(self)
     }
 
     /// The same preprocessing with another mean and standard deviation.
@@ -151,6 +193,10 @@ impl Preprocess {
             Scale::Exact(height, width) => (height, width),
             Scale::ShortestEdge(edge) if height <= width => (edge, scaled(edge, width, height)),
             Scale::ShortestEdge(edge) => (scaled(edge, height, width), edge),
+            Scale::Edges(shortest, longest) => {
+                let (short, long) = within(shortest, longest, height.min(width), height.max(width));
+                if height <= width { (short, long) } else { (long, short) }
+            }
         }
     }
 
@@ -177,6 +223,22 @@ impl Preprocess {
     pub fn to_json(&self) -> serde_json::Value {
         processor::write(self)
     }
+}
+
+/// The sides of a picture whose shorter one becomes `shortest`, or less where the longer one would be over `longest`;
+/// rounded as transformers does: the shorter side to the nearest, the longer one down.
+fn within(shortest: usize, longest: usize, short: usize, long: usize) -> (usize, usize) {
+    let ratio = long as f64 / short.max(1) as f64;
+    let full = shortest as f64;
+    if ratio * full <= longest as f64 {
+        let side = shortest as u64 * long as u64 / short.max(1) as u64;
+        return (shortest, usize::try_from(side).unwrap_or(usize::MAX));
+    }
+    let exact = longest as f64 * short as f64 / long as f64;
+    let rounded = exact.round_ties_even() as usize;
+    // A picture that has the wanted side is left as it is.
+    let longer = if rounded == short { long } else { (exact * long as f64 / short as f64) as usize };
+    (rounded.max(1), longer.max(1))
 }
 
 /// Where a centred window starts, halves rounded to even as torchvision (and so timm) does; transformers' own
@@ -206,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_edge_limits_the_shortest() {
+        // What transformers 5.24 gives for a picture of so many pixels.
+        for (height, width, expected) in
+            [(30, 40, (18, 24)), (20, 60, (8, 24)), (60, 20, (24, 8)), (30, 30, (20, 20)), (20, 22, (20, 22))]
+        {
+            let edges = preprocess(Scale::Edges(20, 24), Some((8, 8)));
+            assert_eq!(
+                edges.scaled_size(&Picture::filled(width, height, [0; 3])),
+                expected,
+                "{height} {width}"
+            );
+        }
+    }
+
+    #[test]
     fn a_crop_that_is_larger_than_the_image_pads() {
         let padded =
             preprocess(Scale::Keep, Some((4, 4))).crop(&Picture::filled(2, 2, [9; 3])).expect("crops");
@@ -219,6 +296,19 @@ mod tests {
         assert_eq!((larger.scale, larger.input_size()), (Scale::ShortestEdge(128), (112, 112)));
         let exact = preprocess(Scale::Exact(64, 64), None).with_input_size(96, 48);
         assert_eq!(exact.scale, Scale::Exact(96, 48));
+    }
+
+    #[test]
+    fn cropping_can_be_chosen() {
+        let own = || preprocess(Scale::Exact(8, 8), None);
+        let cropped = own().with_cropping(Cropping::Share(0.875)).expect("a share");
+        assert_eq!((cropped.scale, cropped.center_crop), (Scale::ShortestEdge(9), Some((8, 8))));
+        let squeezed = cropped.with_cropping(Cropping::Squeeze).expect("no crop");
+        assert_eq!(squeezed, own());
+        for share in [0.0, -1.0, 1.5, f64::NAN] {
+            assert!(own().with_cropping(Cropping::Share(share)).is_err(), "{share}");
+        }
+        assert!(own().with_input_size(8, 16).with_cropping(Cropping::Share(0.9)).is_err());
     }
 
     #[test]

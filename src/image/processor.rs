@@ -8,6 +8,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// transformers' processor for models of timm.
+const TIMM_WRAPPER: &str = "TimmWrapperImageProcessor";
+
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 const CLIP: ([f32; 3], [f32; 3]) =
     ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
@@ -33,7 +36,12 @@ pub(super) fn read(processor: Option<(&str, &str)>, config: (&str, &str)) -> Res
     let config_value = object(config)?;
     let config = Fields { name: config.0, object: &config_value };
     if let Some(text) = processor {
-        return read_processor(&Fields { name: text.0, object: &object(text)? }, &config);
+        let own = object(text)?;
+        let fields = Fields { name: text.0, object: &own };
+        if fields.get("image_processor_type").and_then(Value::as_str) != Some(TIMM_WRAPPER) {
+            return read_processor(&fields, &config);
+        }
+        return read_timm_wrapper(&fields, &config);
     }
     if let Some(Value::Object(cfg)) = config.get("pretrained_cfg") {
         return read_timm(&Fields { name: config.name, object: cfg });
@@ -103,6 +111,19 @@ fn defaults(fields: &Fields, config: &Fields) -> Result<Defaults> {
 
 fn exact(size: (usize, usize)) -> Scale {
     Scale::Exact(size.0, size.1)
+}
+
+/// A processor that only points at timm's settings, which are beside it or in `config.json`.
+fn read_timm_wrapper(fields: &Fields, config: &Fields) -> Result<Preprocess> {
+    for own in [fields, config] {
+        if let Some(Value::Object(cfg)) = own.get("pretrained_cfg") {
+            return read_timm(&Fields { name: own.name, object: cfg });
+        }
+    }
+    let reason =
+        "neither this file nor config.json has `pretrained_cfg`; take config.json from timm's own repository";
+    let option = format!("image_processor_type {TIMM_WRAPPER}");
+    Err(Error::Unsupported { name: fields.name.into(), option, reason: reason.into() })
 }
 
 /// timm's own settings: the shorter side to input / `crop_pct`, then a centre crop.
@@ -213,7 +234,8 @@ impl<'a> Fields<'a> {
             side => (side.as_u64(), side.as_u64()),
         };
         let (Some(height), Some(width)) = pair else {
-            return Err(self.error(key, "a side or a height and a width"));
+            let expected = "a side or a height and a width in whole pixels, and transformers takes nothing else here either";
+            return Err(self.error(key, expected));
         };
         Ok(Some((self.side(key, height)?, self.side(key, width)?)))
     }
@@ -224,6 +246,12 @@ impl<'a> Fields<'a> {
             None => Ok(defaults.scale),
             Some(Value::Object(size)) if size.contains_key("shortest_edge") && size.len() == 1 => {
                 Ok(Scale::ShortestEdge(self.side("size", shortest(&size["shortest_edge"])?)?))
+            }
+            Some(Value::Object(size))
+                if size.contains_key("shortest_edge") && size.contains_key("longest_edge") =>
+            {
+                let edge = |key: &str| self.side("size", shortest(&size[key])?);
+                Ok(Scale::Edges(edge("shortest_edge")?, edge("longest_edge")?))
             }
             Some(value) if value.is_number() && !defaults.square => {
                 Ok(Scale::ShortestEdge(self.side("size", shortest(value)?)?))
@@ -243,6 +271,7 @@ pub(super) fn write(preprocess: &Preprocess) -> Value {
         "size": match preprocess.scale {
             Scale::Exact(height, width) => pair((height, width)),
             Scale::ShortestEdge(edge) => json!({"shortest_edge": edge}),
+            Scale::Edges(shortest, longest) => json!({"shortest_edge": shortest, "longest_edge": longest}),
             Scale::Keep => pair(preprocess.input_size()),
         },
         "resample": preprocess.filter as u8,

@@ -5,11 +5,14 @@ use fast_image_resize::{
     images::{Image, ImageRef},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Picture;
 use crate::error::{Error, Result};
 
 /// Resampling filter; the numbers are Pillow's, which `preprocessor_config.json` uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Filter {
     /// The nearest pixel.
     Nearest = 0,

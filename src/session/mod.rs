@@ -29,7 +29,12 @@ use crate::{
     device::{self, DeviceChoice, DeviceInfo, OpenDevice},
     error::{Error, Result},
     head::{Head, argmax, softmax},
-    image::{Picture, decode::decode, preprocess::Preprocess},
+    image::{
+        Picture,
+        decode::decode,
+        preprocess::{Cropping, Preprocess},
+        resize::Filter,
+    },
     lora::{library::LoraLibrary, module::LoraModule},
     report::{ClassProbability, Prediction, SessionReport},
     vit::model::Vit,
@@ -56,6 +61,10 @@ pub struct ModelOptions {
     pub mean: Option<[f32; 3]>,
     /// Standard deviation per channel, on the 0..1 scale.
     pub std: Option<[f32; 3]>,
+    /// Resampling filter.
+    pub filter: Option<Filter>,
+    /// How pictures of other shapes are cropped.
+    pub cropping: Option<Cropping>,
 }
 
 /// A loaded model.
@@ -73,6 +82,8 @@ pub struct Model {
     pub timm: bool,
     /// From pictures to input values.
     pub preprocess: Preprocess,
+    /// What of that was asked for instead of the checkpoint's own way.
+    pub options: ModelOptions,
 }
 
 /// Device, model and modules.
@@ -181,6 +192,9 @@ impl Session {
             let reason = format!("{} weights for {} modules", weights.len(), self.modules.len());
             return Err(Error::mismatch("--weights", reason));
         }
+        if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
+            return Err(Error::mismatch("--weights", format!("{weight} is not a number that can be used")));
+        }
         self.cache.clear();
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         let heads = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
@@ -252,7 +266,14 @@ impl Session {
     pub async fn forward(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Outputs> {
         let (height, width) = self.model.vit.config.img_size;
         if shape[1..] != [3, height, width] || shape[0] == 0 {
-            let reason = format!("shape {shape:?}, expected [images, 3, {height}, {width}]; see --img-size");
+            let reason = match shape {
+                [0, ..] => "it holds no image; give one or more".to_string(),
+                [_, 3, rows, columns] if rows != columns => format!(
+                    "{columns}x{rows} pixels, but the model takes {width}x{height}; bring the images to that size, \
+                     or to a square, which decides the model's size unless --img-size does"
+                ),
+                _ => format!("shape {shape:?}, the model takes [images, 3, {height}, {width}]"),
+            };
             return Err(Error::mismatch("pixel_values", reason));
         }
         let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &self.device.plain);
@@ -289,7 +310,11 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     if mean.iter().chain(&std).any(|value| !value.is_finite()) || std.iter().any(|value| *value <= 0.0) {
         return Err(Error::mismatch("--mean, --std", "they must be numbers, and deviations above 0"));
     }
-    let preprocess = preprocess.with_mean_std(mean, std);
+    let mut preprocess = preprocess.with_mean_std(mean, std);
+    preprocess.filter = options.filter.unwrap_or(preprocess.filter);
+    if let Some(cropping) = options.cropping {
+        preprocess = preprocess.with_cropping(cropping)?;
+    }
     let weights_name = format!("{}/model.safetensors", files.name);
     let checkpoint = load::load(
         (&config_name, files.config),
@@ -301,7 +326,15 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let named = checkpoint.info.labels.len() == classes;
     let labels = if named { checkpoint.info.labels } else { Vec::new() };
     let (timm, name) = (checkpoint.info.timm, files.name.into());
-    Ok(Model { name, vit: checkpoint.vit, head: checkpoint.head, labels, timm, preprocess })
+    Ok(Model {
+        name,
+        vit: checkpoint.vit,
+        head: checkpoint.head,
+        labels,
+        timm,
+        preprocess,
+        options: options.clone(),
+    })
 }
 
 /// The most probable classes of some logits.

@@ -14,7 +14,10 @@ use crate::{
     checkpoint::save,
     error::{Error, Result},
     head::Head,
-    image::preprocess::Preprocess,
+    image::{
+        preprocess::{Cropping, Preprocess},
+        resize::Filter,
+    },
     lora::{
         cat::Updates,
         layout::{Family, PeftFormat},
@@ -49,6 +52,12 @@ pub struct TaskFile {
     pub mean: [f32; 3],
     /// Standard deviation per channel.
     pub std: [f32; 3],
+    /// Resampling filter, if another than the model's own was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// Cropping, if another way than the model's own was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cropping: Option<Cropping>,
 }
 
 impl TaskFile {
@@ -75,7 +84,13 @@ impl TaskFile {
 
     /// How the model's input was prepared.
     pub fn model_options(&self) -> ModelOptions {
-        ModelOptions { img_size: Some(self.img_size), mean: Some(self.mean), std: Some(self.std) }
+        ModelOptions {
+            img_size: Some(self.img_size),
+            mean: Some(self.mean),
+            std: Some(self.std),
+            filter: self.filter,
+            cropping: self.cropping,
+        }
     }
 }
 
@@ -108,6 +123,8 @@ impl Session {
             img_size: preprocess.input_size().0,
             mean: preprocess.mean(),
             std: preprocess.std(),
+            filter: self.model.options.filter,
+            cropping: self.model.options.cropping,
         };
         write_json(&dir.join("task.json"), &task)
     }

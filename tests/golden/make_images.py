@@ -29,6 +29,7 @@ PREPROCESSORS = {
     "deit-integers": dict(feature_extractor_type="DeiTFeatureExtractor", size=29, crop_size=24, resample=3),
     "bit": dict(image_processor_type="BitImageProcessor", size={"shortest_edge": 37}, crop_size={"height": 32, "width": 32}),
     "bit-integer": dict(image_processor_type="BitImageProcessor", size=33, crop_size=28, resample=2),
+    "bit-edges": dict(image_processor_type="BitImageProcessor", size={"shortest_edge": 37, "longest_edge": 45}, crop_size={"height": 32, "width": 32}),
     "bit-padded": dict(image_processor_type="BitImageProcessor", size={"shortest_edge": 20}, crop_size={"height": 33, "width": 28}),
 }
 CLASSES = {"ViT": ViTImageProcessorPil, "DeiT": DeiTImageProcessorPil, "Bit": BitImageProcessorPil}
