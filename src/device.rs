@@ -189,6 +189,11 @@ pub fn images_per_part(device: &Device) -> usize {
     if *device == Device::flex() { threads::IMAGES_PER_PART } else { usize::MAX }
 }
 
+/// Training steps between two read-backs: a GPU goes on while nobody waits for it; the CPU has its numbers at hand.
+pub fn steps_per_read(device: &Device) -> usize {
+    if *device == Device::flex() { 1 } else { 4 }
+}
+
 /// Lets a browser handle messages and draw, for at least so long; natively it only waits.
 pub async fn breathe(milliseconds: u32) {
     event_loop::turn(milliseconds).await;

@@ -200,7 +200,7 @@ impl Session {
         let held_out = self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?;
         let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
         on_progress(Progress::Test { method: name });
-        let mut report = self.report(&adapted, held_out, refitted);
+        let mut report = self.report(&adapted, held_out.as_ref(), refitted, config);
         report.seconds = seconds;
         if let Some(test) = test {
             self.add_test(&mut report, &adapted, test).await?;
@@ -208,8 +208,15 @@ impl Session {
         Ok((report, adapted))
     }
 
-    fn report(&self, adapted: &Adapted, held_out: Option<HeldOut>, head_refitted: bool) -> MethodReport {
-        let held = held_out.map(|held| if head_refitted { held.refitted } else { held.accuracy });
+    fn report(
+        &self,
+        adapted: &Adapted,
+        held_out: Option<&HeldOut>,
+        head_refitted: bool,
+        config: &AdaptConfig,
+    ) -> MethodReport {
+        let refit = if adapted.method.is_trained() { config.refit } else { Refit::Never };
+        let held = held_out.map(|held| held.accuracy(refit));
         MethodReport {
             method: adapted.method.name().into(),
             test_accuracy: None,
@@ -249,7 +256,7 @@ impl Session {
 /// Replaces the trained head by one refitted on the final features if held-out images prefer it.
 fn refit(adapted: &mut Adapted, held_out: Option<&HeldOut>, classes: usize, config: &AdaptConfig) -> bool {
     let wanted = match config.refit {
-        Refit::HeldOut => held_out.is_none_or(|held| held.refitted.correct >= held.accuracy.correct),
+        Refit::HeldOut => held_out.is_none_or(HeldOut::prefers_refitted),
         Refit::Always => true,
         Refit::Never => false,
     };

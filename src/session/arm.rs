@@ -3,6 +3,7 @@
 use super::{Session, frozen::FrozenArm};
 use crate::{
     dataset::Example,
+    device,
     error::{Error, Result},
     evaluate,
     head::{Features, Head},
@@ -129,18 +130,21 @@ impl Session {
         let mut trainer =
             Trainer::new(&*plan.adapt, &plan.vit, &head, examples, preprocess, &config.train, autodiff);
         let mut losses = Vec::new();
+        let per_read = device::steps_per_read(&self.device.plain);
         while !trainer.is_done() {
-            let state = match trainer.train_part()? {
-                true => Training::Step(self.step_state(&mut trainer, method, config).await?),
-                false => Training::Within(trainer.step()),
+            let whole = trainer.train_part()?;
+            let read = whole && (trainer.step().is_multiple_of(per_read) || trainer.is_done());
+            let states = match read {
+                true => self.step_states(&mut trainer, method, config).await?,
+                false => vec![Training::Within(trainer.step())],
             };
-            if let Training::Step(done) = &state {
-                losses.push(done.loss);
-            }
-            if !may_go_on(|| on_steps(&state)).await {
+            losses.extend(states.iter().filter_map(loss_of));
+            if !tell(&states, on_steps).await {
                 break;
             }
         }
+        // A run that was stopped between two read-backs.
+        losses.extend(finite(method, &mut trainer).await?.iter().map(|result| result.loss));
         let trained = trainer.trained().await?;
         let vit = trainer.adapted();
         let values: usize = trained.values.iter().map(Vec::len).sum();
@@ -160,19 +164,25 @@ impl Session {
         })
     }
 
-    async fn step_state(
+    /// The steps since the last read-back: what they gave comes in one go, and now and then the weights with them.
+    async fn step_states(
         &self,
         trainer: &mut Trainer<'_>,
         method: Method,
         config: &AdaptConfig,
-    ) -> Result<StepState> {
-        // One read-back per step costs little next to the step; it also lets a person stop.
-        let results = trainer.take_results().await?;
-        let last = results.last().copied().unwrap_or(StepResult { loss: f32::NAN, accuracy: f32::NAN });
-        let look = trainer.step().is_multiple_of(LOOK_EVERY) || trainer.is_done();
+    ) -> Result<Vec<Training>> {
+        let results = finite(method, trainer).await?;
+        let first = trainer.step() - results.len() + 1;
+        let look = (first..=trainer.step()).any(|step| step.is_multiple_of(LOOK_EVERY)) || trainer.is_done();
         let weights = if look { trainer.coefficients().await? } else { None };
-        let coefficients = weights.map(|weights| self.coefficient_report(method, weights, config));
-        Ok(StepState { step: trainer.step(), loss: last.loss, accuracy: last.accuracy, coefficients })
+        let mut coefficients = weights.map(|weights| self.coefficient_report(method, weights, config));
+        let mut states = Vec::with_capacity(results.len());
+        for (index, StepResult { loss, accuracy }) in results.iter().copied().enumerate() {
+            let step = first + index;
+            let coefficients = if step == trainer.step() { coefficients.take() } else { None };
+            states.push(Training::Step(StepState { step, loss, accuracy, coefficients }));
+        }
+        Ok(states)
     }
 
     /// A composition with every module's weights multiplied by a factor; each group keeps its sum.
@@ -239,6 +249,32 @@ impl Session {
         groups.dedup();
         CoefficientReport::new(modules, groups, weights)
     }
+}
+
+fn loss_of(state: &Training) -> Option<f32> {
+    if let Training::Step(done) = state { Some(done.loss) } else { None }
+}
+
+/// Tells every state, and gives way to whoever waits; what was said to the last one counts.
+async fn tell(states: &[Training], on_steps: OnSteps<'_>) -> bool {
+    let Some((last, before)) = states.split_last() else { return true };
+    before.iter().for_each(|state| {
+        on_steps(state);
+    });
+    may_go_on(|| on_steps(last)).await
+}
+
+/// What the steps since the last read-back gave; an error if training has run away.
+async fn finite(method: Method, trainer: &mut Trainer<'_>) -> Result<Vec<StepResult>> {
+    let results = trainer.take_results().await?;
+    if results.iter().all(|result| result.loss.is_finite()) {
+        return Ok(results);
+    }
+    let reason = format!(
+        "the loss is not a number any more after step {}; lower the learning rate or take fewer steps",
+        trainer.step()
+    );
+    Err(Error::mismatch(method.name(), reason))
 }
 
 /// A row times factors, with the sum that it had.

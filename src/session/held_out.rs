@@ -2,7 +2,7 @@
 
 use super::{
     Session,
-    adapt::{AdaptConfig, Flow, may_go_on},
+    adapt::{AdaptConfig, Flow, Refit, may_go_on},
     arm::Adapted,
 };
 use crate::{
@@ -14,15 +14,53 @@ use crate::{
     report::Accuracy,
 };
 
-/// Held-out accuracy of a method.
-#[derive(Clone, Copy, Debug)]
+/// What a method says of the images of one fold, without having seen them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Images.
+    pub total: usize,
+    /// Right answers of the head that the method trained.
+    pub trained: usize,
+    /// Right answers of a head refitted on the final features.
+    pub refitted: usize,
+}
+
+/// Held-out answers of a method.
+#[derive(Clone, Debug)]
 pub struct HeldOut {
-    /// With the head that the method trained.
-    pub accuracy: Accuracy,
-    /// With a head refitted on the final features.
-    pub refitted: Accuracy,
+    /// Per fold; a method that only fits a head has one entry for all of them.
+    pub folds: Vec<Fold>,
     /// Number of folds.
     pub num_folds: usize,
+}
+
+impl HeldOut {
+    /// Whether held-out images do not prefer the trained head to a refitted one.
+    pub fn prefers_refitted(&self) -> bool {
+        prefer_refitted(self.folds.iter())
+    }
+
+    /// Accuracy of the procedure. Where held-out images choose the head, every fold is answered by the head that the
+    /// other folds choose: an image that helped to choose would flatter the choice.
+    pub fn accuracy(&self, refit: Refit) -> Accuracy {
+        let hits = |(index, fold): (usize, &Fold)| {
+            let others = self.folds.iter().enumerate().filter(|(other, _)| *other != index);
+            let refitted = match refit {
+                Refit::Always => true,
+                Refit::Never => false,
+                Refit::HeldOut => prefer_refitted(others.map(|(_, fold)| fold)),
+            };
+            if refitted { fold.refitted } else { fold.trained }
+        };
+        let total = self.folds.iter().map(|fold| fold.total).sum();
+        Accuracy::new(self.folds.iter().enumerate().map(hits).sum(), total)
+    }
+}
+
+fn prefer_refitted<'a>(folds: impl Iterator<Item = &'a Fold>) -> bool {
+    let (refitted, trained) =
+        folds.fold((0, 0), |(refitted, trained), fold| (refitted + fold.refitted, trained + fold.trained));
+    refitted >= trained
 }
 
 impl Session {
@@ -57,7 +95,7 @@ impl Session {
         let frozen = matches!(method, Method::UniformScaled | Method::BestModule);
         let num_folds = if frozen { config.head_folds } else { config.folds };
         let folds = folds(&labels, num_folds, config.train.seed);
-        let (mut hits, mut refitted_hits, mut total) = (0, 0, 0);
+        let mut answered = Vec::with_capacity(folds.len());
         for (index, fold) in folds.iter().enumerate() {
             if !may_go_on(|| on_fold(index)).await {
                 return Ok(None);
@@ -69,14 +107,12 @@ impl Session {
                 return Ok(None);
             }
             let features = self.adapted_features(&run, &held).await?;
-            hits += evaluate::accuracy(&run.head, &features).correct;
-            let refitted = Head::logistic(&run.features, classes, config.l2);
-            refitted_hits += evaluate::accuracy(&refitted, &features).correct;
-            total += held.len();
+            let trained = evaluate::accuracy(&run.head, &features).correct;
+            let head = Head::logistic(&run.features, classes, config.l2);
+            let refitted = evaluate::accuracy(&head, &features).correct;
+            answered.push(Fold { total: held.len(), trained, refitted });
         }
-        let accuracies = (Accuracy::new(hits, total), Accuracy::new(refitted_hits, total));
-        let found = HeldOut { accuracy: accuracies.0, refitted: accuracies.1, num_folds: folds.len() };
-        Ok((total > 0).then_some(found))
+        Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
     }
 }
 
@@ -91,8 +127,8 @@ fn head_only(method: Method, features: &Features, classes: usize, config: &Adapt
     let folds = folds(&features.labels, config.head_folds, config.train.seed);
     let fit = |rest: &Features| config.fit_head(method, rest, classes);
     let (hits, total) = evaluate::held_out_hits(features, &folds, &fit);
-    let accuracy = Accuracy::new(hits, total);
-    (total > 0).then_some(HeldOut { accuracy, refitted: accuracy, num_folds: folds.len() })
+    let all = Fold { total, trained: hits, refitted: hits };
+    (total > 0).then_some(HeldOut { folds: vec![all], num_folds: folds.len() })
 }
 
 /// Mean cross-entropy of held-out rows under a head fitted without them; the training loss when
@@ -115,4 +151,22 @@ pub(super) fn loss(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Feat
         total += fold.iter().map(|&index| row_loss(&head, index)).sum::<f32>();
     }
     total / held as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_of_a_head_is_not_measured_on_what_chose_it() {
+        let fold = |trained, refitted| Fold { total: 4, trained, refitted };
+        // Each fold prefers the head that the other one does not.
+        let held = HeldOut { folds: vec![fold(3, 1), fold(0, 3)], num_folds: 2 };
+        assert!(held.prefers_refitted());
+        assert_eq!(held.accuracy(Refit::Never).correct, 3);
+        assert_eq!(held.accuracy(Refit::Always).correct, 4);
+        assert_eq!(held.accuracy(Refit::HeldOut).correct, 1);
+        let alone = HeldOut { folds: vec![fold(2, 2)], num_folds: 9 };
+        assert_eq!((alone.accuracy(Refit::HeldOut).correct, alone.accuracy(Refit::HeldOut).total), (2, 4));
+    }
 }
