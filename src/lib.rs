@@ -50,7 +50,7 @@ pub mod shipped;
 
 pub use dataset::{Dataset, Example};
 pub use device::{DeviceChoice, block_on, breathe, open as open_device};
-pub use image::Picture;
+pub use image::{Picture, decode::decode_file, preprocess::Cropping, resize::Filter};
 pub use lora::{
     compose::{ComposeReport, Form, compose},
     module::LoraModule,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
-use loraloom::{DeviceChoice, Dialect, Granularity, Method, image::resize::Filter, session::Session};
+use loraloom::{DeviceChoice, Dialect, Filter, Granularity, Method, session::Session};
 
 mod experiment;
 mod training;

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use loraloom::{
-    block_on,
+    block_on, decode_file,
     error::{Error, Result},
-    image::decode::decode_file,
     report::Prediction,
     session::Session,
 };

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
-    block_on,
+    Cropping, block_on,
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
-    image::preprocess::Cropping,
     session::{ModelOptions, Session},
     shipped,
 };
