@@ -110,13 +110,13 @@ check() {
   say "documentation";     CARGO_TARGET_DIR="$NATIVE" RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 }
 
-# site PROFILE FOLDER: the page's files with the wasm build of a profile.
+# site FOLDER: the page's files with its wasm build.
 site() {
-  local profile="$1" out="$2"
+  local out="$1"
   need_rust; need_wasm_bindgen; need_node
-  say "wasm ($profile)"
+  say "wasm"
   CARGO_TARGET_DIR="$WASM" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$WASM_FLAGS" \
-    cargo build -p loraloom-web --target "$WASM_TARGET" --profile "$profile"
+    cargo build -p loraloom-web --target "$WASM_TARGET" --profile web
   rm -rf "$out"
   mkdir -p "$out/vendor"
   cp -r www/. "$out"
@@ -129,11 +129,11 @@ site() {
     cp "node_modules/@fontsource-variable/$family/LICENSE" "$out/vendor/$family-LICENSE.txt"
   done
   "$TOOLS/bin/wasm-bindgen" --target web --no-typescript --remove-name-section --remove-producers-section \
-    --out-dir "$out/pkg" "$WASM/$WASM_TARGET/$profile/loraloom_web.wasm"
+    --out-dir "$out/pkg" "$WASM/$WASM_TARGET/web/loraloom_web.wasm"
 }
 
 web() {
-  site web dist
+  site dist
   say "wasm-opt"
   node_modules/.bin/wasm-opt -Os --enable-simd --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
     --enable-mutable-globals --enable-reference-types --enable-multivalue dist/pkg/loraloom_web_bg.wasm -o dist/pkg/small.wasm
@@ -149,7 +149,7 @@ serve() {
 
 page_tests() {
   need_chromium
-  site web-test target/site
+  site target/site
   node web/site/finish.js target/site --fast
   say "the page in Chromium"
   LORALOOM="$NATIVE/debug/loraloom" npm test --silent
