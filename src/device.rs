@@ -189,6 +189,12 @@ pub fn images_per_part(device: &Device) -> usize {
     if *device == Device::flex() { threads::IMAGES_PER_PART } else { usize::MAX }
 }
 
+/// Rows of a batch of so many images: on a GPU always the most, because a new shape compiles new shaders, which takes
+/// seconds in a browser; the CPU computes no row for nothing.
+pub fn rows(device: &Device, images: usize, most: usize) -> usize {
+    if *device == Device::flex() { images.min(most) } else { most }
+}
+
 /// Training steps between two read-backs: a GPU goes on while nobody waits for it; the CPU has its numbers at hand.
 pub fn steps_per_read(device: &Device) -> usize {
     if *device == Device::flex() { 1 } else { 4 }

@@ -9,6 +9,11 @@ pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     output
 }
 
+/// Row-major `[size, size]`, ones on the diagonal.
+pub fn identity(size: usize) -> Vec<f32> {
+    (0..size * size).map(|index| if index % (size + 1) == 0 { 1.0 } else { 0.0 }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use loraloom::{
         factors::{Factors, LoraConfig},
     },
     random::{Purpose, normal, stream},
-    train::trainer::{TrainConfig, Trained, Trainer},
+    train::trainer::{TrainConfig, Trainer},
     vit::{
         config::{MlpKind, Pooling, VitConfig},
         model::{HeadTensors, Vit},
@@ -268,8 +268,9 @@ fn random_modules_have_the_norms_of_the_real_ones() {
     }
 }
 
-/// Composition weights and head after three steps in parts of so many images.
-fn trained_in_parts(images_per_part: usize) -> Trained {
+/// Composition weights, head, losses and accuracies after three steps of seven images in parts of so many, padded to so
+/// many rows.
+fn trained_in_parts(images_per_part: usize, rows: usize) -> Vec<f32> {
     let device = OpenDevice::cpu();
     let vit = vit(&device, MlpKind::Gelu);
     let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
@@ -285,23 +286,27 @@ fn trained_in_parts(images_per_part: usize) -> Trained {
     let config = TrainConfig { num_steps: 3, batch_size: 7, ..TrainConfig::default() };
     let head = Head { features: 16, weight: vec![0.1; 48], bias: vec![0.0; 3] };
     let mut trainer = Trainer::new(&method, &vit, &head, &examples, &preprocess, &config, &device.autodiff)
-        .in_parts(images_per_part);
+        .in_parts(images_per_part)
+        .padded_to(rows);
     while !trainer.is_done() {
         let parts = (1..).find(|_| trainer.train_part().expect("a part"));
-        assert_eq!(parts, Some(7usize.div_ceil(images_per_part)));
+        assert_eq!(parts, Some(rows.div_ceil(images_per_part)));
     }
     let results = block_on(trainer.take_results()).expect("reads back");
     assert!(results.len() == 3 && results.iter().all(|result| (0.0..=1.0).contains(&result.accuracy)));
-    block_on(trainer.trained()).expect("reads back")
+    let trained = block_on(trainer.trained()).expect("reads back");
+    let measured = results.iter().flat_map(|result| [result.loss, result.accuracy]);
+    trained.values.concat().into_iter().chain(trained.head.weight).chain(measured).collect()
 }
 
 #[test]
-fn parts_of_a_step_add_up_to_the_step() {
-    let (whole, parts) = (trained_in_parts(7), trained_in_parts(3));
-    let values = |trained: &Trained| [trained.values.concat(), trained.head.weight.clone()].concat();
-    assert!(values(&whole).iter().any(|value| value.abs() > 1e-3));
-    for (whole, part) in values(&whole).into_iter().zip(values(&parts)) {
-        assert!((whole - part).abs() < 1e-4, "{whole} {part}");
+fn neither_parts_nor_padding_change_a_step() {
+    let whole = trained_in_parts(7, 7);
+    assert!(whole.iter().any(|value| value.abs() > 1e-3));
+    for (images_per_part, rows) in [(3, 7), (12, 12), (5, 12)] {
+        for (whole, other) in whole.iter().zip(trained_in_parts(images_per_part, rows)) {
+            assert!((whole - other).abs() < 1e-4, "{images_per_part} of {rows}: {whole} {other}");
+        }
     }
 }
 

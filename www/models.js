@@ -22,6 +22,8 @@ async function get(url, options) {
 
 const hex = (buffer) => [...new Uint8Array(buffer)].map((value) => value.toString(16).padStart(2, "0")).join("");
 
+const shortDigest = async (blob) => (globalThis.crypto?.subtle ? hex(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer())).slice(0, 8) : `of ${blob.size} bytes`);
+
 let told = false;
 
 async function verify(blob, { sha256, git }, label) {
@@ -211,7 +213,8 @@ async function read(response, step, known) {
 export async function droppedModel(files) {
   const [config, preprocessor, weights] = WANTED.map((name) => files.find((file) => file.name === name));
   if (!config || !weights) throw { code: "mismatch", message: "choose config.json and model.safetensors together (and preprocessor_config.json if there is one)" };
-  const name = (weights.path || weights.webkitRelativePath || "").split("/").at(-2) || "dropped model";
+  // Files without a folder have no name of their own; results of two of them must not pass for one another's.
+  const name = (weights.path || weights.webkitRelativePath || "").split("/").at(-2) || `dropped model ${await shortDigest(weights)}`;
   return { model: { name, config: await config.text(), preprocessor: await preprocessor?.text(), weights, source: { kind: "files" } }, modules: [] };
 }
 

@@ -62,9 +62,22 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     output::json(arguments.compute.json.as_deref(), &report)?;
     if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
         block_on(session.save_task(adapted, &train.classes, arguments.names.into(), dir))?;
-        output::print(&format!("\nsaved {} to {}", adapted.method.name(), dir.display()));
+        let name = adapted.method.name();
+        output::print(&format!("\nsaved {name} to {}{}", dir.display(), chosen_by(&report.methods, name)));
     }
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// How the saved method was chosen among several.
+fn chosen_by(reports: &[MethodReport], saved: &str) -> &'static str {
+    let measured = reports.iter().any(|report| report.method == saved && report.loo_accuracy.is_some());
+    match (reports.len(), measured) {
+        (..=1, _) => "",
+        (_, true) => ", which has the best held-out accuracy",
+        (_, false) => {
+            ", which has the best training accuracy: nothing was held out, so name one method to choose yourself"
+        }
+    }
 }
 
 /// Loads images with a progress bar and prints the warnings.

@@ -105,6 +105,7 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     train.num_steps = arguments.steps.unwrap_or(train.num_steps);
     train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
     train.augment = arguments.augment.unwrap_or(train.augment);
+    config.check()?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);
     settings.max_test = arguments.max_test.unwrap_or(settings.max_test);

@@ -95,7 +95,7 @@ pub fn predictions(predictions: &[Prediction]) {
     }
 }
 
-/// A table of methods.
+/// A table of methods. As many folds as training images are leave-one-out.
 pub fn methods(reports: &[MethodReport]) {
     let mut rows = vec![[
         "method".to_string(),
@@ -103,6 +103,7 @@ pub fn methods(reports: &[MethodReport]) {
         "95 %".into(),
         "held out".into(),
         "95 %".into(),
+        "folds".into(),
         "parameters".into(),
         "seconds".into(),
     ]];
@@ -113,6 +114,7 @@ pub fn methods(reports: &[MethodReport]) {
             interval(report.test_interval),
             percent(report.loo_accuracy),
             interval(report.loo_interval),
+            report.loo_accuracy.map_or("-".into(), |_| report.loo_folds.to_string()),
             report.trainable_parameters.to_string(),
             format!("{:.1}", report.seconds),
         ]

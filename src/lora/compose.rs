@@ -2,7 +2,8 @@
 //!
 //! Only the adapters' files are read, so the models may be language models as well: a module is a
 //! path. Products are summed, never factors. In memory are the factors of one adapter at one module, and what is
-//! written for that module; truncation needs the module's joined factors as well.
+//! written for that module; truncation needs the module's sum as well, as joined factors or, where these would be
+//! larger, as a matrix.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,10 @@ use super::{
     svd::{truncate, truncated_rank},
     tensor_file::{Precision, TensorFile, TensorWriter},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    matrix::identity,
+};
 
 /// How the sum is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,11 +332,30 @@ impl Plan {
         let (in_dim, out_dim) =
             shares.first().map_or((0, 0), |Share { keys, .. }| (keys.in_dim, keys.out_dim));
         let rank = sum_of_ranks(shares);
+        if rank >= in_dim.min(out_dim) {
+            return self.dense(shares, in_dim, out_dim);
+        }
         let mut a = Vec::with_capacity(rank * in_dim);
         for share in shares {
             a.extend(self.scaled_a(share)?);
         }
         Ok(LoraLayer { rank, in_dim, out_dim, a, b: self.joined_b(shares)?, scaling: 1.0 })
+    }
+
+    /// The same as one matrix beside an identity: more ranks than channels say nothing more, so that memory does not
+    /// grow with the number of adapters.
+    fn dense(&self, shares: &[Share], in_dim: usize, out_dim: usize) -> Result<LoraLayer> {
+        let mut sum = vec![0.0; out_dim * in_dim];
+        for share in shares {
+            let (a, b) = (self.scaled_a(share)?, self.adapters[share.adapter].file.read(&share.keys.b)?);
+            let own = LoraLayer { rank: share.keys.rank, in_dim, out_dim, a, b, scaling: 1.0 };
+            sum.iter_mut().zip(own.delta()).for_each(|(sum, value)| *sum += value);
+        }
+        let (rank, a, b) = match in_dim <= out_dim {
+            true => (in_dim, identity(in_dim), sum),
+            false => (out_dim, sum, identity(out_dim)),
+        };
+        Ok(LoraLayer { rank, in_dim, out_dim, a, b, scaling: 1.0 })
     }
 }
 

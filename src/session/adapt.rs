@@ -71,6 +71,21 @@ impl Default for AdaptConfig {
 }
 
 impl AdaptConfig {
+    /// Refuses what cannot be run.
+    ///
+    /// # Errors
+    /// A LoRA without a rank or a finite alpha, or a single fold, which would hold everything out.
+    pub fn check(&self) -> Result<()> {
+        if self.lora.rank == 0 || !self.lora.alpha.is_finite() {
+            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
+        }
+        if self.folds == 1 {
+            let reason = "one fold would hold everything out; give 2 or more, or 0 for no estimate";
+            return Err(Error::mismatch("folds", reason));
+        }
+        Ok(())
+    }
+
     /// The head of a method that only fits one.
     pub(super) fn fit_head(&self, method: Method, features: &Features, classes: usize) -> Head {
         match method {
@@ -178,9 +193,7 @@ impl Session {
             let reason = "no training images; every class needs one or more".into();
             return Err(Error::Dataset { name: train.name.clone(), reason });
         }
-        if config.lora.rank == 0 || !config.lora.alpha.is_finite() {
-            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
-        }
+        config.check()?;
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;

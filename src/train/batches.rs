@@ -12,10 +12,10 @@ use crate::{
 
 /// Endless minibatches over a few images, each epoch in a new order.
 ///
-/// Every batch has the same size (new shapes compile new shaders on a GPU): an epoch that does not
-/// divide evenly runs over into the next one.
+/// Every batch has the same size: an epoch that does not divide evenly runs over into the next one.
 pub struct Batches {
     size: usize,
+    rows: usize,
     order: Vec<usize>,
     position: usize,
     rng: ChaCha8Rng,
@@ -26,14 +26,21 @@ pub struct Batches {
 impl Batches {
     /// Batches of at most `batch_size` out of `count` examples.
     pub fn new(count: usize, batch_size: usize, augment: Option<Augment>, seed: u64) -> Self {
+        let size = batch_size.clamp(1, count.max(1));
         Self {
-            size: batch_size.clamp(1, count.max(1)),
+            size,
+            rows: size,
             order: (0..count).collect(),
             position: count,
             rng: random::stream(seed, Purpose::Order),
             augment_rng: random::stream(seed, Purpose::Augment),
             augment,
         }
+    }
+
+    /// The same batches with rows of zeros after the images, so many rows in all.
+    pub fn padded_to(self, rows: usize) -> Self {
+        Self { rows: rows.max(self.size), ..self }
     }
 
     /// Images in every batch.
@@ -61,6 +68,8 @@ impl Batches {
     /// - images: `[B, 3, H, W]`, normalised
     /// - targets: `[B, C]`, one-hot (built here: burn's `one_hot` reads back)
     ///
+    /// `B` counts the rows of [`Batches::padded_to`]; these have no target.
+    ///
     /// # Errors
     /// An image that cannot be augmented.
     pub fn next(
@@ -72,8 +81,8 @@ impl Batches {
     ) -> Result<(Tensor<4>, Tensor<2>)> {
         let indices = self.next_indices();
         let (height, width) = preprocess.input_size();
-        let mut pixels = vec![0.0; indices.len() * 3 * height * width];
-        let mut targets = vec![0.0; indices.len() * classes];
+        let mut pixels = vec![0.0; self.rows * 3 * height * width];
+        let mut targets = vec![0.0; self.rows * classes];
         for (row, &index) in indices.iter().enumerate() {
             let example = &examples[index];
             let out = &mut pixels[row * 3 * height * width..(row + 1) * 3 * height * width];
@@ -85,8 +94,8 @@ impl Batches {
             }
             targets[row * classes + example.class] = 1.0;
         }
-        let images = TensorData::new(pixels, [indices.len(), 3, height, width]);
-        let targets = TensorData::new(targets, [indices.len(), classes]);
+        let images = TensorData::new(pixels, [self.rows, 3, height, width]);
+        let targets = TensorData::new(targets, [self.rows, classes]);
         Ok((Tensor::from_data(images, device), Tensor::from_data(targets, device)))
     }
 }

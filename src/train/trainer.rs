@@ -153,7 +153,10 @@ impl<'a> Trainer<'a> {
         config: &TrainConfig,
         autodiff: &Device,
     ) -> Self {
-        let head = head.to_tensors(&autodiff.clone().inner());
+        let device = autodiff.clone().inner();
+        let batches = Batches::new(examples.len(), config.batch_size, config.augmentation(), config.seed);
+        let rows = device::rows(&device, batches.size(), config.batch_size);
+        let head = head.to_tensors(&device);
         let on_head = |value| Parameter { value, group: Group::Head };
         let mut parameters = vec![on_head(head.weight), on_head(head.bias)];
         parameters.extend(method.parameters());
@@ -162,7 +165,7 @@ impl<'a> Trainer<'a> {
             vit,
             examples,
             preprocess,
-            batches: Batches::new(examples.len(), config.batch_size, config.augmentation(), config.seed),
+            batches: batches.padded_to(rows),
             groups: parameters.iter().map(|parameter| parameter.group).collect(),
             parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
@@ -177,6 +180,11 @@ impl<'a> Trainer<'a> {
     /// The same run in parts of so many images instead of as many as the device takes at once.
     pub fn in_parts(self, images_per_part: usize) -> Self {
         Self { images_per_part: images_per_part.max(1), ..self }
+    }
+
+    /// The same run with minibatches padded to so many rows instead of as many as suit the device.
+    pub fn padded_to(self, rows: usize) -> Self {
+        Self { batches: self.batches.padded_to(rows), ..self }
     }
 
     /// Steps taken so far.
@@ -231,11 +239,11 @@ impl<'a> Trainer<'a> {
     }
 
     fn add_part(&self, pending: &mut Pending) {
-        let batch = pending.images.dims()[0];
-        let end = pending.done.saturating_add(self.images_per_part).min(batch);
+        let end = pending.done.saturating_add(self.images_per_part).min(pending.images.dims()[0]);
         let images = pending.images.clone().narrow(0, pending.done, end - pending.done);
         let targets = pending.targets.clone().narrow(0, pending.done, end - pending.done);
-        let share = (end - pending.done) as f64 / batch as f64;
+        // Rows that pad the batch add nothing to the sums and do not count.
+        let share = (end - pending.done) as f64 / self.batches.size() as f64;
         let (method, vit) = (self.method, self.vit);
         let mut accuracy = None;
         let loss = self.parameters.add_gradients(&mut pending.gradients, |values| {
@@ -312,5 +320,6 @@ impl<'a> Trainer<'a> {
 /// Share of rows whose largest logit is the target's, `[1]`; no indices, which backends keep differently.
 fn share_correct(logits: Tensor<2>, targets: &Tensor<2>) -> Tensor<1> {
     let of_target = (logits.clone() * targets.clone()).sum_dim(1);
-    of_target.greater_equal(logits.max_dim(1)).float().mean()
+    let has_target = targets.clone().sum_dim(1);
+    (of_target.greater_equal(logits.max_dim(1)).float() * has_target).mean()
 }

@@ -79,6 +79,17 @@ test("a dropped model takes the place of the first one, keeps the pictures and s
   await page.reload();
   await expect(page.getByTestId("model")).toContainText("my-vit", { timeout: 60_000 });
   await expect(thumbs(page, 1)).toHaveCount(3);
+  // Files without a folder: two models that differ have different names.
+  const names = [];
+  for (const seed of [6, 7]) {
+    const plain = mkdtempSync(join(tmpdir(), "loraloom-"));
+    const files = tinyModel(seed);
+    writeFolder(plain, files);
+    await drop(page, page.locator("footer"), Object.keys(files).map((name) => join(plain, name)));
+    await expect(page.getByTestId("model")).toContainText("dropped model");
+    if (names.length) await expect(page.getByTestId("model")).not.toHaveText(names[0]);
+    names.push(await page.getByTestId("model").textContent());
+  }
 });
 
 test("a task joins the library, and a module that does not fit another model comes back with its own", async ({ page }) => {

@@ -1,18 +1,12 @@
 // The whole journey on the CPU device with the embedded model.
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures } from "./files.js";
-import { addTests, choose, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saveAs, startAndFinish, twoClasses } from "./support.js";
 
 const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
 const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));
-
-async function predictions(page) {
-  const rows = await page.getByTestId("prediction").all();
-  return Promise.all(rows.map(async (row) => [await row.getAttribute("data-method"), await row.getAttribute("data-label"), Number(await row.getAttribute("data-probability"))]));
-}
 
 test("drop, adapt, predict, save, reload, reopen, replay in the command line", async ({ page }) => {
   const problems = await open(page, "device=cpu&steps=4&folds=2");
@@ -60,50 +54,19 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(page.locator("#export-note")).toContainText(/rank 2: \d+\.\d % .* lost/);
 
   const path = await saveAs(page, "save-project");
-  const replayed = JSON.parse(readFileSync(replay(path), "utf8"));
-  expect(replayed.map((own) => own.method).sort()).toEqual(["learned", "nearest-mean", "uniform"]);
-  for (const own of replayed) {
-    expect(own.probability, own.method).toBeLessThan(1e-3);
-    expect(own.test_accuracy[0]).toBe(own.test_accuracy[1]);
-    expect(own.held_out_accuracy[0]).toBe(own.held_out_accuracy[1]);
-  }
+  replay(path, BASE, ["learned", "nearest-mean", "uniform"]);
 
-  // A reload keeps pictures, modules and results.
-  await page.waitForTimeout(1500);
-  const shown = await page.getByTestId("accuracy-learned").textContent();
-  await page.reload();
-  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 120_000 });
-  await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
+  await reload(page);
   await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
-
-  // Cleared, then the project opens again and gives the same numbers.
-  await page.getByTestId("clear").click();
-  await page.getByTestId("clear-now").click();
-  await page.waitForEvent("load");
-  await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 120_000 });
-  await expect(page.getByTestId("class-card")).toHaveCount(0);
-  await page.getByTestId("open-project").setInputFiles({ name: "p.zip", mimeType: "application/zip", buffer: readFileSync(path) });
-  await expect(page.getByTestId("class-card")).toHaveCount(2);
-  await expect(page.getByTestId("accuracy-learned")).toHaveText(shown);
+  await clearAndReopen(page, path);
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   await startAndFinish(page);
   // The worker composes the modules of the project, and no others.
   await expect(page.getByTestId("composition").locator("li")).toHaveCount(await page.getByTestId("library").locator("li").count());
   await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1);
-  const after = Object.fromEntries((await predictions(page)).map(([method, ...rest]) => [method, rest]));
-  for (const [method, label, probability] of before) {
-    expect(after[method][0]).toBe(label);
-    expect(Math.abs(after[method][1] - probability)).toBeLessThan(1e-3);
-  }
+  expectSame(await predictions(page), before);
   expect(problems).toEqual([]);
 });
-
-/** Runs the command line on a project; the path of its JSON. */
-function replay(path) {
-  const out = `${path}.json`;
-  execFileSync(process.env.LORALOOM, ["replay", path, "--model", BASE, "--device", "cpu", "--json", out]);
-  return out;
-}
 
 test("the example needs one click, pausing holds the step, and stopping answers within half a second", async ({ page }) => {
   await open(page, "device=cpu&steps=500&folds=2");

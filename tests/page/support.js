@@ -1,4 +1,6 @@
 // What the page's tests share.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { module, pictures } from "./files.js";
@@ -107,4 +109,56 @@ export async function drop(page, target, paths) {
   const at = { x: box.x + box.width / 2, y: box.y + Math.min(40, box.height / 2) };
   for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, data, ...at });
   await client.detach();
+}
+
+/** Method, label and probability of every answer about the pictures to try. */
+export async function predictions(page) {
+  const rows = await page.getByTestId("prediction").all();
+  return Promise.all(rows.map(async (row) => [await row.getAttribute("data-method"), await row.getAttribute("data-label"), Number(await row.getAttribute("data-probability"))]));
+}
+
+export function expectSame(found, expected) {
+  const after = Object.fromEntries(found.map(([method, ...rest]) => [method, rest]));
+  for (const [method, label, probability] of expected) {
+    expect(after[method][0], method).toBe(label);
+    expect(Math.abs(after[method][1] - probability), method).toBeLessThan(1e-3);
+  }
+}
+
+/** The command line gives a project's numbers again. */
+export function replay(path, model, methods) {
+  const out = `${path}.json`;
+  execFileSync(process.env.LORALOOM, ["replay", path, "--model", model, "--device", "cpu", "--json", out]);
+  const replayed = JSON.parse(readFileSync(out, "utf8"));
+  expect(replayed.map((own) => own.method).sort()).toEqual(methods);
+  for (const own of replayed) {
+    expect(own.probability, own.method).toBeLessThan(1e-3);
+    expect(own.test_accuracy[0]).not.toBeNull();
+    expect(own.test_accuracy[0]).toBe(own.test_accuracy[1]);
+    expect(own.held_out_accuracy[0]).toBe(own.held_out_accuracy[1]);
+  }
+}
+
+const learned = (page) => page.getByTestId("accuracy-learned");
+
+/** A reload keeps pictures, modules and results. */
+export async function reload(page) {
+  await page.waitForTimeout(1500);
+  const shown = await learned(page).textContent();
+  await page.reload();
+  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 180_000 });
+  await expect(learned(page)).toHaveText(shown);
+}
+
+/** Everything is cleared, then the project opens with the same numbers. */
+export async function clearAndReopen(page, path) {
+  const shown = await learned(page).textContent();
+  await page.getByTestId("clear").click();
+  await page.getByTestId("clear-now").click();
+  await page.waitForEvent("load");
+  await expect(page.getByTestId("status")).toHaveText("ready", { timeout: 180_000 });
+  await expect(page.getByTestId("class-card")).toHaveCount(0);
+  await page.getByTestId("open-project").setInputFiles({ name: "p.zip", mimeType: "application/zip", buffer: readFileSync(path) });
+  await expect(page.getByTestId("class-card")).toHaveCount(2);
+  await expect(learned(page)).toHaveText(shown);
 }

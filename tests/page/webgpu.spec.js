@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { module, png, tinyModel, writeFolder } from "./files.js";
-import { choose, moduleZip, open, openLibrary, rgbNoise, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, startAndFinish, twoClasses } from "./support.js";
 
 const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -24,10 +24,23 @@ test("the journey on WebGPU", async ({ page }) => {
   await openLibrary(page);
   await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
   await twoClasses(page);
+  await addTests(page, "across", 0);
   await choose(page, ["nearest-mean", "uniform", "learned"]);
-  await page.getByTestId("try-files").setInputFiles([{ name: "new.png", mimeType: "image/png", buffer: png(1, 90) }]);
+  const answer = page.locator("[data-testid=prediction][data-method=learned]");
+  const tryOne = () => page.getByTestId("try-files").setInputFiles([{ name: "new.png", mimeType: "image/png", buffer: png(1, 90) }]);
+  await tryOne();
   await startAndFinish(page);
-  await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1, { timeout: 120_000 });
+  await expect(answer).toHaveCount(1, { timeout: 120_000 });
+  await expect(page.getByTestId("prediction")).toHaveCount(3);
+  const before = await predictions(page);
+  const path = await saveAs(page, "save-project");
+  replay(path, TINY, ["learned", "nearest-mean", "uniform"]);
+  await reload(page);
+  await clearAndReopen(page, path);
+  await tryOne();
+  await startAndFinish(page);
+  await expect(answer).toHaveCount(1, { timeout: 120_000 });
+  expectSame(await predictions(page), before);
   expect(problems).toEqual([]);
 });
 

@@ -9,6 +9,8 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
+pub mod adapters;
+
 /// A file of the golden folder.
 pub fn golden(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
@@ -69,4 +71,60 @@ pub fn succeed(arguments: &[&str]) -> String {
 /// A JSON file.
 pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).expect("file")).expect("JSON")
+}
+
+/// The classes of [`Place`].
+pub const CLASSES: [&str; 3] = ["across", "diagonal", "down"];
+
+/// A folder with a task of four training and three test images per class.
+pub struct Place {
+    pub dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        write_task(&dir.path().join("train"), &CLASSES, 0, 4);
+        write_task(&dir.path().join("test"), &CLASSES, 10, 3);
+        Self { dir }
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub fn train_module(&self, name: &str, seed: &str) -> String {
+        self.train_module_of_rank("2", name, seed)
+    }
+
+    pub fn train_module_of_rank(&self, rank: &str, name: &str, seed: &str) -> String {
+        let (model, data, out) = (tiny_model(), self.path("train"), self.path(name));
+        succeed(&[
+            "train-module",
+            "--model",
+            &model,
+            "--device",
+            "cpu",
+            "--data",
+            &data,
+            "--out",
+            &out,
+            "--steps",
+            "3",
+            "--rank",
+            rank,
+            "--seed",
+            seed,
+        ]);
+        out
+    }
+
+    pub fn adapt(&self, extra: &[&str]) -> (i32, String, String) {
+        let (model, train, test) = (tiny_model(), self.path("train"), self.path("test"));
+        let mut arguments =
+            vec!["adapt", "--model", &model, "--device", "cpu", "--train", &train, "--test", &test];
+        arguments.extend_from_slice(&["--steps", "4", "--folds", "2"]);
+        arguments.extend_from_slice(extra);
+        run(&arguments)
+    }
 }

@@ -1,0 +1,196 @@
+//! What the command line says of bad input: a reason, what to do, and the exit code.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{Place, golden, json, run, succeed, tiny_model, write_task};
+
+#[test]
+fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
+    let place = Place::new();
+    fs::write(place.path("train/down/broken.jpg"), b"\xff\xd8\xff\xe0 no picture").expect("file");
+    fs::write(place.path("train/down/notes.txt"), b"hello").expect("file");
+    let out = place.path("out.json");
+    let (code, text, err) = place.adapt(&["--methods", "linear-probe", "--json", &out]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("broken.jpg") && err.contains("notes.txt"), "{err}");
+    assert!(text.contains("linear-probe"), "{text}");
+    let report = json(Path::new(&out));
+    assert_eq!((&report["num_train"], report["warnings"].as_array().map(Vec::len)), (&12.into(), Some(2)));
+    let picture = place.path("train/down/000.png");
+    let broken = place.path("train/down/broken.jpg");
+    let (code, text, err) =
+        run(&["classify", "--model", &tiny_model(), "--device", "cpu", &broken, &picture]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("broken.jpg") && text.contains("000.png"), "{text}{err}");
+}
+
+#[test]
+fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
+    let place = Place::new();
+    let model = place.path("model");
+    fs::create_dir(&model).expect("folder");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
+    }
+    fs::write(format!("{model}/preprocessor_config.json"), r#"{"do_resize": false}"#).expect("writes");
+    let (fits, large) = (place.path("fits.png"), place.path("large.png"));
+    image::RgbImage::new(32, 32).save(&fits).expect("picture");
+    image::RgbImage::new(40, 32).save(&large).expect("picture");
+    let (code, text, err) = run(&["classify", "--model", &model, "--device", "cpu", &large, &fits]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains(&large) && err.contains("40x32") && text.contains("fits.png"), "{text}{err}");
+    let (code, _, err) = run(&["classify", "--model", &model, "--device", "cpu", &large]);
+    assert!(code == 2 && err.contains("none of them could be read"), "{err}");
+}
+
+#[test]
+fn a_failing_save_does_not_cost_the_report() {
+    let place = Place::new();
+    fs::write(place.path("file"), "in the way").expect("file");
+    let (out, save) = (place.path("out.json"), place.path("file/task"));
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &save]);
+    assert_eq!(code, 2, "{err}");
+    assert_eq!(json(Path::new(&out))["methods"][0]["method"], "nearest-mean");
+}
+
+#[test]
+fn weights_that_are_no_numbers_and_oblong_inputs_are_refused_with_advice() {
+    let place = Place::new();
+    let adapter = golden("adapters/qv").display().to_string();
+    for weight in ["nan", "inf"] {
+        let (code, _, err) =
+            run(&["compose", "--adapters", &adapter, "--weights", weight, "--out", &place.path("x")]);
+        assert!(code == 2 && err.contains("weights"), "{err}");
+    }
+    let input = place.path("in.safetensors");
+    let bytes = vec![0; 4 * 3 * 24 * 40];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 3, 24, 40], &bytes);
+    let file = safetensors::serialize([("pixel_values", view.expect("a tensor"))], None);
+    fs::write(&input, file.expect("serialises")).expect("writes");
+    let out = place.path("out.safetensors");
+    let model = tiny_model();
+    let forward = ["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &out];
+    let (code, _, err) = run(&forward);
+    assert!(code == 2 && err.contains("40x24 pixels, but the model takes 32x32"), "{err}");
+    let module = place.train_module("module", "1");
+    let weights = ["--adapter", &module, "--weights", "nan"];
+    let (code, _, err) = run(&[&forward[..], &weights[..]].concat());
+    assert!(code == 2 && err.contains("--weights"), "{err}");
+    for command in ["predict", "forward", "info", "completions"] {
+        assert!(succeed(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn one_fold_is_refused() {
+    let place = Place::new();
+    let (model, train) = (tiny_model(), place.path("train"));
+    let (code, _, err) = run(&["adapt", "--model", &model, "--train", &train, "--folds", "1"]);
+    assert!(code == 2 && err.contains("2 or more, or 0"), "{err}");
+    let (settings, out, module) =
+        (place.path("settings.json"), place.path("out"), place.train_module("m", "1"));
+    fs::write(&settings, r#"{"folds": 1}"#).expect("writes");
+    let task = place.path("");
+    let (code, _, err) = run(&[
+        "experiment",
+        "--model",
+        &model,
+        "--tasks",
+        &task,
+        "--modules",
+        &module,
+        "--settings",
+        &settings,
+        "--out",
+        &out,
+    ]);
+    assert!(code == 2 && err.contains("2 or more, or 0"), "{err}");
+}
+
+#[test]
+fn a_folder_in_another_format_is_told_what_to_do() {
+    let place = Place::new();
+    let picture = place.path("train/down/000.png");
+    for (files, advice) in [
+        (["config.json", "pytorch_model.bin"], "save_pretrained"),
+        (["config.json", "model.safetensors.index.json"], "shards"),
+        (["adapter_config.json", "adapter_model.safetensors"], "--modules"),
+    ] {
+        let dir = place.path(files[1]);
+        fs::create_dir(&dir).expect("folder");
+        files.iter().for_each(|file| fs::write(format!("{dir}/{file}"), "{}").expect("writes"));
+        let (code, _, err) = run(&["classify", "--model", &dir, "--device", "cpu", &picture]);
+        assert!(code == 2 && err.contains(advice), "{files:?}: {err}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_the_readers_choice() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_cannot_work_ends_with_code_2_and_a_reason() {
+    let place = Place::new();
+    let (model, train, picture) = (tiny_model(), place.path("train"), place.path("train/down/000.png"));
+    let empty = place.path("empty");
+    fs::create_dir(&empty).expect("folder");
+    let bare = golden("models/vit-bare").display().to_string();
+    let cases: [(&[&str], &str); 9] = [
+        (&["classify", "--model", &empty, &picture], "config.json"),
+        (&["classify", "--model", "nobody/nothing", &picture], "HF_HUB_OFFLINE"),
+        (&["classify", "--model", &bare, "--device", "cpu", &picture], "no classification head"),
+        (&["adapt", "--model", &model, "--train", &empty], "class folders"),
+        (&["adapt", "--model", &model, "--train", &train, "--methods", "magic"], "the methods are"),
+        (&["adapt", "--model", &model, "--train", &train, "--methods", "uniform"], "--modules"),
+        (&["adapt", "--model", &model, "--train", &train, "--modules", &empty], "adapter_config.json"),
+        (&["predict", "--task", &empty, &picture], "task.json"),
+        (&["compose", "--adapters", &empty, "--out", &place.path("x")], "adapter_config.json"),
+    ];
+    for (arguments, part) in cases {
+        let (code, _, err) = run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {err}");
+        assert!(err.contains(part) && err.contains("error["), "{arguments:?}: {err}");
+    }
+    assert!(!Path::new(&place.path("x")).exists(), "nothing half-written");
+}
+
+#[test]
+fn broken_checkpoints_are_refused_by_name() {
+    let place = Place::new();
+    let picture = place.path("train/down/000.png");
+    let whole = fs::read(golden("models/vit/model.safetensors")).expect("weights");
+    let config = fs::read_to_string(golden("models/vit/config.json")).expect("config");
+    let mut nan = whole.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let deeper = config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+    let huge = config.replace("\"hidden_size\": 32", "\"hidden_size\": 4000000000");
+    for (name, config, weights) in [
+        ("truncated", &*config, &whole[..whole.len() / 2]),
+        ("empty", &config, b""),
+        ("header", &config, &u64::MAX.to_le_bytes()[..]),
+        ("nan", &config, &nan),
+        ("deeper", &deeper, &whole),
+        ("huge", &huge, &whole),
+        ("text", "{", &whole),
+    ] {
+        let dir = place.path(name);
+        fs::create_dir(&dir).expect("folder");
+        fs::write(format!("{dir}/config.json"), config).expect("config");
+        fs::write(format!("{dir}/model.safetensors"), weights).expect("weights");
+        let (code, out, err) = run(&["classify", "--model", &dir, "--device", "cpu", &picture]);
+        assert_eq!(code, 2, "{name}: {out}{err}");
+        assert!(err.contains(&dir), "{name} names the file: {err}");
+    }
+}
