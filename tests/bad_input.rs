@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Place, golden, json, run, succeed, tiny_model, write_task};
+use support::{Place, golden, json, run, succeed, tiny_model};
 
 #[test]
 fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
