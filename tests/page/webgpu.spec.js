@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
-import { module, png, tinyModel, writeFolder } from "./files.js";
+import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, startAndFinish, twoClasses } from "./support.js";
 
 const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
@@ -42,6 +42,28 @@ test("the journey on WebGPU", async ({ page }) => {
   await expect(answer).toHaveCount(1, { timeout: 120_000 });
   expectSame(await predictions(page), before);
   expect(problems).toEqual([]);
+});
+
+test("other numbers of pictures compile no shaders", async ({ page }) => {
+  test.setTimeout(600_000);
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const spy = `globalThis.shaders = 0;
+      const create = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (...args) { shaders += 1; return create.apply(this, args); };\n`;
+    await route.fulfill({ response, body: spy + (await response.text()) });
+  });
+  const shaders = async () => Math.max(...(await Promise.all(page.workers().map((worker) => worker.evaluate(() => globalThis.shaders ?? 0)))));
+  await open(page, "device=gpu&model=tiny&steps=2&folds=0");
+  expect(await shaders()).toBeGreaterThan(0);
+  await twoClasses(page);
+  await choose(page, ["linear-probe", "lora"]);
+  await startAndFinish(page);
+  const before = await shaders();
+  await page.getByTestId("class-card").first().getByTestId("class-files").setInputFiles(pictures(0, 2, 20));
+  await expect(page.getByTestId("class-card").first().locator(".thumb canvas")).toHaveCount(5);
+  await startAndFinish(page);
+  expect(await shaders()).toBe(before);
 });
 
 test("a lost device restarts the worker and loses nothing", async ({ page }) => {
