@@ -100,7 +100,13 @@ fn what_is_saved_of_several_methods_says_why() {
     let task = place.path("task");
     let (code, text, err) = place.adapt(&["--methods", "nearest-mean,linear-probe", "--save", &task]);
     assert!(code == 0 && text.contains("which has the best held-out accuracy"), "{text}{err}");
-    let (code, text, err) = place.adapt(&["--methods", "lora,full", "--save", &task, "--folds", "0"]);
+    let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
+    assert_eq!(
+        probe.split_whitespace().rev().nth(2),
+        Some("12"),
+        "one fold per image is leave-one-out: {probe}"
+    );
+    let (code, text, err) = place.adapt(&["--methods", "lora,full", "--save", &task, "--shots", "1"]);
     assert!(code == 0 && text.contains("name one method to choose yourself"), "{text}{err}");
 }
 
@@ -153,7 +159,7 @@ fn one_image_per_class_works_and_says_that_nothing_can_be_held_out() {
     let (code, text, err) = place.adapt(&["--shots", "1", "--methods", "all", "--modules", &module]);
     assert_eq!(code, 0, "{err}");
     let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
-    assert_eq!(probe.split_whitespace().filter(|cell| *cell == "-").count(), 2, "{probe}");
+    assert_eq!(probe.split_whitespace().filter(|cell| *cell == "-").count(), 3, "{probe}");
 }
 
 #[cfg(unix)]
