@@ -19,7 +19,7 @@ test.beforeEach(async ({ page }) => {
 
 test("the journey on WebGPU", async ({ page }) => {
   test.setTimeout(600_000);
-  const problems = await open(page, "device=gpu&model=tiny&steps=4&folds=0");
+  const problems = await open(page, "device=gpu&model=tiny&steps=2&folds=0");
   await expect(page.getByTestId("device")).toContainText("software");
   await openLibrary(page);
   await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
