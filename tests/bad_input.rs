@@ -29,11 +29,7 @@ fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
 #[test]
 fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
     let place = Place::new();
-    let model = place.path("model");
-    fs::create_dir(&model).expect("folder");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
-    }
+    let model = place.own_model("model");
     fs::write(format!("{model}/preprocessor_config.json"), r#"{"do_resize": false}"#).expect("writes");
     let (fits, large) = (place.path("fits.png"), place.path("large.png"));
     image::RgbImage::new(32, 32).save(&fits).expect("picture");

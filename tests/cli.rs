@@ -113,11 +113,7 @@ fn what_is_saved_of_several_methods_says_why() {
 #[test]
 fn a_saved_task_is_found_from_another_folder_and_its_warnings_count() {
     let place = Place::new();
-    let model = place.path("own-model");
-    fs::create_dir(&model).expect("folder");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
-    }
+    place.own_model("own-model");
     let binary = env!("CARGO_BIN_EXE_loraloom");
     let status = std::process::Command::new(binary)
         .args(["adapt", "--model", "own-model", "--train", "train", "--methods", "nearest-mean"])

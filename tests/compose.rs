@@ -210,3 +210,21 @@ fn a_sum_of_many_adapters_holds_one_at_a_time() {
     assert!(held < limit as isize, "{held} bytes, the limit is {limit}");
     assert!(limit < 2 * output, "the limit would not notice that all are held");
 }
+
+/// A truncated sum holds no more of many adapters than of a few, but for the headers, which say where the factors are.
+#[test]
+fn truncation_of_many_adapters_holds_one_matrix() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let held = |adapters: usize| {
+        let place = scratch.path().join(adapters.to_string());
+        let dirs: Vec<PathBuf> = (0..adapters).map(|index| place.join(index.to_string())).collect();
+        dirs.iter().for_each(|dir| write_adapter(dir, &["model.layers.0.mlp.up_proj"], 8, (32, 32)));
+        let weights = vec![1.0; adapters];
+        most_held(|| {
+            compose(&dirs, &weights, Form::Svd { rank: 4 }, None, &place.join("sum")).expect("composes");
+        })
+    };
+    let (few, many) = (held(8), held(80));
+    // The core of 80 joined adapters alone has (80 * 8)^2 values of eight bytes, 3.3 MB.
+    assert!(many - few < 72 * 2 * 1500 + 200_000, "{few} bytes of 8 adapters, {many} of 80");
+}

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
-use loraloom::{DeviceChoice, Dialect, Filter, Granularity, Method, session::Session};
+use loraloom::{
+    DeviceChoice, Dialect, Filter, Granularity, Method,
+    session::{Session, adapt::AdaptConfig},
+};
 
 mod experiment;
 mod training;
@@ -329,11 +332,9 @@ fn filter(text: &str) -> Result<Filter, String> {
 }
 
 fn folds(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(1) => Err("one fold would hold everything out; give 2 or more, or 0 for no estimate".into()),
-        Ok(folds) => Ok(folds),
-        Err(_) => Err("not a number of folds; give 2 or more, or 0 for no estimate".into()),
-    }
+    let folds = text.parse().map_err(|_| "not a number of folds; give 2 or more, or 0 for no estimate")?;
+    AdaptConfig { folds, ..AdaptConfig::default() }.check().map_err(|error| error.to_string())?;
+    Ok(folds)
 }
 
 /// A count that may not be 0.

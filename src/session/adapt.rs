@@ -175,7 +175,7 @@ impl Session {
     /// When `on_progress` says stop, the method keeps what it has learned so far and is still tested.
     ///
     /// # Errors
-    /// A dataset without examples, missing modules, or a lost device.
+    /// A dataset without examples, settings that [`AdaptConfig::check`] refuses, missing modules, or a lost device.
     pub async fn adapt_method(
         &self,
         method: Method,

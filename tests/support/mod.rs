@@ -93,6 +93,16 @@ impl Place {
         self.dir.path().join(name).display().to_string()
     }
 
+    /// A copy of the tiny model without its preprocessing.
+    pub fn own_model(&self, name: &str) -> String {
+        let model = self.path(name);
+        fs::create_dir(&model).expect("folder");
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(golden("models/vit").join(file), format!("{model}/{file}")).expect("copies");
+        }
+        model
+    }
+
     pub fn train_module(&self, name: &str, seed: &str) -> String {
         self.train_module_of_rank("2", name, seed)
     }
