@@ -146,7 +146,10 @@ mod threads {
     use rayon::prelude::*;
 
     pub const IMAGES_PER_PASS: usize = 32;
-    pub const IMAGES_PER_PART: usize = usize::MAX;
+
+    pub fn at_once(_multiplications: f64, most: usize) -> usize {
+        most
+    }
 
     pub fn count() -> usize {
         rayon::current_num_threads()
@@ -164,7 +167,14 @@ mod threads {
 #[cfg(target_arch = "wasm32")]
 mod threads {
     pub const IMAGES_PER_PASS: usize = 8;
-    pub const IMAGES_PER_PART: usize = 6;
+
+    /// Multiplications between two looks at what a person says: a third of a second with gradients where it was
+    /// measured (six images of the embedded model).
+    const AT_ONCE: f64 = 1.4e9;
+
+    pub fn at_once(multiplications: f64, most: usize) -> usize {
+        ((AT_ONCE / multiplications) as usize).clamp(1, most)
+    }
 
     pub fn count() -> usize {
         1
@@ -179,14 +189,19 @@ mod threads {
     }
 }
 
-/// Images per pass without gradients; fixed, so that a GPU compiles one set of shaders. Fewer in a browser, whose one
-/// thread has to answer a person between two passes.
-pub const IMAGES_PER_PASS: usize = threads::IMAGES_PER_PASS;
+/// Images per pass without gradients. On a GPU always as many, so that it compiles one set of shaders; fewer in a
+/// browser, and on its CPU as few as let its one thread answer a person in time: `multiplications` are one image's.
+pub fn images_per_pass(device: &Device, multiplications: f64) -> usize {
+    if *device != Device::flex() {
+        return threads::IMAGES_PER_PASS;
+    }
+    threads::at_once(multiplications, threads::IMAGES_PER_PASS)
+}
 
 /// Images that a training step takes at once: all of them on a GPU and on many cores. A browser's one thread has to
 /// answer a person in between.
-pub fn images_per_part(device: &Device) -> usize {
-    if *device == Device::flex() { threads::IMAGES_PER_PART } else { usize::MAX }
+pub fn images_per_part(device: &Device, multiplications: f64) -> usize {
+    if *device == Device::flex() { threads::at_once(multiplications, usize::MAX) } else { usize::MAX }
 }
 
 /// Rows of a batch of so many images: on a GPU always the most, because a new shape compiles new shaders, which takes

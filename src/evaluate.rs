@@ -26,7 +26,8 @@ pub async fn features(
     on_batch: &mut dyn FnMut(usize),
 ) -> Result<Features> {
     let dim = vit.config.feature_dim();
-    let size = device::rows(device, examples.len().max(1), device::IMAGES_PER_PASS);
+    let most = device::images_per_pass(device, vit.config.multiplications());
+    let size = device::rows(device, examples.len().max(1), most);
     let mut values = Vec::with_capacity(examples.len() * dim);
     for (index, batch) in examples.chunks(size).enumerate() {
         let images = images(batch, size, preprocess, device);

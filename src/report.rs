@@ -107,6 +107,10 @@ pub struct MethodReport {
     pub seconds: f64,
     /// Loss of every step.
     pub losses: Vec<f32>,
+    /// Whether a person ended it before all steps or all held-out folds were done, so that another run would give
+    /// other numbers.
+    #[serde(default)]
+    pub stopped: bool,
     /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
     /// Composition weights, for methods that compose.

@@ -8,7 +8,9 @@ use loraloom::{
     DeviceChoice, Precision, block_on,
     device::{OpenDevice, read},
     pretrain::{
-        Pretrain, PretrainConfig, passes,
+        Pretrain,
+        config::PretrainConfig,
+        passes,
         photos::Photos,
         state::{Identity, State},
         teacher::Teacher,

@@ -1,5 +1,5 @@
 // One zip, packed or unpacked; the page ends this worker afterwards.
-import { unzipSync, zipSync } from "./vendor/fflate.js";
+import { Zip, ZipPassThrough, unzipSync } from "./vendor/fflate.js";
 
 /** A zip can claim any size; what is larger than this is no project and no module. */
 const LIMIT = 2 ** 31;
@@ -15,11 +15,40 @@ async function unpack(file) {
   return Object.fromEntries(Object.entries(files).map(([path, bytes]) => [path, new Blob([bytes])]));
 }
 
+/** A file's bytes; it can be moved or changed on disk after it was chosen. */
+async function bytesOf(path, blob) {
+  try {
+    return new Uint8Array(await blob.arrayBuffer());
+  } catch {
+    throw new Error(`${blob.name ?? path} cannot be read any more; remove it or choose it again`);
+  }
+}
+
+/** File by file: a blob is the browser's to keep, on disk if it is large, so that one file at a time is in memory. */
 async function pack(files) {
-  const entries = {};
-  for (const [path, value] of Object.entries(files)) entries[path] = new Uint8Array(await new Blob([value]).arrayBuffer());
-  // Pictures and weights do not shrink.
-  return new Blob([zipSync(entries, { level: 0 })], { type: "application/zip" });
+  const entries = Object.entries(files).map(([path, value]) => [path, value instanceof Blob ? value : new Blob([value])]);
+  // What could not be opened again is not saved.
+  if (entries.reduce((sum, [, blob]) => sum + blob.size, 0) > LIMIT) throw new Error("it would be larger than 2 GB; remove some pictures");
+  const parts = [];
+  let chunks = [];
+  const archive = new Zip((error, chunk) => {
+    if (error) throw error;
+    chunks.push(chunk);
+  });
+  const flush = () => {
+    parts.push(new Blob(chunks));
+    chunks = [];
+  };
+  for (const [path, blob] of entries) {
+    // Pictures and weights do not shrink.
+    const entry = new ZipPassThrough(path);
+    archive.add(entry);
+    entry.push(await bytesOf(path, blob), true);
+    flush();
+  }
+  archive.end();
+  flush();
+  return new Blob(parts, { type: "application/zip" });
 }
 
 addEventListener("message", async ({ data }) => {

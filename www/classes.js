@@ -1,11 +1,14 @@
 // The left column: classes with their pictures.
-import { $, acceptDrops, element, drawing, fail, say } from "./dom.js";
+import { $, acceptDrops, element, drawing, fail, listed, say } from "./dom.js";
+import { keptCopy } from "./store.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
 const LIMIT = 500;
 /** So many pictures of a class show at first. */
 const SHOWN = 48;
 const SHOW_UNDO = 15_000;
+/** Largest side of what is painted of a picture, in pixels: of large models the whole crops would take too much memory. */
+const PAINTED = 128;
 /** Errors of a worker that is gone, not of what it was asked. */
 const LOST = ["restarted", "fatal", "device"];
 /** While pictures are read the page tells how far it is, so often. */
@@ -18,6 +21,8 @@ export class Classes {
   #number = 0;
   #cards = new Map();
   #hiding = 0;
+  /** Counts what takes the place of all classes. */
+  #loads = 0;
   /** Jobs that still add pictures. */
   reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
@@ -97,7 +102,7 @@ export class Classes {
     this.draw();
     this.#changed();
     say(`${own[part].length} ${part === "test" ? "test pictures" : "pictures"} of ${own.name}`);
-    if (bad.length) fail({ message: bad.join(" · ") });
+    if (bad.length) fail({ message: listed(bad) });
   }
 
   /** A worker that stops takes what it was reading with it; the next one gets it again. */
@@ -113,10 +118,7 @@ export class Classes {
   /** One file as the model sees it. */
   async take(file) {
     const { id, width, height, rgba } = await this.#engine.addPicture(file.name, file);
-    const canvas = element("canvas", { width, height });
-    // Small pictures that are painted once: the GPU would only add its own start-up.
-    canvas.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(rgba, width, height), 0, 0);
-    return { id, name: file.name, file, canvas, generation: this.#engine.generation };
+    return { id, name: file.name, file, canvas: painted(new ImageData(rgba, width, height)), generation: this.#engine.generation };
   }
 
   /** After a restart of the worker or for another model: the same files, new numbers and crops, in the same places. */
@@ -124,21 +126,30 @@ export class Classes {
     const bad = [];
     const gone = [];
     const all = [...this.list, ...(this.#undo?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]);
-    for (const picture of new Set(all)) if (!(await this.again(picture, bad))) gone.push(picture);
+    for (const picture of new Set(all)) {
+      if (!(await this.again(picture, bad))) gone.push(picture);
+      // Meanwhile it may have been removed for good.
+      else if (!this.#wanted.has(picture)) this.#forget([picture]);
+    }
     if (gone.length) {
       for (const own of [...this.list, ...(this.#undo?.entries ?? [])]) {
         for (const part of ["pictures", "test"]) own[part] = own[part].filter((picture) => !gone.includes(picture));
       }
     }
     this.draw();
-    if (bad.length) fail({ message: bad.join(" · ") });
+    if (bad.length) fail({ message: listed(bad) });
+  }
+
+  /** Every picture of a class, and those that can come back. */
+  get #wanted() {
+    return new Set([...this.list, ...(this.#undo?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]));
   }
 
   /** Makes a picture one of the model in use; false, with a reason in `bad`, if its file cannot be read any more. */
   async again(picture, bad) {
     if (picture.generation === this.#engine.generation) return true;
     try {
-      const fresh = await this.take(picture.file);
+      const fresh = await this.#takeKept(picture);
       picture.canvas.replaceWith(fresh.canvas);
       Object.assign(picture, fresh);
       return true;
@@ -149,11 +160,25 @@ export class Classes {
     }
   }
 
+  /** A file that was moved on disk since is read from what this browser keeps. */
+  async #takeKept({ name, file }) {
+    try {
+      return await this.take(file);
+    } catch (error) {
+      const copy = error.code === "io" ? await keptCopy(file) : undefined;
+      if (!copy) throw error;
+      return this.take(new File([copy], name));
+    }
+  }
+
   /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
   async load(classes) {
     if (this.list.length) this.#remove("the classes before were replaced", () => (this.list = []), true);
+    const load = ++this.#loads;
     this.reading += 1;
     for (const { name, pictures, test } of classes) {
+      // Undone, or replaced by something else, meanwhile.
+      if (load !== this.#loads) break;
       const own = this.add(name);
       await this.addFiles(own, pictures);
       if (test.length) await this.addFiles(own, test, "test");
@@ -163,7 +188,7 @@ export class Classes {
   }
 
   #forget(pictures) {
-    for (const picture of pictures) this.#engine.removePicture(picture.id).catch(() => {});
+    for (const picture of pictures) if (picture.generation === this.#engine.generation) this.#engine.removePicture(picture.id).catch(() => {});
   }
 
   /** What can be stored: names and files. */
@@ -178,12 +203,17 @@ export class Classes {
     this.#undo = { instead, entries: this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] })) };
     $("toast-text").textContent = text;
     $("toast").hidden = false;
-    clearTimeout(this.#hiding);
-    this.#hiding = setTimeout(() => this.#release(), SHOW_UNDO);
-    say(text);
+    this.#hide();
+    say(`${text}; Ctrl+Z undoes`);
     change();
     this.draw();
     this.#changed();
+  }
+
+  /** Takes the offer back after a while, but not from under a hand. */
+  #hide() {
+    clearTimeout(this.#hiding);
+    this.#hiding = setTimeout(() => ($("toast").matches(":hover, :focus-within") ? this.#hide() : this.#release()), SHOW_UNDO);
   }
 
   clearTest() {
@@ -226,6 +256,7 @@ export class Classes {
   #restore() {
     if (!this.#undo) return;
     const { entries, instead } = this.#undo;
+    if (instead) this.#loads += 1;
     const now = this.list;
     // What came in since a removal stays.
     const back = (before, since) => [...before, ...since.filter((picture) => !before.includes(picture))];
@@ -316,6 +347,7 @@ export class Classes {
       element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
     // Pictures dropped on a card are of its class; folders and zips go on to the page.
     acceptDrops(card, (event, entries, dropped) => {
+      event.intoClass = own;
       if (entries.some((entry) => entry.isDirectory) || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
       event.stopPropagation();
       this.addFiles(own, dropped);
@@ -330,4 +362,19 @@ export class Classes {
     return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
       onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, icon);
   }
+}
+
+/** A crop as a canvas. */
+function painted(pixels) {
+  const { width, height } = pixels;
+  const whole = element("canvas", { width, height });
+  // Small pictures that are painted once: the GPU would only add its own start-up.
+  whole.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
+  const scale = PAINTED / Math.max(width, height);
+  if (scale >= 1) return whole;
+  const small = element("canvas", { width: Math.round(scale * width), height: Math.round(scale * height) });
+  const context = small.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(whole, 0, 0, small.width, small.height);
+  return small;
 }

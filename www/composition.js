@@ -18,6 +18,9 @@ export class CompositionView {
   #busy = false;
   #next = null;
   #waiting = false;
+  /** What the drawn rows belong to. */
+  #drawn = "";
+  #map = null;
 
   /** `mixed` is called after a bar was dragged. */
   constructor(engine, mixed) {
@@ -27,14 +30,21 @@ export class CompositionView {
     onTheme(() => this.#draw());
   }
 
-  begin() {
+  clear() {
     this.#reports.clear();
     $("composed").hidden = true;
   }
 
+  drop(name) {
+    if (!this.#reports.delete(name)) return;
+    this.#options();
+    $("composed").hidden = !this.#reports.size;
+    this.#draw();
+  }
+
   /** The worker no longer has what these weights belong to: they show, and nothing can be dragged. */
-  freeze() {
-    for (const own of this.#reports.values()) own.live = false;
+  freeze(methods) {
+    for (const name of methods) if (this.#reports.has(name)) this.#reports.get(name).live = false;
     this.#draw();
   }
 
@@ -65,23 +75,44 @@ export class CompositionView {
     const name = $("composed-method").value;
     const own = this.#reports.get(name);
     if (!own) return;
+    const shown = own.mix ?? own.coefficients;
     // A mix keeps its sum, so that one module alone has nothing to give.
-    const draggable = own.live && DRAGGED.includes(name) && own.coefficients.modules.length > 1;
-    const hint = draggable ? element("p", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it.") : null;
-    $("composition").replaceChildren(...[heatMap(own.mix ?? own.coefficients), hint, this.#bars(name, own.mix ?? own.coefficients, draggable)].filter(Boolean));
+    const draggable = own.live && DRAGGED.includes(name) && shown.modules.length > 1;
     $("helped").textContent = own.mix ? OWN_MIX : own.done ? whatHelped(name, own.coefficients) : "";
+    // While a method trains only numbers change: what has the keyboard keeps it.
+    const kind = JSON.stringify([name, draggable, shown.modules, shown.groups]);
+    if (this.#drawn === kind) return this.#redraw(name, shown, draggable);
+    this.#drawn = kind;
+    const hint = draggable ? element("p", { class: "row hint" }, element("span", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it."), this.#back(name)) : null;
+    this.#map = heatMap(shown);
+    $("composition").replaceChildren(...[this.#map.node, hint, this.#bars(name, shown, draggable)].filter(Boolean));
+    this.#redraw(name, shown, draggable);
+  }
+
+  /** From a mix to the trained weights again. */
+  #back(name) {
+    return element("button", { type: "button", class: "quiet", "data-testid": "unmix", onclick: async () => {
+      const own = this.#reports.get(name);
+      try {
+        await this.#engine.forget([]);
+        own.mix = null;
+        $("composed-method").focus();
+        this.#draw();
+        await this.#mixed();
+      } catch (error) {
+        fail(error);
+      }
+    } }, "Back to the trained weights");
   }
 
   #bars(name, { modules, means }, draggable) {
-    const largest = Math.max(1e-6, ...means.map(Math.abs));
-    const total = sum(means);
-    const top = draggable ? Math.min(total, Math.max(total / 2, 2 * largest)) : Math.min(Math.max(1, total), Math.max(0.5, 2 * largest));
+    const { largest, top } = reach(means, draggable);
     const bars = modules.map((module, index) => {
       const mean = means[index];
       const bar = draggable && mean > 0
         ? element("input", { type: "range", min: "0", max: String(Math.max(top, mean)), step: "any", value: String(mean), "aria-label": `Weight of ${module}`,
           "aria-valuetext": mean.toFixed(3), oninput: (event) => this.#drag(name, index, Number(event.target.value)) })
-        : element("span", { class: "bar" }, element("span", { class: mean < 0 ? "fill negative" : "fill", style: { width: `${(100 * Math.abs(mean)) / Math.max(largest, top)}%` } }));
+        : element("span", { class: "bar" }, element("span", { class: mean < 0 ? "fill negative" : "fill", style: { width: width(mean, largest, top) } }));
       return element("li", {}, element("span", { class: "number" }, String(index + 1)), element("span", { class: "bar-name", title: module }, module), bar,
         element("span", { class: "bar-value" }, mean.toFixed(3)));
     });
@@ -101,8 +132,10 @@ export class CompositionView {
         // A new run may have begun meanwhile.
         if (!report?.live) break;
         const mix = await this.#engine.reweigh(own.name, dragged(report, own));
+        // The worker keeps one mix.
+        for (const other of this.#reports.values()) other.mix = null;
         report.mix = mix;
-        this.#redraw(mix);
+        this.#draw();
         await this.#mixed();
       }
     } catch (error) {
@@ -113,18 +146,32 @@ export class CompositionView {
   }
 
   /** New weights without rebuilding the bar under the finger. */
-  #redraw(mixed) {
-    $("composition").firstChild.replaceWith(heatMap(mixed));
+  #redraw(name, report, draggable) {
+    this.#map.update(report);
+    const { largest, top } = reach(report.means, draggable);
     const rows = [...$("composition").querySelectorAll(".weights li")];
-    mixed.means.forEach((mean, index) => {
+    report.means.forEach((mean, index) => {
       rows[index].querySelector(".bar-value").textContent = mean.toFixed(3);
+      const fill = rows[index].querySelector(".fill");
+      fill?.classList.toggle("negative", mean < 0);
+      fill?.style.setProperty("width", width(mean, largest, top));
       const input = rows[index].querySelector("input");
       if (input && input !== document.activeElement) input.value = String(mean);
       input?.setAttribute("aria-valuetext", mean.toFixed(3));
     });
-    $("helped").textContent = OWN_MIX;
+    const back = $("composition").querySelector("[data-testid=unmix]");
+    if (back) back.hidden = !this.#reports.get(name).mix;
   }
 }
+
+/** The largest mean, and the value at the end of a bar. */
+function reach(means, draggable) {
+  const largest = Math.max(1e-6, ...means.map(Math.abs));
+  const total = sum(means);
+  return { largest, top: draggable ? Math.min(total, Math.max(total / 2, 2 * largest)) : Math.min(Math.max(1, total), Math.max(0.5, 2 * largest)) };
+}
+
+const width = (mean, largest, top) => `${(100 * Math.abs(mean)) / Math.max(largest, top)}%`;
 
 /** Factors of a method's weights after one bar of its mix is moved: the others keep their sum and their proportions. */
 function dragged({ coefficients, mix }, { index, share }) {

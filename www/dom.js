@@ -29,11 +29,28 @@ export const css = (name) => getComputedStyle(document.documentElement).getPrope
 /** Calls back when the theme changes, for what was painted with its colours. */
 export const onTheme = (change) => matchMedia("(prefers-color-scheme: dark)").addEventListener("change", change);
 
-/** Tells screen readers and shows a line at the top; `share` is how much of a download or of reading is done. */
+/** Parts of a long wait after which screen readers are told again. */
+const TELL_EVERY = 0.25;
+let toldShare = 0;
+
+/** Shows a line at the top and tells screen readers; `share` is how much of a download or of reading is done, which is
+ *  shown as often as it comes and told now and then. */
 export function say(text, share) {
   $("status").textContent = text;
   $("loading").hidden = share === undefined;
   $("loading").value = share ?? 0;
+  if (share !== undefined && share >= toldShare && share < toldShare + TELL_EVERY && toldShare) return;
+  toldShare = share === undefined ? 0 : share || Number.EPSILON;
+  $("told").textContent = text;
+}
+
+/** How many errors of a list are told by name. */
+const NAMED = 4;
+
+/** Several errors in one line, which stays short. */
+export function listed(errors) {
+  const more = errors.length - NAMED;
+  return [...errors.slice(0, NAMED), ...(more > 0 ? [`and ${more} more`] : [])].join(" · ");
 }
 
 /** Shows an error next to those that nobody has dismissed yet; null takes all of them away. */

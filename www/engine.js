@@ -18,6 +18,8 @@ export class Engine {
   #waiting = new Map();
   #next = 1;
   #opening = null;
+  /** Numbers of pictures; never used twice, whatever worker or model is there. */
+  #pictures = 0;
   /** Resolves when a model is open: what comes earlier waits, also over a restart. */
   #gate = gate();
   /** Counts the models that were opened: what a worker keeps belongs to one of them. */
@@ -99,7 +101,8 @@ export class Engine {
   }
   async addPicture(name, file) {
     await this.#gate.passed;
-    return this.#ask(REQUEST.addPicture, { name, file });
+    const picture = ++this.#pictures;
+    return { id: picture, ...(await this.#ask(REQUEST.addPicture, { picture, name, file })) };
   }
   removePicture(picture) {
     return this.#ask(REQUEST.removePicture, { picture });
@@ -116,8 +119,8 @@ export class Engine {
   reweigh(method, factors) {
     return this.#ask(REQUEST.reweigh, { method, factors });
   }
-  forget() {
-    return this.#ask(REQUEST.forget);
+  forget(methods) {
+    return this.#ask(REQUEST.forget, { methods });
   }
   saveAdapter(method, rank) {
     return this.#ask(REQUEST.saveAdapter, { method, rank });

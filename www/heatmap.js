@@ -32,7 +32,8 @@ function range({ modules, weights }) {
   return { signed, center, far: Math.max(far, floor, 1e-6) };
 }
 
-function paint({ modules, groups, weights }, { center, far }) {
+/** Where the rows of groups begin, and where the last one ends. */
+function rowsOf(groups) {
   const rows = [];
   let y = 0;
   groups.forEach((group, index) => {
@@ -40,28 +41,32 @@ function paint({ modules, groups, weights }, { center, far }) {
     rows.push(y);
     y += ROW;
   });
-  const canvas = element("canvas", { width: modules.length * COLUMN, height: Math.max(y, 1), class: "heat", role: "img", tabindex: "0" });
-  canvas.style.height = `${Math.min(320, Math.max(120, y))}px`;
+  return { rows, height: Math.max(y, 1) };
+}
+
+function paint(canvas, weights, rows, { center, far }) {
   const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
   const [high, low] = [css("--high"), css("--low")];
   weights.forEach((row, index) => row.forEach((value, column) => {
     context.globalAlpha = Math.min(1, Math.abs(value - center) / far);
     context.fillStyle = value >= center ? high : low;
     context.fillRect(column * COLUMN, rows[index], COLUMN - 1, ROW);
   }));
-  return { canvas, rows, height: y };
 }
 
-/** Tells the weight under the pointer, or under the arrow keys. */
-function point(canvas, { modules, groups, weights }, rows, height, tell) {
+/** Tells the weight under the pointer, or under the arrow keys; `shown` holds the report of now. */
+function point(canvas, shown, { rows, height }, tell) {
   let [row, column] = [0, 0];
   const show = () => {
+    const { modules, groups, weights } = shown.report;
     const layer = groups[row].replace(/^blocks\.(\d+)\.?/, (_, block) => `layer ${Number(block) + 1} `);
     tell(`${layer} · ${modules[column]}: ${weights[row][column].toFixed(3)}`);
   };
   canvas.addEventListener("pointermove", (event) => {
     const box = canvas.getBoundingClientRect();
-    column = Math.max(0, Math.min(modules.length - 1, Math.floor(((event.clientX - box.left) / box.width) * modules.length)));
+    const count = shown.report.modules.length;
+    column = Math.max(0, Math.min(count - 1, Math.floor(((event.clientX - box.left) / box.width) * count)));
     row = Math.max(0, rows.findLastIndex((y) => y <= ((event.clientY - box.top) / box.height) * height));
     show();
   });
@@ -69,30 +74,41 @@ function point(canvas, { modules, groups, weights }, rows, height, tell) {
     const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key] ?? [0, 0];
     if (!down && !right) return;
     event.preventDefault();
-    row = Math.max(0, Math.min(groups.length - 1, row + down));
-    column = Math.max(0, Math.min(modules.length - 1, column + right));
+    row = Math.max(0, Math.min(rows.length - 1, row + down));
+    column = Math.max(0, Math.min(shown.report.modules.length - 1, column + right));
     show();
   });
   canvas.addEventListener("focus", show);
   for (const left of ["pointerleave", "blur"]) canvas.addEventListener(left, () => tell(""));
 }
 
-/** The map with its labels and scale. */
+/** The map with its labels and scale: {node, update}; `update` takes other weights of the same modules and groups. */
 export function heatMap(report) {
-  const { modules, groups, weights } = report;
-  const span = range(report);
-  const { canvas, rows, height } = paint(report, span);
-  canvas.setAttribute("aria-label", `Composition weights of ${modules.length} modules in ${groups.length} layer groups: arrow keys read them one by one, and their means follow as text`);
+  const { modules, groups } = report;
+  const shown = { report };
+  const place = rowsOf(groups);
+  const canvas = element("canvas", { width: modules.length * COLUMN, height: place.height, class: "heat", role: "img", tabindex: "0",
+    "aria-label": `Composition weights of ${modules.length} modules in ${groups.length} layer groups: arrow keys read them one by one, and their means follow as text` });
+  canvas.style.height = `${Math.min(320, Math.max(120, place.height))}px`;
   const spot = element("span", { class: "spot", "aria-live": "polite" });
-  point(canvas, report, rows, height, (text) => (spot.textContent = text));
+  point(canvas, shown, place, (text) => (spot.textContent = text));
   const blocks = runs(groups);
   const every = Math.ceil(modules.length / 24);
   const layers = element("div", { class: "layers", "aria-hidden": "true", style: { "grid-template-rows": blocks.map(({ count }) => `${count}fr`).join(" ") } }, ...blocks.map(({ label }) => element("span", {}, label)));
   const columns = element("div", { class: "columns", "aria-hidden": "true" }, ...modules.map((_, index) => element("span", {}, index % every ? "" : String(index + 1))));
-  const ends = span.signed ? ["negative", "zero", "positive"] : ["less", `an even share (${span.center.toFixed(2)})`, "more"];
-  return element("div", {},
+  const [low, high, middle] = [element("span", {}), element("span", {}), element("span", {})];
+  const update = (next) => {
+    shown.report = next;
+    const span = range(next);
+    paint(canvas, next.weights, place.rows, span);
+    [low.textContent, high.textContent] = span.signed ? ["negative", "positive"] : ["less", "more"];
+    middle.textContent = `middle: ${span.signed ? "zero" : `an even share (${span.center.toFixed(2)})`}`;
+  };
+  update(report);
+  const node = element("div", {},
     element("div", { class: "loom" }, layers, canvas, element("span", { class: "corner" }, "layer"), columns),
-    element("div", { class: "scale" }, ends[0], element("i", {}), ends[2], element("span", {}, `middle: ${ends[1]}`), spot));
+    element("div", { class: "scale" }, low, element("i", {}), high, middle, spot));
+  return { node, update };
 }
 
 /** A small interval with its value, from 0 to 1. */

@@ -1,8 +1,10 @@
-// The library of LoRA modules: what is in it, adding PEFT folders and zips, taking modules out.
+// The library of LoRA modules: what is in it, adding PEFT folders and zips, taking modules out and putting them back.
 import { unzip } from "./archive.js";
-import { $, element, fail, say } from "./dom.js";
+import { $, element, fail, listed, say } from "./dom.js";
 
 const FILES = ["adapter_config.json", "adapter_model.safetensors"];
+/** Errors of a worker that is gone, not of what it was asked: the next one gets every module again. */
+const LOST = ["restarted", "fatal", "device"];
 
 export class Library {
   #engine;
@@ -13,12 +15,19 @@ export class Library {
   aside = [];
   /** What is being added again; a worker that stops meanwhile must not make the list shorter. */
   #wanted = null;
+  /** Modules that were taken out and can be put back. */
+  #out = [];
+  /** Modules in their order, those included that were taken out: a module goes back to its place. */
+  #order = [];
+  #outside = element("ul", { id: "library-removed", class: "modules off", "data-testid": "library-removed", "aria-label": "Modules that were taken out",
+    hidden: true });
   /** Names of shipped modules that a person took out. */
   removed = new Set();
 
   constructor(engine, changed) {
     this.#engine = engine;
     this.#changed = changed;
+    $("library").after(this.#outside);
     $("add-module").addEventListener("change", async (event) => {
       const files = [...event.target.files];
       event.target.value = "";
@@ -41,43 +50,63 @@ export class Library {
     this.#wanted = modules;
     this.list = [];
     this.aside = [];
+    this.#remember(modules);
     const refused = [];
     for (const [index, module] of modules.entries()) {
-      if (module.shipped && this.removed.has(module.name)) continue;
+      if (this.#isRemoved(module)) continue;
       say(`adding ${module.name} to the library`, index / modules.length);
       try {
         await this.#engine.addModule(module);
         this.list.push(module);
       } catch (error) {
-        if (["restarted", "fatal", "device"].includes(error.code)) throw error;
+        if (LOST.includes(error.code)) throw error;
         if (!module.shipped) this.aside.push(module);
         refused.push(error.message);
       }
     }
     this.#wanted = null;
     this.draw();
-    if (refused.length) fail({ message: `left out of the library with this model: ${refused.join(" · ")}` });
+    if (refused.length) fail({ message: `left out of the library with this model: ${listed(refused)}` });
+  }
+
+  #isRemoved(module) {
+    return module.shipped && this.removed.has(module.name);
+  }
+
+  /** What is out and what comes where, once these modules take the place of others. */
+  #remember(modules) {
+    const names = modules.filter((module) => !this.#isRemoved(module)).map(({ name }) => name);
+    // A name that is in use again says nothing of what once had it; shipped modules come and go with their model.
+    const still = this.#out.filter((module) => !modules.includes(module) && (!module.shipped || this.#isRemoved(module)));
+    this.#out = [...still, ...modules.filter((module) => this.#isRemoved(module))].filter(({ name }) => !names.includes(name));
+    // After a restart the modules are the same, and so are their places.
+    const places = modules.map((module) => this.#order.indexOf(module));
+    if (places.some((place, index) => place < 0 || place < places[index - 1])) this.#order = [...new Set([...modules, ...this.#out])];
   }
 
   /** Other modules in place of those that are there; shipped ones among them stay shipped. */
   async exchange(modules) {
     const before = this.list;
     const aside = this.aside;
+    const shipped = [...before, ...this.#out].filter((known) => known.shipped);
     for (const { name } of before) await this.#engine.removeModule(name);
-    const same = (own) => before.find((known) => known.shipped && known.name === own.name && known.config === own.config && known.weights.size === own.weights.size);
+    const same = (own) => shipped.find((known) => known.name === own.name && known.config === own.config && known.weights.size === own.weights.size);
     const wanted = modules.map((own) => same(own) ?? own);
-    this.removed = new Set(before.filter((known) => known.shipped && !wanted.includes(known)).map(({ name }) => name));
-    await this.replay(wanted);
+    const without = shipped.filter((known) => !wanted.includes(known));
+    this.removed = new Set(without.map(({ name }) => name));
+    await this.replay([...wanted, ...without]);
     this.aside.push(...aside);
   }
 
   async add(module) {
     const warnings = await this.#engine.addModule(module);
     this.list.push(module);
+    this.#order.push(module);
+    this.#out = this.#out.filter((known) => known.name !== module.name);
     this.draw();
     this.#changed();
     say(`${module.name} is in the library`);
-    if (warnings?.length) fail({ message: warnings.join(" · ") });
+    if (warnings?.length) fail({ message: listed(warnings) });
   }
 
   /** PEFT files as they come: two files, a folder of them, or zips. One bad module is named and the rest goes on. */
@@ -94,7 +123,7 @@ export class Library {
       }
     }
     if (!found.size && !bad.length) bad.push(`no PEFT module found: ${FILES.join(" with ")}, or a zip of them`);
-    if (bad.length) fail({ message: bad.join(" · ") });
+    if (bad.length) fail({ message: listed(bad) });
   }
 
   /** PEFT files by folder. */
@@ -121,20 +150,22 @@ export class Library {
     return found;
   }
 
-  /** A name that no module has yet. */
+  /** A name that no module has yet; those that ship keep theirs while they are out. */
   free(name) {
+    const taken = [...this.list, ...this.#out.filter((known) => known.shipped)].map((known) => known.name);
     let candidate = name;
-    for (let number = 2; this.list.some((known) => known.name === candidate); number += 1) candidate = `${name} ${number}`;
+    for (let number = 2; taken.includes(candidate); number += 1) candidate = `${name} ${number}`;
     return candidate;
   }
 
   async remove(module) {
     try {
       await this.#engine.removeModule(module.name);
-      this.list = this.list.filter((known) => known !== module);
-      if (module.shipped) this.removed.add(module.name);
-      this.draw();
-      ($("library").querySelector("button") ?? $("add-module")).focus();
+      const at = this.list.indexOf(module);
+      this.#takeOut(module);
+      // The keyboard goes to what took its place, or to what brings it back.
+      const rows = $("library").children;
+      (rows[Math.min(at, rows.length - 1)] ?? this.#outside.lastChild).querySelector("button").focus();
       this.#changed();
       say(`${module.name} removed from the library`);
     } catch (error) {
@@ -142,10 +173,53 @@ export class Library {
     }
   }
 
+  #takeOut(module) {
+    this.list = this.list.filter((known) => known !== module);
+    this.#out.push(module);
+    if (module.shipped) this.removed.add(module.name);
+    this.draw();
+  }
+
+  /** A module that was taken out, in its old place again. */
+  async putBack(module) {
+    // The worker takes modules only when nothing runs.
+    if ($("library").inert) return fail({ message: "modules join the library when no method runs: stop first" });
+    const place = (own) => this.#order.indexOf(own);
+    const after = this.list.findIndex((own) => place(own) > place(module));
+    const at = after < 0 ? this.list.length : after;
+    const behind = this.list.slice(at);
+    this.list.splice(at, 0, module);
+    this.#out = this.#out.filter((known) => known !== module);
+    if (module.shipped) this.removed.delete(module.name);
+    this.draw();
+    $("library").children[at].querySelector("button").focus();
+    await this.#insert(module, behind);
+  }
+
+  /** The worker adds at the end, so that what comes behind is added anew, too; all of it is asked for at once, so that no run
+   *  comes in between. */
+  async #insert(module, behind) {
+    say(`adding ${module.name} to the library`);
+    const added = [module, ...behind];
+    const jobs = [...behind.map(({ name }) => this.#engine.removeModule(name)), ...added.map((own) => this.#engine.addModule(own))];
+    const errors = (await Promise.allSettled(jobs)).slice(behind.length).map(({ reason }) => reason);
+    // The next worker gets the list as it is now.
+    if (errors.some((error) => LOST.includes(error?.code))) return;
+    added.filter((_, index) => errors[index]).forEach((own) => this.#takeOut(own));
+    this.#changed();
+    if (!errors[0]) say(`${module.name} is in the library again`);
+    const bad = errors.filter(Boolean).map(({ message }) => message);
+    if (bad.length) fail({ message: listed(bad) });
+  }
+
   draw() {
     $("library-count").textContent = String(this.list.length);
-    $("library").replaceChildren(...this.list.map((module) =>
-      element("li", {}, element("span", {}, module.name, module.card ? element("small", {}, module.card) : ""),
-        element("button", { type: "button", class: "quiet", "aria-label": `Remove module ${module.name}`, onclick: () => this.remove(module) }, "×"))));
+    $("library").replaceChildren(...this.list.map((module) => element("li", {}, named(module),
+      element("button", { type: "button", class: "quiet", "aria-label": `Remove module ${module.name}`, onclick: () => this.remove(module) }, "×"))));
+    this.#outside.hidden = !this.#out.length;
+    this.#outside.replaceChildren(...this.#out.map((module) => element("li", { class: "off" }, named(module),
+      element("button", { type: "button", class: "quiet", "aria-label": `Put back module ${module.name}`, onclick: () => this.putBack(module) }, "Put back"))));
   }
 }
+
+const named = ({ name, card }) => element("span", {}, name, card ? element("small", {}, card) : "");

@@ -1,7 +1,7 @@
 // Wires the page: engine, columns, model, what comes in, what is kept, settings from the address.
 import { Classes } from "./classes.js";
 import { CompositionView } from "./composition.js";
-import { missing, usableDevice } from "./device.js";
+import { missing } from "./device.js";
 import { $, fail, say } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
 import { Engine } from "./engine.js";
@@ -9,20 +9,17 @@ import { exampleTask, swatches } from "./example.js";
 import { download } from "./archive.js";
 import { Library } from "./library.js";
 import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
+import { Opening } from "./opening.js";
 import { openProject, saveProject } from "./project.js";
 import { Run } from "./run.js";
 import { Saving } from "./saving.js";
 import { bindSettings, settings } from "./settings.js";
-import { clearEverything, keep, restore } from "./store.js";
+import { clearEverything } from "./store.js";
 import { TestZone } from "./testzone.js";
 import { TryIt } from "./tryit.js";
+import { Visit } from "./visit.js";
 
-const RESTARTS = 3;
-/** Milliseconds between a change and keeping it. */
-const KEEP_AFTER = 500;
 const EMBEDDED = "base";
-/** Errors that are the device's; a model that is refused would be refused by another device, too. */
-const OF_THE_DEVICE = ["device", "fatal"];
 
 const engine = new Engine();
 const classes = new Classes(engine, () => changed());
@@ -32,20 +29,16 @@ const run = new Run(engine, classes, composition, settings, () => finished());
 const library = new Library(engine, () => libraryChanged());
 const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
-let model = null;
-let restarts = 0;
-let loading = false;
-let pending = 0;
+const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
+const visit = new Visit({ settings, library, classes, tryIt, run, opening });
 /** Another tab has switched to a new version of the page. */
 let outdated = false;
-/** What the last visit left, until a model is open to take it. */
-let lastVisit = null;
 
 function changed() {
   run.refresh();
   testZone.refresh();
   run.quick();
-  remember();
+  visit.remember();
 }
 
 function libraryChanged() {
@@ -55,126 +48,32 @@ function libraryChanged() {
   changed();
 }
 
+async function opened() {
+  saving.refresh(run.live);
+  changed();
+  if (await visit.comeBack()) testZone.refresh();
+}
+
 async function finished() {
   testZone.draw();
   if (run.state === "idle") saving.refresh(run.live);
-  remember();
+  visit.remember();
   await tryIt.refresh();
-  reloadIfOutdated();
+  await reloadIfOutdated();
 }
 
-/** Keeps everything a moment after the last change. */
-function remember() {
-  if (loading || run.state === "off") return;
-  clearTimeout(pending);
-  pending = setTimeout(rememberNow, KEEP_AFTER);
-}
-
-function rememberNow() {
-  clearTimeout(pending);
-  pending = 0;
-  if (loading || run.state === "off") return;
-  const modules = library.own.map(({ name, config, weights }) => ({ name, config, weights }));
-  const { source, ...files } = model;
-  keep({ classes: classes.files, modules, removed: [...library.removed], methods: run.chosen, results: run.kept, settings: { ...settings.chosen, threshold: tryIt.threshold },
-    model: { source, ...(source.kind === "files" ? files : {}) } });
-}
-
-async function openDevice() {
-  const usable = await usableDevice(settings.device, settings.why);
-  say(usable.device === "gpu" ? "preparing the GPU: compiling shaders" : "preparing the CPU device");
-  try {
-    return { ...usable, report: await engine.open(usable.device, model) };
-  } catch (error) {
-    if (usable.device === "cpu" || !OF_THE_DEVICE.includes(error.code)) throw error;
-    engine.start();
-    return { device: "cpu", why: error.message, report: await engine.open("cpu", model) };
-  }
-}
-
-/** Opens a model on the device and puts modules and pictures back. */
-async function useModel(next, modules, accepted = () => {}) {
-  const before = model;
-  run.setState("off");
-  document.body.dataset.ready = "false";
-  model = next;
-  try {
-    const { device, name, software, why, report } = await openDevice();
-    $("device").textContent = device === "cpu" ? `CPU in this tab${why ? ` (${why})` : ""}` : `${name}, WebGPU${software ? " (software)" : ""}`;
-    $("model").textContent = `${report.model} · ${(report.parameters / 1e6).toFixed(1)} M parameters · ${report.input_size.join(" × ")} px`;
-  } catch (error) {
-    model = before;
-    // A device that failed takes the model in use with it.
-    if (before && (OF_THE_DEVICE.includes(error.code) || !engine.isOpen)) engine.onFatal(error);
-    else if (before) run.setState("idle");
-    throw error;
-  }
-  accepted();
-  await library.replay(modules);
-  run.setModules(library.list.length);
-  await classes.replay();
-  await tryIt.replay();
-  run.setState("idle");
-  document.body.dataset.ready = "true";
-  say("ready");
-  changed();
-  if (lastVisit) await comeBack();
-}
-
-/** Pictures, choices and results of the last visit. */
-async function comeBack() {
-  const { classes: kept = [], methods = [], results = [], model: used } = lastVisit;
-  lastVisit = null;
-  if (methods.length) run.setModules(library.list.length, methods);
-  // Pictures may have come in while the model was loaded.
-  const untouched = !classes.list.length && JSON.stringify(used?.source) === JSON.stringify(model.source);
-  for (const { name, pictures, test } of kept) {
-    const own = classes.list.find((known) => known.name === name) ?? classes.add(name);
-    await classes.addFiles(own, pictures);
-    if (test.length) await classes.addFiles(own, test, "test");
-  }
-  if (kept.length) {
-    run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
-    testZone.refresh();
-    say("your pictures from last time are back");
-  }
-  loading = false;
-}
-
-async function chooseModel(load) {
+/** Another model, chosen by a person: weights of the one before say nothing about it. */
+const chooseModel = (load) => {
   $("models").close();
-  fail(null);
-  try {
-    const { model: next, modules } = await load();
-    await run.settle();
-    // What a model is refused for leaves everything as it is.
-    await useModel(next, [...modules, ...library.own, ...(lastVisit?.modules ?? [])], () => {
-      library.removed.clear();
-      // Weights of another model say nothing about this one.
-      classes.version += 1;
-      run.clear();
-    });
-  } catch (error) {
-    if (error.code === "restarted") return;
-    fail(error);
-    say(model ? "ready" : "cannot start");
-  }
-}
-
-engine.onFatal = async (error) => {
-  fail({ message: `${error.message}. The worker starts again; your pictures are kept, and Start trains again what was trained.` });
-  run.setState("off");
-  restarts += 1;
-  if (restarts > RESTARTS) return say("the device keeps failing; reload the page with ?device=cpu");
-  if (restarts > 1) Object.assign(settings, { device: "cpu", why: "the GPU failed" });
-  engine.start();
-  run.lostWorker();
-  if (!model) return;
-  try {
-    await useModel(model, library.all);
-  } catch (failure) {
-    if (failure.code !== "restarted") fail(failure);
-  }
+  const withKept = async () => {
+    const { model, modules } = await load();
+    return { model, modules: [...modules, ...visit.modules] };
+  };
+  return opening.choose(withKept, () => {
+    library.removed.clear();
+    classes.version += 1;
+    run.clear();
+  });
 };
 
 async function loadExample() {
@@ -190,8 +89,8 @@ async function loadExample() {
   }
 }
 
-/** Pictures, modules, models and projects, however they came. */
-async function takeIn(files) {
+/** Pictures, modules, models and projects, however they came; loose pictures are of the class that they were dropped on. */
+async function takeIn(files, onto) {
   const found = sort(files);
   for (const [name, { pictures, test }] of found.classes) {
     const own = classes.find(name);
@@ -202,7 +101,7 @@ async function takeIn(files) {
   if (found.modules.length && ["running", "paused", "stopping"].includes(run.state)) fail({ message: "modules join the library when no method runs: stop first" });
   else if (found.modules.length) await library.addFiles(found.modules);
   for (const file of found.projects) await open(file);
-  if (found.loose.length) await classes.addFiles(classes.current ?? classes.add("class 1"), found.loose);
+  if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
   if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
 }
 
@@ -210,39 +109,58 @@ async function takeIn(files) {
 async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
-    if (project.model !== model.name) {
-      const folder = isHubId(project.model) ? null : await shippedAs(project.model);
-      if (isHubId(project.model)) await chooseModel(() => hubModel(project.model));
-      else if (folder) await chooseModel(() => shippedModel(folder));
-    }
+    if (!opening.model) throw notYet();
+    if (project.model !== opening.model.name) await modelOf(project);
     const { train = {}, folds } = project.config;
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
     await run.settle();
-    loading = true;
-    run.clear();
-    await library.exchange(modules);
-    run.setModules(library.list.length, project.methods);
-    await classes.load(own);
-    loading = false;
+    visit.hold();
+    try {
+      run.clear();
+      await library.exchange(modules);
+      run.setModules(library.list.length, project.methods);
+      await classes.load(own);
+    } finally {
+      visit.release();
+    }
     const names = own.map(({ name }) => name);
     // Under another model or other settings the results are shown, as out of date.
     const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
-    run.restore(project.results.map((report) => ({ report, names, fresh: project.model === model.name, config })));
+    run.restore(project.results.map((report) => ({ report, names, fresh: project.model === opening.model.name, config })));
     testZone.refresh();
-    say(project.model === model.name ? "project opened" : `project opened; it was made with ${project.model}, and results can differ`);
+    visit.remember();
+    say(project.model === opening.model.name ? "project opened" : `project opened; it was made with ${project.model}, and results can differ`);
   } catch (error) {
-    loading = false;
     if (error.code === "no-project") await library.addFiles([file]);
     else fail(error);
   }
 }
 
+const notYet = () => ({ code: "mismatch", message: "the model is not there yet; wait until the page says “ready”" });
+
+/** The model that a project was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
+async function modelOf({ model }) {
+  if (!isHubId(model)) {
+    const folder = await shippedAs(model);
+    if (folder) await chooseModel(() => shippedModel(folder));
+  } else if (await agreed(model)) await chooseModel(() => hubModel(model));
+}
+
+function agreed(id) {
+  $("fetch-id").textContent = id;
+  const dialog = $("fetch-model");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
 async function save() {
+  if (!opening.model) throw notYet();
   // What is out of date would not replay to the same numbers.
   const whole = [...run.found].filter(([name]) => run.complete(name));
   const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
-  download(await saveProject({ model: model.name, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
+  download(await saveProject({ model: opening.model.name, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
   say(whole.length < run.found.size ? "project saved without the results that are out of date or were stopped early" : "project saved");
 }
 
@@ -252,8 +170,10 @@ async function firstModel(kept) {
   const { source, ...files } = kept?.model ?? {};
   try {
     if (source?.kind === "files" && files.weights) return { model: { ...files, source }, modules: [] };
+    if (source?.kind === "files") fail({ message: `this browser no longer has the files of ${files.name}: drop them again to go on with it` });
     if (source?.kind === "hub") return await hubModel(source.id);
   } catch (error) {
+    if (error.code === "cancelled") throw error;
     fail(error);
   }
   return namedModel(EMBEDDED);
@@ -263,16 +183,13 @@ async function start() {
   const reason = missing();
   if (reason) throw { code: "missing-feature", message: reason };
   swatches($("swatches"));
-  // Nothing is kept before what was kept is back.
-  loading = true;
   engine.start();
-  const kept = await restore();
-  settings.set(kept?.settings ?? {});
-  if (kept?.settings?.threshold !== undefined) tryIt.threshold = kept.settings.threshold;
-  library.removed = new Set(kept?.removed);
-  lastVisit = kept ?? {};
-  const { model: first, modules } = await firstModel(kept);
-  await useModel(first, [...modules, ...(kept?.modules ?? [])]);
+  const kept = await visit.begin();
+  const first = async () => {
+    const { model, modules } = await firstModel(kept);
+    return { model, modules: [...modules, ...visit.modules] };
+  };
+  await opening.choose(first);
   // Pictures of an earlier visit are worth more than an example.
   if (settings.example && !classes.list.length) await loadExample();
 }
@@ -290,14 +207,16 @@ async function offline() {
     outdated = true;
     reloadIfOutdated();
   }, { once: true });
-  $("update").addEventListener("click", () => {
-    rememberNow();
+  $("update").addEventListener("click", async () => {
+    await visit.rememberNow();
     registration.waiting?.postMessage({ type: "SKIP_WAITING" });
   });
 }
 
-function reloadIfOutdated() {
-  if (outdated && !["running", "paused", "stopping"].includes(run.state)) location.reload();
+async function reloadIfOutdated() {
+  if (!outdated || ["running", "paused", "stopping"].includes(run.state)) return;
+  await visit.rememberNow();
+  location.reload();
 }
 
 $("example").addEventListener("click", () => loadExample().catch(fail));
@@ -309,9 +228,8 @@ $("model").addEventListener("click", () => $("models").showModal());
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));
 $("hub-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const id = $("hub-id").value.trim();
-  if (isHubId(id)) chooseModel(() => hubModel(id));
-  else $("hub-id").setAttribute("aria-invalid", "true");
+  // The form itself refuses what is no id, and says so.
+  chooseModel(() => hubModel($("hub-id").value.trim()));
 });
 $("model-files").addEventListener("change", (event) => {
   const files = [...event.target.files];
@@ -328,22 +246,23 @@ for (const [id, take] of [["folder-files", takeIn], ["open-project", async (file
 $("save-project").addEventListener("click", () => save().catch(fail));
 $("clear").addEventListener("click", () => $("sure").showModal());
 $("clear-now").addEventListener("click", async () => {
-  clearTimeout(pending);
-  loading = true;
+  visit.hold();
   await clearEverything();
   location.reload();
 });
 // Whoever leaves at once keeps the last change, too.
-addEventListener("pagehide", () => pending && rememberNow());
-$("threshold").addEventListener("change", remember);
-$("adapt").addEventListener("change", remember);
+addEventListener("pagehide", () => visit.leave());
+document.addEventListener("visibilitychange", () => document.hidden && visit.leave());
+$("threshold").addEventListener("change", () => visit.remember());
+$("adapt").addEventListener("change", () => visit.remember());
 bindSettings(() => changed());
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
   // Entries must be taken from the event before anything is awaited.
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.());
-  droppedFiles(entries).then(takeIn).catch(fail);
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) fail({ message: "only files can be dropped: save the picture first, then drop its file" });
+  droppedFiles(entries).then((files) => takeIn(files, event.intoClass)).catch(fail);
 });
 addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
@@ -354,7 +273,6 @@ classes.draw();
 run.setModules(0);
 start()
   .catch((error) => {
-    if (error.code === "restarted") return;
     fail(error);
     say("cannot start");
   })

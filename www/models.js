@@ -9,11 +9,24 @@ const WANTED = ["config.json", "preprocessor_config.json", "model.safetensors"];
 
 export const isHubId = (text) => /^[\w.-]+\/[\w.-]+$/.test(text);
 
+/** What is being fetched can be ended, by a person or by another choice. */
+let current = new AbortController();
+
+/** Ends what is being fetched; what has arrived stays in the cache. */
+export function cancelDownloads() {
+  current.abort();
+  current = new AbortController();
+}
+
+const cancelled = () => ({ code: "cancelled", message: "the download was stopped; load it again and it goes on from here" });
+
 async function get(url, options) {
+  const { signal } = current;
   let response;
   try {
-    response = await fetch(url, options);
+    response = await fetch(url, { ...options, signal });
   } catch {
+    if (signal.aborted) throw cancelled();
     throw { code: "download", message: `${url} cannot be reached; check the connection` };
   }
   if (!response.ok) throw { code: "download", message: `${url}: ${response.status} ${response.statusText}`.trim() };
@@ -58,7 +71,7 @@ async function getKept(url) {
     await cache?.put(url, response.clone()).catch(() => null);
     return response;
   } catch (error) {
-    const kept = await cache?.match(url);
+    const kept = error.code === "cancelled" ? null : await cache?.match(url);
     if (!kept) throw error;
     return kept;
   }
@@ -73,13 +86,23 @@ async function folder(name, fetched = get) {
   const step = meter(manifest.files["model.safetensors"] ? "loading the model" : "loading its modules", total);
   const load = async (path) => {
     const { bytes: size, sha256 } = manifest.files[path];
-    const blob = await (await fetched(new URL(path, root))).blob();
+    const blob = await whole(await fetched(new URL(path, root)));
     if (blob.size !== size) throw { code: "download", message: `${path} ended early; load it again` };
     await verify(blob, { sha256 }, path);
     step(size);
     return blob;
   };
   return { manifest, load };
+}
+
+async function whole(response) {
+  const { signal } = current;
+  try {
+    return await response.blob();
+  } catch {
+    if (signal.aborted) throw cancelled();
+    throw { code: "download", message: `${response.url} broke off; load it again` };
+  }
 }
 
 async function modulesOf({ manifest, load }) {
@@ -112,6 +135,7 @@ async function hubModules(id) {
   try {
     return await modulesOf(await folder(own.folder, getKept));
   } catch (error) {
+    if (error.code === "cancelled") throw error;
     fail({ message: `the modules for ${id} are left out: ${error.message}` });
     return [];
   }
@@ -148,7 +172,7 @@ async function list(id) {
   const url = `${HUB}/api/models/${id}/tree/main`;
   const cache = await openCache();
   const files = await get(url).then((response) => response.json()).catch(async (error) => {
-    const kept = await cache?.match(url);
+    const kept = error.code === "cancelled" ? null : await cache?.match(url);
     if (!kept) throw error;
     return kept.json();
   });
@@ -195,6 +219,7 @@ async function pieces(url, size, version, step) {
 /** A body as a blob, telling how many bytes came in; the first `known` ones were told before. */
 async function read(response, step, known) {
   const chunks = [];
+  const { signal } = current;
   let skip = known;
   try {
     for (let reader = response.body.getReader(), own = await reader.read(); !own.done; own = await reader.read()) {
@@ -204,6 +229,7 @@ async function read(response, step, known) {
       step(own.value.length - old);
     }
   } catch {
+    if (signal.aborted) throw cancelled();
     throw { code: "download", message: `${response.url} broke off; load it again and it goes on from here` };
   }
   return new Blob(chunks);

@@ -1,7 +1,19 @@
 // Project files: everything that a run needs, in a zip that opens here and replays in the command line.
 import { unzip, zip } from "./archive.js";
+import { METHODS } from "./methods.js";
 
-const safe = (name) => name.normalize("NFKD").replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "") || "file";
+/** Characters of a name inside a zip, at most. */
+const LONGEST = 80;
+
+/** A name as one part of a path: letters and numbers of every script stay, and nothing hides it or leads out of its folder. */
+export function safe(name) {
+  const [, stem, extension = ""] = /^(.*?)(\.[\p{L}\p{N}]{1,10})?$/su.exec(name.normalize("NFC"));
+  const plain = stem.replace(/[^\p{L}\p{M}\p{N} ._()-]+/gu, "-").replace(/^[. -]+|[. ]+$/g, "") || "file";
+  return [...plain].slice(0, LONGEST - [...extension].length).join("") + extension;
+}
+
+/** What a picture was called before its number and its folder. */
+const nameIn = (path) => path.split("/").at(-1).replace(/^\d{3,}-/, "");
 
 /** `state`: {model, config, methods, classes, modules, results}. */
 export async function saveProject({ model, config, methods, classes, modules, results }) {
@@ -27,23 +39,111 @@ export async function saveProject({ model, config, methods, classes, modules, re
   return zip(files);
 }
 
+/** A field of project.json that is not what the page reads. */
+class Wrong {
+  constructor(field) {
+    this.field = field;
+  }
+}
+
+// A check takes a value and the name of its field.
+const must = (right, field) => {
+  if (!right) throw new Wrong(field);
+};
+const text = (value, field) => must(typeof value === "string" && value !== "", field);
+const flag = (value, field) => must(typeof value === "boolean", field);
+const number = (value, field) => must(Number.isFinite(value), field);
+const isWhole = (value) => Number.isSafeInteger(value) && value >= 0;
+const whole = (value, field) => must(isWhole(value), field);
+const isList = (value, length) => Array.isArray(value) && (length === undefined || value.length === length);
+/** There can be thousands of numbers: their list is named as a whole. */
+const row = (right, length) => (value, field) => must(isList(value, length) && value.every(right), field);
+const list = (check, length) => (value, field) => {
+  must(isList(value, length), field);
+  value.forEach((own, index) => check(own, `${field}[${index}]`));
+};
+const record = (checks) => (value, field) => {
+  must(typeof value === "object" && value !== null && !Array.isArray(value), field);
+  for (const [name, check] of Object.entries(checks)) check(value[name], field ? `${field}.${name}` : name);
+};
+const optional = (check) => (value, field) => value === undefined || value === null || check(value, field);
+
+const PROJECT = record({
+  model: text,
+  config: record({ train: record({ num_steps: whole, seed: whole }), folds: whole }),
+  methods: list(text),
+  classes: list(record({ name: text, train: list(text), test: list(text) })),
+  modules: list(text),
+  results: list(record({ method: text })),
+});
+
+function coefficients(value, field) {
+  record({ modules: list(text), groups: list(text) })(value, field);
+  const { modules, groups } = value;
+  must(modules.length, `${field}.modules`);
+  must(groups.length, `${field}.groups`);
+  record({ weights: list(row(Number.isFinite, modules.length), groups.length), means: row(Number.isFinite, modules.length) })(value, field);
+}
+
+/** What a result may lack; nothing stands in its place. */
+const MEASURED = {
+  test_accuracy: optional(number), test_interval: optional(row(Number.isFinite, 2)),
+  loo_accuracy: optional(number), loo_interval: optional(row(Number.isFinite, 2)),
+  coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
+};
+const NOTHING = Object.fromEntries(Object.keys(MEASURED).map((name) => [name, null]));
+const RESULT = record({ loo_folds: whole, trainable_parameters: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
+
+/** A result as the page reads it. */
+function result(report, field) {
+  RESULT(report, field);
+  const { confusion, answers } = report;
+  const classes = confusion?.length;
+  if (confusion) list(row(isWhole, classes))(confusion, `${field}.confusion`);
+  if (answers?.length) {
+    must(confusion, `${field}.confusion`);
+    const known = (value, own) => must(isWhole(value) && value < classes, own);
+    list(record({ class: known, probabilities: row(Number.isFinite, classes) }))(answers, `${field}.answers`);
+  }
+  return { ...NOTHING, ...report };
+}
+
+/** A project of this format, without results of methods that this page does not know. */
+function checked(project) {
+  PROJECT(project, "");
+  const isKnown = (report) => METHODS.some(({ name }) => name === report.method);
+  return { ...project, results: project.results.flatMap((report, index) => (isKnown(report) ? result(report, `results[${index}]`) : [])) };
+}
+
+/** project.json, checked to the end before any of it is used. */
+async function description(file, bad) {
+  let project;
+  try {
+    project = JSON.parse(await file.text());
+  } catch {
+    throw bad("project.json is not JSON");
+  }
+  try {
+    record({ format: number })(project, "");
+    if (project.format !== 1) throw bad(`its format is ${project.format}, this page reads 1; reload the page to update it`);
+    return checked(project);
+  } catch (error) {
+    if (!(error instanceof Wrong)) throw error;
+    throw bad(`project.json: ${error.field || "its content"} is missing or of another kind; save the project again`);
+  }
+}
+
 /** The reverse: {project, classes: [{name, pictures: [File], test: [File]}], modules}. */
 export async function openProject(file) {
   const files = await unzip(file);
   const bad = (reason) => ({ code: "mismatch", message: `${file.name}: ${reason}` });
   if (!files["project.json"]) throw { ...bad("there is no project.json; is it a project that this page saved?"), code: "no-project" };
-  let project;
-  try {
-    project = JSON.parse(await files["project.json"].text());
-  } catch {
-    throw bad("project.json is not JSON");
-  }
-  if (project.format !== 1) throw bad(`its format is ${project.format}, this page reads 1; reload the page to update it`);
+  const project = await description(files["project.json"], bad);
   const read = (path) => {
-    if (!files[path]) throw bad(`${path} is missing`);
+    if (!Object.hasOwn(files, path)) throw bad(`${path} is missing`);
     return files[path];
   };
-  const picture = (path) => new File([read(path)], path.split("/").at(-1).replace(/^\d{3}-/, ""));
+  const picture = (path) => new File([read(path)], nameIn(path));
   const classes = project.classes.map(({ name, train, test }) => ({ name, pictures: train.map(picture), test: test.map(picture) }));
   const modules = await Promise.all(project.modules.map(async (name) => ({
     name, config: await read(`modules/${name}/adapter_config.json`).text(), weights: read(`modules/${name}/adapter_model.safetensors`),

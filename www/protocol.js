@@ -9,17 +9,17 @@ export const REQUEST = Object.freeze({
   open: "open", // device, model {name, config, preprocessor, weights: Blob} -> session report
   addModule: "add-module", // name, config, weights: Blob -> warnings
   removeModule: "remove-module", // name
-  addPicture: "add-picture", // name, file: Blob -> {id, width, height, rgba}
+  addPicture: "add-picture", // picture: its number, name, file: Blob -> {width, height, rgba}
   removePicture: "remove-picture", // picture
   adapt: "adapt", // request {methods, train, test, config}
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
-  forget: "forget", // drops all results
+  forget: "forget", // methods: drops their results, and a mix
   saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights: Blob, error}
 });
 
 export const EVENT = Object.freeze({
-  run: "run", // value: {type: progress | stopped | done, ...}
+  run: "run", // value: {type: progress | stopped | failed | done, ...}
   fatal: "fatal", // error: the worker cannot go on
 });

@@ -41,9 +41,9 @@ export class Results {
     const known = METHODS.filter((own) => this.#rows.has(own.name));
     $("rows").replaceChildren(...known.map(({ name, color, label }) => {
       const cells = this.#row(name);
-      return element("tr", { "data-method": name, style: { "--own": color } },
+      return (cells.row ??= element("tr", { "data-method": name, style: { "--own": color } },
         element("th", { scope: "row" }, element("span", { class: "dot", style: { background: color } }), label, cells.note, cells.state),
-        cells.test, cells.held, cells.parameters);
+        cells.test, cells.held, cells.parameters));
     }));
   }
 
@@ -63,8 +63,27 @@ export class Results {
   }
 
   stopped(name) {
-    this.#row(name).note.textContent = "stopped before it had an answer";
+    this.#end(name, "stopped before it had an answer");
+  }
+
+  failed(name) {
+    this.#end(name, "failed");
+  }
+
+  #end(name, note) {
+    this.#row(name).note.textContent = this.#reports.has(name) ? `${note}; these numbers are from before` : note;
     this.rest(name);
+  }
+
+  /** Whether a result is of other pictures, modules or settings than those of now. */
+  age(name, old) {
+    this.#row(name).row?.classList.toggle("old", old);
+  }
+
+  drop(name) {
+    this.#rows.delete(name);
+    this.#reports.delete(name);
+    this.#draw();
   }
 
   /** Nothing runs any more. */

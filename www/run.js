@@ -18,8 +18,8 @@ export class Run {
   #asked = 0;
   #wasStopped = false;
   #hadModules = false;
-  /** Steps seen in this run. */
-  #steps = 0;
+  /** What the worker has told of this run. */
+  #heard = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
   /** The last results: method -> {report, owns, tested, version, config, live}; `owns` are the classes, `tested` the test
    *  pictures, and `live` says that the worker still has what was learned. */
@@ -35,10 +35,10 @@ export class Run {
     $("start").addEventListener("click", () => this.start());
     $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
     $("stop").addEventListener("click", () => this.#flow("stop"));
-    let taken = 0;
+    let before = 0;
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) taken = this.#steps;
-      else if (this.state === "running") say(this.#steps > taken ? "adapting; it went on while this tab was hidden" : "adapting");
+      if (document.hidden) before = this.#heard;
+      else if (this.state === "running") say(this.#heard > before ? "adapting; it went on while this tab was hidden" : "adapting; it waited while this tab was hidden, and goes on from the same step");
     });
   }
 
@@ -98,10 +98,13 @@ export class Run {
     const more = METHODS.filter((own) => !own.on && this.chosen.includes(own.name)).length;
     $("more-count").textContent = more ? `${more} chosen` : "";
     // Quick methods answer again by themselves, unless something is in the way.
-    const old = [...this.found.keys()].some((name) => !this.fresh(name) && (!method(name).quick || (reason && !this.#classes.reading)));
-    $("stale").hidden = $("try-stale").hidden = !old || !idle;
+    const { chosen } = this;
+    const byItself = (name) => method(name).quick && chosen.includes(name) && (!reason || this.#classes.reading);
+    const old = [...this.found.keys()].filter((name) => !this.fresh(name));
+    $("stale").hidden = $("try-stale").hidden = !idle || old.every(byItself);
+    for (const name of this.found.keys()) this.#results.age(name, old.includes(name));
     const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
-    $("try-silent").hidden = !silent || old || !idle;
+    $("try-silent").hidden = !silent || !$("stale").hidden || !idle;
     // The worker takes modules only when nothing runs.
     $("library").inert = $("add-module").disabled = !idle;
   }
@@ -120,7 +123,7 @@ export class Run {
   /** Whether a result is what the settings give from the beginning to the end. */
   complete(name) {
     const { report, config } = this.found.get(name);
-    return this.fresh(name) && (!method(name).steps || report.steps >= config.train.num_steps);
+    return this.fresh(name) && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
   }
 
   /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */
@@ -137,7 +140,8 @@ export class Run {
     if (this.obstacle) return;
     const methods = this.chosen;
     this.#asked += 1;
-    await this.#queue;
+    // The first answers make room; what they have looked at is kept for this run.
+    await this.#makeRoom();
     if (this.obstacle) return;
     fail(null);
     const hadFocus = document.activeElement === $("start");
@@ -156,6 +160,8 @@ export class Run {
     const { version } = this.#classes;
     const config = this.config;
     this.#wasStopped = false;
+    const live = this.live.filter((name) => this.fresh(name));
+    const gone = [...this.found.keys()].filter((name) => !live.includes(name));
     this.setState(state);
     // Before a person can press anything: what was said to the last run does not hold for this one.
     this.#engine.flow("go").catch(() => {});
@@ -163,9 +169,10 @@ export class Run {
     say(state === "quick" ? "looking at your pictures" : "adapting");
     const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
     try {
-      if (state === "running") await this.#engine.forget();
+      if (state === "running") await this.#forget(gone);
       await this.#engine.adapt({ methods, train: part("pictures"), test: part("test"), config });
-      say(this.#wasStopped ? "stopped" : state === "quick" ? "first answers are in" : "done");
+      if (state === "running") say(this.#wasStopped ? "stopped" : "done");
+      else if (!this.#wasStopped) say("first answers are in");
     } catch (error) {
       // A restart tells its own story.
       if (error.code !== "restarted") {
@@ -184,14 +191,33 @@ export class Run {
     const hadFocus = [$("pause"), $("stop")].includes(document.activeElement);
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
     if (hadFocus && flow === "stop") $("results-region").focus();
-    say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
+    if (flow === "stop") say("stopping");
     await this.#engine.flow(flow);
+    // The worker has heard it: nothing trains any more, or again.
+    if (this.state === { pause: "paused", stop: "stopping", go: "running" }[flow]) say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
   }
 
   /** Ends what runs, before something takes its place. */
   async settle() {
+    this.#asked += 1;
     if (["running", "paused"].includes(this.state)) await this.#flow("stop");
+    await this.#makeRoom();
+  }
+
+  /** Ends the first answers, if they are on their way, and waits for what runs. */
+  async #makeRoom() {
+    if (this.state === "quick") {
+      this.#wasStopped = true;
+      this.#engine.flow("stop").catch(() => {});
+    }
     await this.#queue;
+  }
+
+  /** What was learned from other pictures, or with other settings, answers no more; its numbers stay until there are new ones. */
+  async #forget(methods) {
+    for (const name of methods) if (this.found.has(name)) this.found.get(name).live = false;
+    this.#composition.freeze(methods);
+    await this.#engine.forget(methods);
   }
 
   #context = {};
@@ -203,29 +229,44 @@ export class Run {
       const trained = methods.filter((name) => method(name).steps);
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
-      this.#composition.begin();
-      this.found.clear();
-      this.#results.clear();
-      $("saving").hidden = true; // The worker forgets what it had.
+      $("saving").hidden = true; // Until the worker has what it will have.
+      this.#drop([...this.found.keys()].filter((name) => !this.fresh(name) && !methods.includes(name)));
     }
     this.#results.expect(methods);
     this.refresh();
   }
 
-  #event({ type, progress, report, method: stopped }) {
+  #event({ type, progress, report, method: stopped, message }) {
     if (type === "done") return this.#finish(report, this.#context, true);
+    this.#heard += 1;
     if (type === "stopped") return this.#results.stopped(stopped);
+    if (type === "failed") return this.#failed(stopped, message);
     if (progress.phase === "step") {
-      this.#steps += 1;
       this.#lines.add(progress.method, progress.step, progress.loss, progress.accuracy);
       if (progress.coefficients) this.#composition.show(progress.method, progress.coefficients, false);
     }
     return this.#results.progress(progress);
   }
 
+  /** One method has an error of its own; the others go on. */
+  #failed(name, message) {
+    this.#results.failed(name);
+    fail({ message: `${method(name).label}: ${message}` });
+  }
+
+  /** Results that nothing will replace. */
+  #drop(methods) {
+    for (const name of methods) {
+      this.found.delete(name);
+      this.#results.drop(name);
+      this.#composition.drop(name);
+    }
+  }
+
   #finish(report, context, live) {
     this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
+    this.#results.age(report.method, !this.fresh(report.method));
     this.#results.finish(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
@@ -253,14 +294,14 @@ export class Run {
   clear() {
     this.found.clear();
     this.#results.clear();
-    this.#composition.begin();
+    this.#composition.clear();
     $("results").hidden = $("lines").hidden = true;
     this.refresh();
   }
 
   /** The worker was replaced: what it had learned is gone, what it reported is not. */
   lostWorker() {
-    this.#composition.freeze();
+    this.#composition.freeze([...this.found.keys()]);
     for (const own of this.found.values()) own.live = false;
     for (const name of this.found.keys()) this.#results.rest(name);
   }

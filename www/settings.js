@@ -9,6 +9,12 @@ const whole = (text, field) => {
   return text !== "" && Number.isFinite(value) && value >= Number(field.min) && value <= Number(field.max) ? value : undefined;
 };
 
+/** What a number can be. One fold would hold everything out, so that nothing would be left to learn from. */
+const possible = (name, text) => {
+  const value = whole(text, $(name));
+  return name === "folds" && value === 1 ? 2 : value;
+};
+
 export const settings = {
   device: query.get("device") ?? "auto",
   /** Why this device was asked for. */
@@ -25,7 +31,7 @@ export const settings = {
   /** Takes numbers from elsewhere; those in the address win. */
   set(values) {
     for (const name of Object.keys(NUMBERS)) {
-      this[name] = whole(query.get(name) ?? String(values[name] ?? ""), $(name)) ?? this[name];
+      this[name] = possible(name, query.get(name) ?? String(values[name] ?? "")) ?? this[name];
     }
     this.show();
   },
@@ -40,7 +46,7 @@ export const settings = {
 export function bindSettings(changed) {
   for (const name of Object.keys(NUMBERS)) {
     $(name).addEventListener("change", () => {
-      settings[name] = whole($(name).value, $(name)) ?? settings[name];
+      settings[name] = possible(name, $(name).value) ?? settings[name];
       settings.show();
       changed();
     });

@@ -1,33 +1,68 @@
-// What survives a reload, in IndexedDB: each picture and module once, and a small record of the rest. A full quota is told,
-// not fatal.
-import { clear, createStore, delMany, get, getMany, keys, set, setMany } from "./vendor/idb-keyval.js";
+// What survives a reload, in IndexedDB: each picture and module once, and a small record of the rest. One tab keeps; a full
+// quota is told, not fatal.
+import { clear, createStore, get, getMany, keys, promisifyRequest } from "./vendor/idb-keyval.js";
 import { $, fail } from "./dom.js";
 
 const STATE = "state";
 const FILE = "file/";
+const LOCK = "loraloom-keeps";
+/** So many files go into one transaction, so that none holds the page up. */
 const AT_ONCE = 25;
 /** Another page of the same origin may use the same library: this store is ours alone. */
 const own = createStore("loraloom", "kept");
 /** Where a blob is kept. */
 const places = new WeakMap();
+/** What the store has. Only this tab writes, so that it need not ask, which the last moment of a page has no time for. */
+let stored = new Set();
+/** When the state that was read or written last was written. */
+let written = null;
 const KEPT = $("kept").textContent;
 let jobs = Promise.resolve();
 let told = false;
+let keeps = false;
+/** A state that waits for its turn to be written. */
+let waiting = null;
 
 /** The last state, with its blobs; undefined on a first visit or where nothing can be kept. */
 export async function restore() {
   try {
     const state = await get(STATE, own);
-    return state && (await mapBlobs(state, load));
+    written = state?.written ?? null;
+    takeOver();
+    return state && (await withBlobs(state));
   } catch {
+    keeps = true;
     return undefined;
   }
 }
 
+/** Two tabs that keep would take turns in undoing each other: the first one does, the next one when that is closed. */
+async function takeOver() {
+  if (!navigator.locks) return begin();
+  const patience = setTimeout(() => note("Another tab of this page keeps its pictures; what you do here is kept once that one is closed."), 1000);
+  navigator.locks.request(LOCK, async () => {
+    clearTimeout(patience);
+    if (((await get(STATE, own))?.written ?? null) !== written) return note("Another tab has kept other pictures meanwhile: save a project here to keep these, then reload.");
+    await begin();
+    return new Promise(() => {}); // Until this tab is gone.
+  }).catch(() => clearTimeout(patience));
+}
+
+async function begin() {
+  stored = new Set(await keys(own).catch(() => []));
+  keeps = true;
+  note(KEPT);
+  if (waiting) keep(waiting);
+}
+
+const note = (text) => ($("kept").textContent = text);
+
 /** Keeps a state: plain data with blobs anywhere in it. */
 export function keep(state) {
-  jobs = jobs.then(() => write(state)).then(() => ($("kept").textContent = KEPT)).catch((error) => {
-    $("kept").textContent = "Pictures, modules and results are not kept: this browser has no room for them. Save a project file.";
+  waiting = state;
+  if (!keeps) return jobs;
+  jobs = jobs.then(write).then((done) => done && note(KEPT)).catch((error) => {
+    note("Pictures, modules and results are not kept: this browser has no room for them. Save a project file.");
     if (told) return;
     told = true;
     fail({ message: `This browser cannot keep your pictures for the next visit (${error.name}). Everything goes on; save a project file to keep it.` });
@@ -35,7 +70,15 @@ export function keep(state) {
   return jobs;
 }
 
+/** Writes a state in the last moment of a page: one transaction, asked for at once. */
+export function keepAtOnce(state) {
+  if (!keeps) return;
+  waiting = null;
+  put(split(state)).catch(() => {});
+}
+
 export async function clearEverything() {
+  keeps = false;
   await jobs;
   await clear(own).catch(() => {});
   // Other pages of the same origin keep what is theirs.
@@ -44,23 +87,62 @@ export async function clearEverything() {
   for (const worker of (await navigator.serviceWorker?.getRegistrations?.()) ?? []) if (worker.scope === scope) await worker.unregister();
 }
 
-async function write(state) {
-  // What the store has, not what was once put there: another tab, or an undo, may have changed that.
-  const stored = new Set(await keys(own));
+/** The state that waits; a later one has taken the place of those before it. */
+async function write() {
+  if (!waiting) return false;
+  const { record, fresh, used } = split(waiting);
+  waiting = null;
+  while (fresh.length > AT_ONCE) await put({ fresh: fresh.splice(0, AT_ONCE) });
+  await put({ record, fresh, used });
+  // Without this a browser that runs out of room may drop what it holds for a page.
+  if (used.size) await navigator.storage?.persist?.();
+  return true;
+}
+
+/** One transaction: new files, and with a record everything that it does not use goes. */
+async function put({ record, fresh, used }) {
+  const unused = record ? [...stored].filter((key) => String(key).startsWith(FILE) && !used.has(key)) : [];
+  await own("readwrite", (store) => {
+    for (const [place, blob] of fresh) store.put(blob, place);
+    for (const place of unused) store.delete(place);
+    if (record) store.put(record, STATE);
+    // A page that goes away waits for no answers; what is committed is kept all the same.
+    store.transaction.commit?.();
+    return promisifyRequest(store.transaction);
+  });
+  for (const [place] of fresh) stored.add(place);
+  for (const place of unused) stored.delete(place);
+  if (record) written = record.written;
+}
+
+/** A state as plain data with places instead of blobs, the blobs that the store has not, and all places. */
+function split(state) {
   const fresh = new Map();
   const used = new Set();
-  const record = await mapBlobs(state, (value) => value, (blob) => {
+  const record = mapBlobs(state, (blob) => {
     if (!places.has(blob)) places.set(blob, `${FILE}${Date.now()}-${Math.random()}`);
     const place = places.get(blob);
     if (!stored.has(place)) fresh.set(place, blob);
     used.add(place);
     return { place };
   });
-  const entries = [...fresh];
-  for (let start = 0; start < entries.length; start += AT_ONCE) await setMany(entries.slice(start, start + AT_ONCE), own);
-  await set(STATE, record, own);
-  const unused = (await keys(own)).filter((key) => String(key).startsWith(FILE) && !used.has(key));
-  if (unused.length) await delMany(unused, own);
+  return { record: { ...record, written: `${Date.now()}-${Math.random()}` }, fresh: [...fresh], used };
+}
+
+/** A copy of plain data in which blobs are replaced. */
+function mapBlobs(value, change) {
+  if (value instanceof Blob) return change(value);
+  if (value === null || typeof value !== "object" || typeof value[0] === "number") return value;
+  if (Array.isArray(value)) return value.map((each) => mapBlobs(each, change));
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, mapBlobs(each, change)]));
+}
+
+/** A copy of a record in which places are blobs again; what is gone is left out. */
+async function withBlobs(value) {
+  if (typeof value?.place === "string") return load(value.place);
+  if (value === null || typeof value !== "object" || typeof value[0] === "number") return value;
+  if (Array.isArray(value)) return (await Promise.all(value.map(withBlobs))).filter((each) => each !== undefined);
+  return Object.fromEntries(await Promise.all(Object.entries(value).map(async ([key, each]) => [key, await withBlobs(each)])));
 }
 
 async function load(place) {
@@ -69,12 +151,8 @@ async function load(place) {
   return blob;
 }
 
-/** A copy of plain data in which records of blobs, or blobs, are replaced; what is gone is left out. */
-async function mapBlobs(value, byPlace, byBlob = (blob) => blob) {
-  if (value instanceof Blob) return byBlob(value);
-  if (typeof value?.place === "string") return byPlace(value.place);
-  if (value === null || typeof value !== "object" || typeof value[0] === "number") return value;
-  if (Array.isArray(value)) return (await Promise.all(value.map((own) => mapBlobs(own, byPlace, byBlob)))).filter((own) => own !== undefined);
-  const pairs = await Promise.all(Object.entries(value).map(async ([key, own]) => [key, await mapBlobs(own, byPlace, byBlob)]));
-  return Object.fromEntries(pairs);
+/** The kept copy of a file that cannot be read any more where it was chosen. */
+export async function keptCopy(blob) {
+  const place = places.get(blob);
+  return place && stored.has(place) ? load(place).catch(() => undefined) : undefined;
 }

@@ -1,15 +1,24 @@
 // Labelled test pictures, and the confusion matrix whose cells open them.
-import { $, acceptDrops, element, percent } from "./dom.js";
+import { $, acceptDrops, element, fail, percent } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
 import { method } from "./methods.js";
 
 const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities));
+
+/** Answers with their pictures, by true class and by the class that was said. Answers come in the order of the test pictures. */
+function sorted(answers, tested, classes) {
+  const cells = Array.from({ length: classes }, () => Array.from({ length: classes }, () => []));
+  answers.forEach((answer, index) => cells[answer.class]?.[best(answer.probabilities)]?.push({ answer, picture: tested[index] }));
+  return cells;
+}
 
 export class TestZone {
   #classes;
   #run;
   /** The method that a person asked for; without one the best shows. */
   #picked = "";
+  /** What the matrix was built from. */
+  #shown = {};
 
   constructor(classes, run) {
     this.#classes = classes;
@@ -26,7 +35,7 @@ export class TestZone {
     });
     acceptDrops($("test-zone"), (event, entries) => {
       event.stopPropagation();
-      droppedFiles(entries).then((files) => this.add(files));
+      droppedFiles(entries).then((files) => this.add(files)).catch(fail);
     });
   }
 
@@ -59,27 +68,46 @@ export class TestZone {
     const found = [...this.#run.found.values()].filter(({ report }) => report.answers?.length);
     $("confused").hidden = !found.length;
     if (!found.length) return;
-    const select = $("confusion-method");
-    select.replaceChildren(...found.map(({ report }) => element("option", { value: report.method }, `${method(report.method).label} (${percent(report.test_accuracy)})`)));
-    const top = found.reduce((a, b) => (b.report.test_accuracy > a.report.test_accuracy ? b : a)).report.method;
-    select.value = found.some(({ report }) => report.method === this.#picked) ? this.#picked : top;
-    this.#matrix(found.find(({ report }) => report.method === select.value));
+    const chosen = this.#offer(found.map(({ report }) => report));
+    this.#matrix(found.find(({ report }) => report.method === chosen));
   }
 
-  #matrix({ report: { answers, confusion }, owns, tested }) {
-    const label = (index) => owns[index]?.name ?? `class ${index + 1}`;
-    const largest = Math.max(1, ...confusion.flat());
-    const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true ↓ said →"), ...confusion.map((_, index) => element("th", { scope: "col", title: label(index) }, label(index)))));
-    const cell = (count, truth, said) => {
-      // Answers come in the order of the test pictures.
-      const pictures = answers.map((answer, index) => ({ answer, picture: tested[index] })).filter(({ answer }) => answer.class === truth && best(answer.probabilities) === said);
-      return element("button", { type: "button", class: truth === said ? "cell right" : "cell wrong", disabled: count === 0, style: { "--share": String(count / largest) },
-        "aria-label": `${count} pictures of ${label(truth)} were called ${label(said)}`,
-        onclick: (event) => this.#open(event.currentTarget, pictures, `${label(truth)}, called ${label(said)}`) }, String(count));
-    };
-    const rows = confusion.map((row, truth) => element("tr", {}, element("th", { scope: "row", title: label(truth) }, label(truth)), ...row.map((count, said) => element("td", {}, cell(count, truth, said)))));
-    $("confusion").replaceChildren(head, element("tbody", {}, ...rows));
+  /** Offers the methods and says which one shows. The list stays as it is, maybe open, while nothing in it changes. */
+  #offer(reports) {
+    const select = $("confusion-method");
+    const words = reports.map((report) => [report.method, `${method(report.method).label} (${percent(report.test_accuracy)})`]);
+    if (JSON.stringify(words) !== JSON.stringify([...select.options].map((option) => [option.value, option.textContent]))) {
+      select.replaceChildren(...words.map(([value, label]) => element("option", { value }, label)));
+    }
+    const top = reports.reduce((a, b) => (b.test_accuracy > a.test_accuracy ? b : a)).method;
+    select.value = reports.some((report) => report.method === this.#picked) ? this.#picked : top;
+    return select.value;
+  }
+
+  /** The matrix of a result, built anew only when another result or other names show: a cell keeps the keyboard. */
+  #matrix({ report, owns, tested }) {
+    const { answers, confusion } = report;
+    const names = confusion.map((_, index) => owns[index]?.name ?? `class ${index + 1}`);
+    if (report === this.#shown.report && names.every((name, index) => name === this.#shown.names[index])) return;
+    this.#shown = { report, names };
+    const largest = confusion.flat().reduce((a, b) => Math.max(a, b), 1);
+    const pictures = sorted(answers, tested, confusion.length);
+    const title = (scope, name) => element("th", { scope, title: name }, name);
+    const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true ↓ said →"), ...names.map((name) => title("col", name))));
+    const cell = (count, truth, said) => element("button", { type: "button", class: truth === said ? "cell right" : "cell wrong", disabled: count === 0,
+      style: { "--share": String(count / largest) }, "aria-label": `${count} pictures of ${names[truth]} were called ${names[said]}`,
+      onclick: (event) => this.#open(event.currentTarget, pictures[truth][said], `${names[truth]}, called ${names[said]}`) }, String(count));
+    const rows = confusion.map((row, truth) => element("tr", {}, title("row", names[truth]), ...row.map((count, said) => element("td", {}, cell(count, truth, said)))));
+    this.#replace(head, element("tbody", {}, ...rows));
+  }
+
+  /** The keyboard stays in the same cell of another matrix, if there is something in it. */
+  #replace(...parts) {
+    const cells = () => [...$("confusion").querySelectorAll(".cell")];
+    const at = cells().indexOf(document.activeElement);
+    $("confusion").replaceChildren(...parts);
     $("confusion-pictures").replaceChildren();
+    cells()[at]?.focus();
   }
 
   #open(button, pictures, title) {

@@ -1,5 +1,6 @@
 // The right column: what every method says of a new picture.
-import { $, acceptDrops, element, fail, percent, say } from "./dom.js";
+import { $, acceptDrops, element, fail, listed, percent, say } from "./dom.js";
+import { droppedFiles, sort } from "./drops.js";
 import { METHODS, method } from "./methods.js";
 
 const SHOWN = 60;
@@ -7,7 +8,9 @@ const SHOWN = 60;
 export class TryIt {
   #engine;
   #classes;
+  /** [{picture, answers, card, told, lines}]: `card` shows the answers that `told` stands for, one of `lines` each. */
   #shown = [];
+  #frame = 0;
 
   constructor(engine, classes) {
     this.#engine = engine;
@@ -17,11 +20,14 @@ export class TryIt {
       event.target.value = "";
       await this.add(files);
     });
-    $("threshold").addEventListener("input", () => this.#draw());
+    // A slider tells more positions than the screen shows.
+    $("threshold").addEventListener("input", () => (this.#frame ||= requestAnimationFrame(() => this.#judge())));
     acceptDrops($("try-zone"), (event, entries, files) => {
-      if (entries.some((entry) => entry.isDirectory)) return;
+      // What is no file is the page's to refuse.
+      if (!entries.length && !files.length) return;
       event.stopPropagation();
-      this.add(files);
+      if (entries.some((entry) => entry.isDirectory)) droppedFiles(entries).then((found) => this.#addFolders(found)).catch(fail);
+      else this.add(files);
     });
   }
 
@@ -31,19 +37,28 @@ export class TryIt {
 
   set threshold(value) {
     $("threshold").value = String(value);
-    this.#draw();
+    this.#judge();
+  }
+
+  /** Dropped here, folders are no classes: their pictures are to try. */
+  async #addFolders(files) {
+    const { classes, loose } = sort(files);
+    const pictures = [...loose, ...[...classes.values()].flatMap((own) => [...own.pictures, ...own.test])];
+    if (pictures.length) await this.add(pictures);
+    else fail({ message: "no pictures in the folder to try; drop modules, models and projects anywhere else on the page" });
   }
 
   async add(files) {
     const bad = [];
-    for (const file of files) {
+    for (const file of files.slice(0, SHOWN)) {
       try {
-        this.#shown.unshift({ picture: await this.#classes.take(file), answers: [] });
+        this.#shown.unshift({ picture: await this.#classes.take(file), answers: [], lines: [] });
       } catch (error) {
         bad.push(error.message ?? String(error));
       }
     }
-    if (bad.length) fail({ message: bad.join(" · ") });
+    if (files.length > SHOWN) bad.push(`${files.length - SHOWN} left out: at most ${SHOWN} pictures are tried at once`);
+    if (bad.length) fail({ message: listed(bad) });
     for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
     this.#draw();
     await this.refresh(true);
@@ -57,7 +72,7 @@ export class TryIt {
       else this.#shown = this.#shown.filter((other) => other !== own);
     }
     this.#draw();
-    if (bad.length) fail({ message: bad.join(" · ") });
+    if (bad.length) fail({ message: listed(bad) });
   }
 
   /** Asks again, after methods have run. */
@@ -75,17 +90,32 @@ export class TryIt {
     if (announce && answered) say(`${answered} ${answered === 1 ? "picture" : "pictures"} answered`);
   }
 
+  /** A picture keeps its card, and a card its lines, for as long as the answers are the same. */
   #draw() {
-    $("threshold-value").textContent = percent(this.threshold);
-    $("threshold").setAttribute("aria-valuetext", percent(this.threshold));
-    $("predictions").replaceChildren(...this.#shown.map((own) => this.#card(own, this.threshold)));
+    for (const own of this.#shown) {
+      own.card ??= card(own.picture);
+      const told = JSON.stringify(own.answers);
+      if (told === own.told) continue;
+      own.told = told;
+      own.lines = own.answers.map(({ method: name, prediction }) => line(name, prediction.top[0]));
+      own.card.querySelector("p").hidden = own.lines.length > 0;
+      own.card.querySelector("ul").replaceChildren(...own.lines.map(({ item }) => item));
+    }
+    const cards = this.#shown.map((own) => own.card);
+    const { children } = $("predictions");
+    if (cards.length !== children.length || cards.some((own, index) => own !== children[index])) $("predictions").replaceChildren(...cards);
+    this.#judge();
   }
 
-  #card({ picture, answers }, threshold) {
-    const rows = answers.map(({ method: name, prediction }) => answer(name, prediction.top[0], threshold));
-    const text = answers.length ? null : element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
-    return element("article", { class: "card prediction-card" }, picture.canvas,
-      element("div", {}, element("h3", { title: picture.name }, picture.name), text, element("ul", { class: "bars answers" }, ...rows)));
+  /** Which answers are sure enough. What moves with the slider is the style sheet's. */
+  #judge() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const { threshold } = this;
+    $("threshold-value").textContent = percent(threshold);
+    $("threshold").setAttribute("aria-valuetext", percent(threshold));
+    $("predictions").style.setProperty("--threshold", String(threshold));
+    for (const { lines } of this.#shown) lines.forEach((own) => judge(own, threshold));
   }
 }
 
@@ -95,12 +125,31 @@ function inOrder(answers) {
   return answers.toSorted((a, b) => place(a) - place(b));
 }
 
-function answer(name, best, threshold) {
+function card(picture) {
+  const text = element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
+  return element("article", { class: "card prediction-card" }, picture.canvas,
+    element("div", {}, element("h3", { title: picture.name }, picture.name), text, element("ul", { class: "bars answers" })));
+}
+
+/** What one method says: {item, answer, best}; whether it is sure comes with the threshold. */
+function line(name, best) {
+  const { color, label } = method(name);
+  const answer = element("span", { class: "answer" });
+  const data = { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability) };
+  const item = element("li", { ...data, style: { "--own": color } },
+    element("span", { class: "dot", style: { background: color } }),
+    element("span", { class: "bar-name" }, label),
+    element("span", { class: "answer-line" }, answer, percent(best.probability)),
+    element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } }), element("span", { class: "at" })));
+  return { item, answer, best };
+}
+
+function judge(own, threshold) {
+  const { answer, best } = own;
   const sure = best.probability >= threshold;
-  const words = [element("span", { class: sure ? "answer" : "answer unsure", title: sure ? best.label : `not sure; most likely ${best.label}` }, sure ? best.label : "not sure"), percent(best.probability)];
-  return element("li", { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability), style: { "--own": method(name).color } },
-    element("span", { class: "dot", style: { background: method(name).color } }),
-    element("span", { class: "bar-name" }, method(name).label),
-    element("span", { class: "answer-line" }, ...words),
-    element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } }), element("span", { class: "at", style: { left: `${100 * threshold}%` } })));
+  if (sure === own.sure) return;
+  own.sure = sure;
+  answer.classList.toggle("unsure", !sure);
+  answer.title = sure ? best.label : `not sure; most likely ${best.label}`;
+  answer.textContent = sure ? best.label : "not sure";
 }

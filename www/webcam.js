@@ -1,6 +1,9 @@
 // Pictures from a camera, in a dialog; the camera is off whenever the dialog is closed.
 import { $, fail } from "./dom.js";
 
+/** What is asked of a camera; one that cannot is taken as well. The camera that looks away shows what is to be told apart. */
+const WANTED = { facingMode: { ideal: "environment" }, width: { ideal: 640 }, height: { ideal: 480 } };
+
 let stream = null;
 let asking = false;
 let take = () => {};
@@ -13,7 +16,7 @@ export async function openCamera(name, onPicture) {
   if (asking || stream) return;
   asking = true;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: WANTED });
   } catch (error) {
     fail({ message: error.name === "NotAllowedError" ? "The camera was not allowed; allow it in the address bar to use it." : `No camera can be used (${error.name}).` });
     return;

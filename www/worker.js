@@ -27,6 +27,8 @@ const actions = {
     await ready;
     const weights = await bytes(model.weights, `${model.name}/model.safetensors`);
     const opened = await Engine.open(device, model.name, model.config, model.preprocessor, weights);
+    // An answer on its way still holds the one before.
+    await quiet();
     engine?.free();
     engine = opened;
     return engine.info();
@@ -37,12 +39,12 @@ const actions = {
     return engine.addModule(name, config, data);
   },
   [REQUEST.removeModule]: ({ name }) => engine.removeModule(name),
-  [REQUEST.addPicture]: async ({ name, file }) => engine.addPicture(name, await bytes(file, name)),
+  [REQUEST.addPicture]: async ({ picture, name, file }) => engine.addPicture(picture, name, await bytes(file, name)),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
   [REQUEST.adapt]: ({ request }) => engine.adapt(request, (value) => postMessage({ event: EVENT.run, value })),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
-  [REQUEST.forget]: () => engine.forget(),
+  [REQUEST.forget]: ({ methods }) => engine.forget(methods),
   [REQUEST.saveAdapter]: ({ method, rank }) => {
     const { config, weights, error } = engine.saveAdapter(method, rank);
     return { config, weights: new Blob([weights]), error };

@@ -5,7 +5,7 @@ use loraloom::{
     error::Result,
     open_device,
     pretrain::{
-        PretrainConfig,
+        config::PretrainConfig,
         run::{self, PretrainReport, Quality, RunFiles, RunModels},
         teacher::Teacher,
     },

@@ -6,6 +6,7 @@
 //! optimiser, the same kernels as everything else; order and augmentation follow from (seed, step), so a run that is
 //! resumed takes the same steps.
 
+pub mod config;
 pub mod passes;
 pub mod photos;
 pub mod run;
@@ -13,17 +14,12 @@ pub mod state;
 pub mod teacher;
 
 use burn::tensor::{Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     device::{self, OpenDevice},
     error::{Error, Result},
     head::Head,
-    image::{
-        augment::Augment,
-        preprocess::{Preprocess, Scale},
-        resize::Filter,
-    },
+    image::{augment::Augment, preprocess::Preprocess},
     methods::{Adapt, full::Full},
     random::{self, Purpose},
     session::{Model, digest::hex},
@@ -31,145 +27,12 @@ use crate::{
         optimizer::{Rate, schedule},
         parameters::cross_entropy,
     },
-    vit::{
-        config::{MlpKind, Pooling, VitConfig},
-        model::{HeadTensors, Vit},
-    },
+    vit::model::{HeadTensors, Vit},
 };
+use config::PretrainConfig;
 use photos::{Photo, Photos};
 use state::{Identity, State};
 use teacher::Teacher;
-
-/// Largest input side: what a slip of the finger asks for takes all memory.
-const MAX_SIDE: usize = 1024;
-
-/// Everything that decides a pre-training run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PretrainConfig {
-    /// Input side in pixels.
-    pub img_size: usize,
-    /// Patch side in pixels.
-    pub patch_size: usize,
-    /// Width.
-    pub embed_dim: usize,
-    /// Blocks.
-    pub depth: usize,
-    /// Attention heads.
-    pub num_heads: usize,
-    /// Passes over the training photos.
-    pub epochs: f64,
-    /// Photos per step.
-    pub batch_size: usize,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Weight decay of matrices; biases and norms are not decayed.
-    pub weight_decay: f64,
-    /// Part of the steps that the learning rate rises over.
-    pub warmup: f64,
-    /// Largest global norm of the gradients.
-    pub clip_norm: f64,
-    /// Label smoothing.
-    pub label_smoothing: f32,
-    /// Weight of the teacher's soft labels; the labels' loss has the rest.
-    pub teacher_weight: f64,
-    /// Weight of the distance from the teacher's hidden states and features.
-    pub hidden_weight: f64,
-    /// Decay of the moving average of the weights.
-    pub ema_decay: f64,
-    /// Smallest area of a random crop.
-    pub min_scale: f32,
-    /// Seed of initial values, order and augmentation.
-    pub seed: u64,
-}
-
-impl Default for PretrainConfig {
-    fn default() -> Self {
-        Self {
-            img_size: 96,
-            patch_size: 12,
-            embed_dim: 192,
-            depth: 8,
-            num_heads: 3,
-            epochs: 16.0,
-            batch_size: 64,
-            learning_rate: 1e-3,
-            weight_decay: 0.05,
-            warmup: 0.05,
-            clip_norm: 1.0,
-            label_smoothing: 0.1,
-            teacher_weight: 0.5,
-            hidden_weight: 1.0,
-            ema_decay: 0.999,
-            min_scale: 0.4,
-            seed: 0,
-        }
-    }
-}
-
-impl PretrainConfig {
-    /// The student's architecture: a plain ViT with a class token.
-    pub fn vit(&self) -> VitConfig {
-        VitConfig {
-            img_size: (self.img_size, self.img_size),
-            patch_size: (self.patch_size, self.patch_size),
-            embed_dim: self.embed_dim,
-            depth: self.depth,
-            num_heads: self.num_heads,
-            mlp_dim: 4 * self.embed_dim,
-            mlp: MlpKind::Gelu,
-            qkv_bias: true,
-            layer_scale: false,
-            layer_norm_eps: 1e-6,
-            num_prefix_tokens: 1,
-            pooling: Pooling::Cls,
-        }
-    }
-
-    /// How photos reach the student.
-    ///
-    /// # Errors
-    /// Never for a valid size.
-    pub fn preprocess(&self) -> Result<Preprocess> {
-        let size = (self.img_size, self.img_size);
-        let mut preprocess =
-            Preprocess::new("pretrain", Scale::ShortestEdge(self.img_size), Some(size), size)?;
-        preprocess.filter = Filter::Bicubic;
-        Ok(preprocess.with_mean_std([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    }
-
-    /// Refuses sizes that make no model, before anything is read.
-    ///
-    /// # Errors
-    /// The option is named.
-    pub fn check(&self) -> Result<()> {
-        let bad = |option: &str, reason: String| Err(Error::mismatch(option, reason));
-        let divides = |part: usize, whole: usize| part > 0 && whole > 0 && whole.is_multiple_of(part);
-        if !divides(self.patch_size, self.img_size) || self.img_size > MAX_SIDE {
-            let reason = format!(
-                "{} px is no multiple of patches of {} px up to {MAX_SIDE}",
-                self.img_size, self.patch_size
-            );
-            return bad("--img-size", reason);
-        }
-        if !divides(self.num_heads, self.embed_dim) {
-            let reason = format!("{} heads do not divide {} channels", self.num_heads, self.embed_dim);
-            return bad("--num-heads", reason);
-        }
-        if self.depth == 0 || self.batch_size == 0 {
-            return bad("--depth and --batch-size", "both must be 1 or more".into());
-        }
-        if !(self.epochs > 0.0 && self.epochs.is_finite()) {
-            return bad("--epochs", format!("{} is not above 0", self.epochs));
-        }
-        Ok(())
-    }
-
-    /// Steps in all.
-    pub fn num_steps(&self, photos: usize) -> usize {
-        ((self.epochs * photos as f64 / self.batch_size as f64).ceil() as usize).max(1)
-    }
-}
 
 /// A run in progress.
 pub struct Pretrain<'a> {
@@ -381,23 +244,3 @@ fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(V
 
 /// Seed with which base models are compared on few-shot episodes.
 pub const EPISODE_SEED: u64 = 0;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_that_make_no_model_are_refused_by_the_option() {
-        let refused = |change: fn(&mut PretrainConfig)| {
-            let mut config = PretrainConfig::default();
-            change(&mut config);
-            config.check().expect_err("refused").to_string()
-        };
-        assert!(PretrainConfig::default().check().is_ok());
-        assert!(refused(|config| config.img_size = 100).contains("--img-size"));
-        assert!(refused(|config| config.patch_size = 0).contains("--img-size"));
-        assert!(refused(|config| config.num_heads = 5).contains("5 heads do not divide 192"));
-        assert!(refused(|config| config.batch_size = 0).contains("--batch-size"));
-        assert!(refused(|config| config.epochs = f64::NAN).contains("--epochs"));
-    }
-}

@@ -10,7 +10,9 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    EPISODE_SEED, Pretrain, PretrainConfig, passes,
+    EPISODE_SEED, Pretrain,
+    config::PretrainConfig,
+    passes,
     photos::{Photo, Photos},
     state::State,
     teacher::Teacher,

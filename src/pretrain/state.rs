@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::PretrainConfig;
+use super::config::PretrainConfig;
 use crate::{
     checkpoint::weights::to_f32,
     device,

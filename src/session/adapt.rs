@@ -208,13 +208,18 @@ impl Session {
         };
         let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;
         let seconds = started.elapsed().as_secs_f64();
-        let mut fold =
-            |fold| on_progress(Progress::Fold { method: name.clone(), fold, num_folds: config.folds });
+        let mut stopped = method.is_trained() && adapted.losses.len() < num_steps;
+        let mut fold = |fold| {
+            let flow = on_progress(Progress::Fold { method: name.clone(), fold, num_folds: config.folds });
+            stopped |= flow == Flow::Stop;
+            flow
+        };
         let held_out = self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?;
         let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
         on_progress(Progress::Test { method: name });
         let mut report = self.report(&adapted, held_out.as_ref(), refitted, config);
         report.seconds = seconds;
+        report.stopped = stopped;
         if let Some(test) = test {
             self.add_test(&mut report, &adapted, test).await?;
         }
@@ -242,6 +247,7 @@ impl Session {
             steps: adapted.losses.len(),
             seconds: 0.0,
             losses: adapted.losses.clone(),
+            stopped: false,
             head_refitted,
             coefficients: adapted.coefficients.clone(),
             chosen_module: adapted.chosen_module.map(|index| self.modules[index].name.clone()),

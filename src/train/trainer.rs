@@ -170,7 +170,7 @@ impl<'a> Trainer<'a> {
             parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
             step: 0,
-            images_per_part: device::images_per_part(autodiff),
+            images_per_part: device::images_per_part(autodiff, vit.config.multiplications()),
             pending: None,
             results: Vec::new(),
             autodiff: autodiff.clone(),

@@ -77,6 +77,13 @@ impl VitConfig {
         3 * self.patch_size.0 * self.patch_size.1
     }
 
+    /// Multiplications of the linear layers of all blocks for one image: what the time of a pass goes with.
+    pub fn multiplications(&self) -> f64 {
+        // Query, key, value and proj; fc1 and fc2.
+        let per_token = (4 * self.embed_dim + 2 * self.mlp_dim) * self.embed_dim;
+        (self.depth * self.num_tokens() * per_token) as f64
+    }
+
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
         self.embed_dim / self.num_heads

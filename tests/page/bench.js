@@ -59,7 +59,10 @@ async function ours({ device, images, runs, steps }) {
   const train = [];
   for (const { name, train: files } of await exampleTask({ shots: 4, tests: 0 })) {
     const pictures = [];
-    for (const own of files) pictures.push(engine.addPicture(own.name, new Uint8Array(await own.arrayBuffer())).id);
+    for (const own of files) {
+      pictures.push(pictures.length + 1);
+      engine.addPicture(pictures.length, own.name, new Uint8Array(await own.arrayBuffer()));
+    }
     train.push({ name, pictures });
   }
   const at = [];

@@ -29,7 +29,7 @@ test("a worker that fails while pictures are read loses none of them", async ({ 
   await page.route("**/worker.js", async (route) => {
     const response = await route.fetch();
     const source = await response.text();
-    const faulty = source.replace("engine.addPicture(name,", "(name.includes('-4') ? engine.panic() : undefined) ?? engine.addPicture(name,");
+    const faulty = source.replace("engine.addPicture(picture, name,", "(name.includes('-4') ? engine.panic() : undefined) ?? engine.addPicture(picture, name,");
     expect(faulty).not.toBe(source);
     await route.fulfill({ response, body: armed ? faulty : source });
     armed = false;

@@ -39,12 +39,18 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(page.locator("#confusion-pictures canvas").first()).toBeVisible();
   // Answers of the run follow its end; before it the two instant methods had answered.
   const answering = async () => (await predictions(page)).map(([method]) => method).sort();
-  await expect.poll(answering).toEqual(["learned", "nearest-mean", "uniform"]);
+  // The probe's answers are of the same pictures: they stay.
+  await expect.poll(answering).toEqual(["learned", "linear-probe", "nearest-mean", "uniform"]);
   const before = await predictions(page);
 
   // A dragged bar answers as "Your mix".
+  const mixed = page.locator("[data-testid=prediction][data-method=mixed]");
   await page.getByTestId("composition").locator("input[type=range]").first().fill("0.9");
-  await expect(page.locator("[data-testid=prediction][data-method=mixed]")).toHaveCount(1);
+  await expect(mixed).toHaveCount(1);
+  await expect(page.getByTestId("helped")).toContainText("own mix");
+  await page.getByTestId("unmix").click();
+  await expect(mixed).toHaveCount(0);
+  await expect(page.getByTestId("helped")).not.toContainText("own mix");
 
   const adapter = unzipSync(readFileSync(await saveAs(page, "export-adapter")));
   expect(Object.keys(adapter).sort()).toEqual(["loraloom-learned/adapter_config.json", "loraloom-learned/adapter_model.safetensors"]);
@@ -54,7 +60,7 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(page.locator("#export-note")).toContainText(/rank 2: \d+\.\d % .* lost/);
 
   const path = await saveAs(page, "save-project");
-  replay(path, BASE, ["learned", "nearest-mean", "uniform"]);
+  replay(path, BASE, ["learned", "linear-probe", "nearest-mean", "uniform"]);
 
   await reload(page);
   await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
@@ -64,11 +70,14 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   // The worker composes the modules of the project, and no others.
   await expect(page.getByTestId("composition").locator("li")).toHaveCount(await page.getByTestId("library").locator("li").count());
   await expect(page.locator("[data-testid=prediction][data-method=learned]")).toHaveCount(1);
-  expectSame(await predictions(page), before);
+  expectSame(await predictions(page), before.filter(([method]) => method !== "linear-probe"));
   expect(problems).toEqual([]);
 });
 
-test("the example needs one click, pausing holds the step, and stopping answers within half a second", async ({ page }) => {
+/** A part of a step of the embedded model takes a third of a second; a machine that does other things, too, gets more. */
+const HEARD = 1_500;
+
+test("the example needs one click, pausing holds the step, and stopping is heard within a step", async ({ page }) => {
   await open(page, "device=cpu&steps=500&folds=2");
   await page.getByTestId("example").click();
   await expect(page.getByTestId("class-card")).toHaveCount(6);
@@ -90,8 +99,8 @@ test("the example needs one click, pausing holds the step, and stopping answers 
   await page.getByTestId("pause").click();
   await expect.poll(step).toBeGreaterThan(held);
   await page.getByTestId("stop").click();
-  await expect(page.getByTestId("status")).toContainText("stopped", { timeout: 500 });
-  // What the worker says: training is over, long before its 500 steps.
+  // The page says so when the worker has heard it, between two parts of a step.
+  await expect(page.getByTestId("status")).toContainText("stopped", { timeout: HEARD });
   await expect(row).toContainText(/measuring|steps, /);
   await expect(page.getByTestId("status")).toHaveText("stopped");
   await expect(page.getByTestId("accuracy-lora")).toContainText("%");

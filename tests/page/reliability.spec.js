@@ -1,10 +1,11 @@
 // Bad input, failures, and a network that is gone.
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
-import { pictures, writeFolder } from "./files.js";
-import { choose, drop, moduleZip, open, openLibrary, startAndFinish, twoClasses, traceTasks } from "./support.js";
+import { unzipSync } from "fflate";
+import { pictures, tinyModel, writeFolder } from "./files.js";
+import { addClass, choose, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses, traceTasks } from "./support.js";
 
 /** The page never blocks for longer, in milliseconds. */
 const LONG_TASK = 50;
@@ -72,6 +73,137 @@ test("what was removed and brought back survives a reload", async ({ page }) => 
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
 });
 
+test("a change is kept, even when the page is left at once", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
+  await page.getByTestId("class-files").first().setInputFiles(pictures(0, 2, 40));
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8);
+  await page.reload();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8, { timeout: 120_000 });
+});
+
+test("of two tabs one keeps, and says so", async ({ page, context }) => {
+  await open(page, TINY);
+  const other = await context.newPage();
+  await open(other, TINY);
+  await expect(other.locator("#kept")).toContainText("Another tab");
+  await twoClasses(page);
+  await page.waitForTimeout(1_500);
+  // What the second tab does takes nothing from the first.
+  await addClass(other, "elsewhere", pictures(2, 2));
+  await other.waitForTimeout(1_500);
+  await page.close();
+  await expect(other.locator("#kept")).toContainText("save a project here");
+  await other.reload();
+  await expect(other.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
+  await expect(other.locator("#kept")).toContainText("kept in this browser");
+});
+
+test("what a run stopped in its folds gave is no whole result", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny&steps=30&folds=20");
+  await twoClasses(page, 12);
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText("holding out, fold 2", { timeout: 120_000 });
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await expect(page.getByTestId("held-out-lora")).toHaveText("–");
+  const project = JSON.parse(new TextDecoder().decode(unzipSync(readFileSync(await saveAs(page, "save-project")))["project.json"]));
+  expect(project.results.map(({ method }) => method)).toEqual(["nearest-mean"]);
+  await expect(page.getByTestId("status")).toContainText("without the results");
+});
+
+test("numbers from before stay until there are new ones", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny&steps=2000&folds=0&seed=1");
+  await twoClasses(page);
+  await page.getByText("Settings", { exact: false }).first().click();
+  await page.getByTestId("steps").fill("4");
+  await page.getByTestId("steps").press("Tab");
+  await choose(page, ["lora"]);
+  await startAndFinish(page);
+  const row = page.locator("tr[data-method=lora]");
+  const parameters = await row.locator("td").last().textContent();
+  expect(parameters).toMatch(/\d/);
+  await page.getByTestId("steps").fill("2000");
+  await page.getByTestId("steps").press("Tab");
+  await expect(row).toHaveClass("old");
+  await page.getByTestId("start").click();
+  await expect(row).toContainText(/step [1-9]/);
+  await expect(row.locator("td").last()).toHaveText(parameters);
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await expect(row).not.toHaveClass("old");
+});
+
+test("one method that fails leaves the others alone", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  const config = JSON.parse(tinyModel()["config.json"]);
+  // LoraHub mixes factors, which need one rank.
+  await page.getByTestId("add-module").setInputFiles([moduleZip("two", config, 11, 2), moduleZip("four", config, 12, 4)]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await twoClasses(page);
+  await choose(page, ["uniform", "learned", "lorahub"]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("error")).toContainText("rank");
+  await expect(page.locator("tr[data-method=lorahub]")).toContainText("failed");
+  await expect(page.getByTestId("held-out-learned")).toContainText("%");
+  await expect(page.getByTestId("held-out-uniform")).toContainText("%");
+});
+
+test("of two models that are chosen the last one opens", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  let release;
+  const slow = new Promise((resolve) => (release = resolve));
+  await page.route("**/models/base/model.safetensors", async (route) => {
+    await slow;
+    await route.continue().catch(() => {}); // The page has given it up.
+  });
+  await page.getByTestId("model").click();
+  await page.locator("#model-shipped").click();
+  await expect(page.getByTestId("cancel-load")).toBeVisible();
+  const other = tinyModel(7);
+  await page.getByTestId("model").click();
+  await page.getByTestId("model-files").setInputFiles(Object.entries(other).map(([name, content]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) })));
+  await expect(page.getByTestId("model")).toContainText("dropped model");
+  release();
+  await page.waitForTimeout(2_000);
+  await expect(page.getByTestId("model")).toContainText("dropped model");
+  await expect(page.getByTestId("error")).toBeHidden();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+
+  // A download that is cancelled leaves the model in use.
+  await page.unroute("**/models/base/model.safetensors");
+  await page.route("**/models/base/model.safetensors", () => {});
+  await page.getByTestId("model").click();
+  await page.locator("#model-shipped").click();
+  await page.getByTestId("cancel-load").click();
+  await expect(page.getByTestId("error")).toContainText("the download was stopped");
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(page.getByTestId("model")).toContainText("dropped model");
+  await startAndFinish(page);
+});
+
+test("a class that is removed while another model opens takes no other picture with it", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page, 6);
+  await addClass(page, "third", pictures(2, 6));
+  await page.getByRole("button", { name: "Remove class third" }).click();
+  const other = tinyModel(7);
+  await page.getByTestId("model").click();
+  await page.getByTestId("model-files").setInputFiles(Object.entries(other).map(([name, content]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) })));
+  // A second removal lets go of the first one for good, while pictures are put back.
+  await page.getByRole("button", { name: "Remove kind0-5.png" }).click();
+  await expect(page.getByTestId("model")).toContainText("dropped model");
+  await expect(page.getByTestId("start")).toBeEnabled();
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("error")).toBeHidden();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(11);
+});
+
 test("pictures that came in after a removal stay when it is undone", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);
@@ -117,19 +249,37 @@ test("answers below the threshold are not sure", async ({ page }) => {
   await expect(answer).toContainText("not sure");
 });
 
-test("a hidden tab goes on", async ({ page, context }) => {
+test("a hidden tab goes on, and one that was frozen says that it waited", async ({ page }) => {
   await open(page, TINY.replace("steps=4", "steps=2000"));
   await twoClasses(page);
   await choose(page, ["lora"]);
   await page.getByTestId("start").click();
   const step = async () => Number(/step (\d+)/.exec(await page.locator("tr[data-method=lora]").textContent())?.[1] ?? 0);
   await expect.poll(step).toBeGreaterThan(0);
-  const other = await context.newPage();
-  await other.bringToFront();
+  // A headless browser hides no tab: the page is told that it is hidden, and the worker is held up for real.
+  const hide = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
   const before = await step();
-  await other.waitForTimeout(3000);
-  expect(await step()).toBeGreaterThan(before);
-  await page.bringToFront();
+  await expect.poll(step).toBeGreaterThan(before);
+  await hide(false);
+  await expect(page.getByTestId("status")).toContainText("went on while this tab was hidden");
+
+  const [worker] = page.workers();
+  const held = worker.evaluate((time) => {
+    const end = performance.now() + time;
+    while (performance.now() < end);
+  }, 4_000);
+  await page.waitForTimeout(1_000);
+  await hide(true);
+  await page.waitForTimeout(500);
+  await hide(false);
+  await expect(page.getByTestId("status")).toContainText("waited while this tab was hidden", { timeout: 1_000 });
+  await held;
+  const after = await step();
+  await expect.poll(step).toBeGreaterThan(after);
   await page.getByTestId("stop").click();
   await expect(page.getByTestId("status")).toHaveText(/stopped|done/);
 });

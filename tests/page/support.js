@@ -47,8 +47,8 @@ export async function addTests(page, name, kind, count = 2) {
   await page.getByTestId("test-files").setInputFiles(pictures(kind, count, 50));
 }
 
-export function moduleZip(name, config, seed) {
-  const files = Object.fromEntries(Object.entries(module(config, seed)).map(([path, bytes]) => [`${name}/${path}`, new Uint8Array(Buffer.from(bytes))]));
+export function moduleZip(name, config, seed, rank = 2) {
+  const files = Object.fromEntries(Object.entries(module(config, seed, rank)).map(([path, bytes]) => [`${name}/${path}`, new Uint8Array(Buffer.from(bytes))]));
   return { name: `${name}.zip`, mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) };
 }
 

@@ -44,7 +44,6 @@ pub struct Engine {
     pictures: RefCell<BTreeMap<u32, (String, Picture)>>,
     results: RefCell<BTreeMap<String, Learned>>,
     flow: Rc<Cell<Flow>>,
-    next: Cell<u32>,
 }
 
 #[wasm_bindgen]
@@ -85,7 +84,6 @@ impl Engine {
             pictures: RefCell::default(),
             results: RefCell::default(),
             flow: Rc::new(Cell::new(Flow::GoOn)),
-            next: Cell::new(1),
         })
     }
 
@@ -117,16 +115,16 @@ impl Engine {
         session.remove_module(name).map_err(to_error)
     }
 
-    /// Takes an image file in; returns its number and the crop that the model sees.
+    /// Takes an image file in under a number of the page's; returns the crop that the model sees.
+    ///
+    /// The page numbers pictures, because it outlives workers and models: a number that it takes back late must not
+    /// be that of another picture.
     #[wasm_bindgen(js_name = addPicture)]
-    pub fn add_picture(&self, name: String, bytes: &[u8]) -> std::result::Result<JsValue, JsValue> {
+    pub fn add_picture(&self, id: u32, name: String, bytes: &[u8]) -> std::result::Result<JsValue, JsValue> {
         let crop = self.session().crop(&name, bytes).map_err(to_error)?;
-        let id = self.next.get();
-        self.next.set(id + 1);
         let rgba: Vec<u8> = crop.rgb.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
         let object = js_sys::Object::new();
         let set = |key: &str, value: JsValue| js_sys::Reflect::set(&object, &key.into(), &value);
-        set("id", id.into())?;
         set("width", crop.width.into())?;
         set("height", crop.height.into())?;
         set("rgba", js_sys::Uint8ClampedArray::from(rgba.as_slice()).into())?;
@@ -181,7 +179,15 @@ impl Engine {
                     tell(on_event, &Event::Stopped { method });
                     return Ok::<(), Error>(());
                 };
-                let (report, adapted) = outcome?;
+                let (report, adapted) = match outcome {
+                    Ok(done) => done,
+                    // What another method learns is not lost with it, as long as there is a device.
+                    Err(Error::Device { device, reason }) => return Err(Error::Device { device, reason }),
+                    Err(error) => {
+                        tell(on_event, &Event::Failed { method, message: error.to_string() });
+                        return Ok(());
+                    }
+                };
                 let learned = Learned { adapted: Rc::new(adapted), classes, config: config.clone() };
                 self.results.borrow_mut().insert(method.name().into(), learned);
                 tell(on_event, &Event::Done { report: Box::new(report) });
@@ -204,9 +210,10 @@ impl Engine {
         to_js(&coefficients)
     }
 
-    /// Forgets results, before other classes are learned.
-    pub fn forget(&self) {
-        self.results.borrow_mut().clear();
+    /// Forgets what methods have learned, before other classes are; and a mix, whose weights may be theirs.
+    pub fn forget(&self, methods: Vec<String>) {
+        let gone = |name: &String| name == "mixed" || methods.contains(name);
+        self.results.borrow_mut().retain(|name, _| !gone(name));
     }
 
     /// What every method that was run says of a picture.

@@ -55,6 +55,13 @@ pub enum Event {
         /// The method.
         method: Method,
     },
+    /// A method cannot go on; the others do.
+    Failed {
+        /// The method.
+        method: Method,
+        /// Why.
+        message: String,
+    },
     /// A method has ended.
     Done {
         /// What it achieved.

@@ -1,0 +1,125 @@
+// Which model is open, on which device: one after another, the last choice wins, and a worker that fails starts again.
+import { usableDevice } from "./device.js";
+import { $, fail, say } from "./dom.js";
+import { cancelDownloads } from "./models.js";
+
+const RESTARTS = 3;
+/** Errors that are the device's; a model that is refused would be refused by another device, too. */
+const OF_THE_DEVICE = ["device", "fatal"];
+
+export class Opening {
+  #engine;
+  #settings;
+  #library;
+  #classes;
+  #tryIt;
+  #run;
+  #opened;
+  #restarts = 0;
+  #choices = 0;
+  /** Models are opened one after another. */
+  #turns = Promise.resolve();
+  /** {name, config, preprocessor, weights, source}, or null before the first one is open. */
+  model = null;
+  /** `cpu` or `gpu`. */
+  device = "cpu";
+
+  /** `opened` is called when a model with its modules and pictures is there. */
+  constructor({ engine, settings, library, classes, tryIt, run }, opened) {
+    [this.#engine, this.#settings, this.#library, this.#classes, this.#tryIt, this.#run, this.#opened] = [engine, settings, library, classes, tryIt, run, opened];
+    engine.onFatal = (error) => this.#restart(error);
+    $("cancel-load").addEventListener("click", () => cancelDownloads());
+  }
+
+  /**
+   * Loads a model and opens it, unless something else is chosen meanwhile; says whether it is open.
+   * `load` gives {model, modules}; `accepted` is called once the model is open, before its modules and pictures are in.
+   */
+  async choose(load, accepted = () => {}) {
+    const choice = ++this.#choices;
+    cancelDownloads();
+    fail(null);
+    try {
+      $("cancel-load").hidden = !this.model;
+      const { model, modules } = await load();
+      if (choice !== this.#choices) return false;
+      $("cancel-load").hidden = true;
+      await this.#run.settle();
+      await this.#inTurn(async () => {
+        if (choice === this.#choices) await this.#use(model, [...modules, ...this.#library.own], accepted);
+      });
+      return choice === this.#choices;
+    } catch (error) {
+      if (error.code === "restarted" || choice !== this.#choices) return false;
+      $("cancel-load").hidden = true;
+      fail(error);
+      // A restart that goes on tells how it is.
+      if (this.#run.state !== "off" || !this.model) say(this.model ? "ready" : "cannot start");
+      return false;
+    }
+  }
+
+  #inTurn(job) {
+    const own = this.#turns.then(job);
+    this.#turns = own.catch(() => {});
+    return own;
+  }
+
+  async #onDevice(model) {
+    const settings = this.#settings;
+    const usable = await usableDevice(settings.device, settings.why);
+    say(usable.device === "gpu" ? "preparing the GPU: compiling shaders" : "preparing the CPU device");
+    try {
+      return { ...usable, report: await this.#engine.open(usable.device, model) };
+    } catch (error) {
+      if (usable.device === "cpu" || !OF_THE_DEVICE.includes(error.code)) throw error;
+      this.#engine.start();
+      return { device: "cpu", why: error.message, report: await this.#engine.open("cpu", model) };
+    }
+  }
+
+  /** Opens a model on the device and puts modules and pictures back. What a model is refused for leaves everything as it is. */
+  async #use(model, modules, accepted = () => {}) {
+    this.#run.setState("off");
+    document.body.dataset.ready = "false";
+    try {
+      const { device, name, software, why, report } = await this.#onDevice(model);
+      this.device = device;
+      $("device").textContent = device === "cpu" ? `CPU in this tab${why ? ` (${why})` : ""}` : `${name}, WebGPU${software ? " (software)" : ""}`;
+      $("model").textContent = `${report.model} · ${(report.parameters / 1e6).toFixed(1)} M parameters · ${report.input_size.join(" × ")} px`;
+    } catch (error) {
+      // A device that failed takes the model in use with it.
+      if (this.model && (OF_THE_DEVICE.includes(error.code) || !this.#engine.isOpen)) this.#restart(error);
+      else if (this.model) {
+        this.#run.setState("idle");
+        this.#run.quick();
+      }
+      throw error;
+    }
+    this.model = model;
+    accepted();
+    await this.#library.replay(modules);
+    this.#run.setModules(this.#library.list.length);
+    await this.#classes.replay();
+    await this.#tryIt.replay();
+    this.#run.setState("idle");
+    document.body.dataset.ready = "true";
+    say("ready");
+    await this.#opened();
+  }
+
+  /** A new worker with the model in use. */
+  #restart(error) {
+    fail({ message: `${error.message}. The worker starts again; your pictures are kept, and Start trains again what was trained.` });
+    this.#run.setState("off");
+    this.#restarts += 1;
+    if (this.#restarts > RESTARTS) return say(this.device === "gpu" ? "the GPU keeps failing; reload the page with ?device=cpu" : "the computation keeps failing; reload the page, with fewer pictures or a smaller model");
+    if (this.#restarts > 1 && this.device === "gpu") Object.assign(this.#settings, { device: "cpu", why: "the GPU failed twice" });
+    this.#engine.start();
+    this.#run.lostWorker();
+    if (!this.model) return;
+    this.#inTurn(() => this.#use(this.model, this.#library.all)).catch((failure) => {
+      if (failure.code !== "restarted") fail(failure);
+    });
+  }
+}

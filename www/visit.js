@@ -1,0 +1,109 @@
+// What a visit leaves for the next one, and what the last one left.
+import { say } from "./dom.js";
+import { keep, keepAtOnce, restore } from "./store.js";
+
+/** Milliseconds between a change and keeping it. */
+const KEEP_AFTER = 500;
+
+export class Visit {
+  #settings;
+  #library;
+  #classes;
+  #tryIt;
+  #run;
+  #opening;
+  /** What the last visit left, until a model is open to take it. */
+  #last = null;
+  /** Nothing is kept before what was kept is back. */
+  #held = true;
+  #pending = 0;
+
+  constructor({ settings, library, classes, tryIt, run, opening }) {
+    [this.#settings, this.#library, this.#classes, this.#tryIt, this.#run, this.#opening] = [settings, library, classes, tryIt, run, opening];
+  }
+
+  /** Reads what was kept, and takes the settings from it; pictures wait for [`comeBack`]. */
+  async begin() {
+    const kept = await restore();
+    this.#settings.set(kept?.settings ?? {});
+    if (kept?.settings?.threshold !== undefined) this.#tryIt.threshold = kept.settings.threshold;
+    this.#library.removed = new Set(kept?.removed);
+    this.#last = kept ?? {};
+    return kept;
+  }
+
+  /** Modules of the last visit that no model has taken yet. */
+  get modules() {
+    return this.#last?.modules ?? [];
+  }
+
+  /** Pictures, choices and results of the last visit, once; says whether there were any. */
+  async comeBack() {
+    if (!this.#last) return false;
+    const { classes: kept = [], methods = [], results = [], model: used } = this.#last;
+    this.#last = null;
+    const classes = this.#classes;
+    if (methods.length) this.#run.setModules(this.#library.list.length, methods);
+    // Pictures may have come in while the model was loaded.
+    const untouched = !classes.list.length && JSON.stringify(used?.source) === JSON.stringify(this.#opening.model.source);
+    for (const { name, pictures, test } of kept) {
+      const own = classes.list.find((known) => known.name === name) ?? classes.add(name);
+      await classes.addFiles(own, pictures);
+      if (test.length) await classes.addFiles(own, test, "test");
+    }
+    if (kept.length) {
+      this.#run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
+      say("your pictures from last time are back");
+    }
+    this.release();
+    return kept.length > 0;
+  }
+
+  /** Nothing is kept before [`release`]: what is there is neither the old nor the new. */
+  hold() {
+    this.#held = true;
+    clearTimeout(this.#pending);
+    this.#pending = 0;
+  }
+
+  release() {
+    this.#held = false;
+  }
+
+  get #mayKeep() {
+    return !this.#held && this.#run.state !== "off";
+  }
+
+  /** Keeps everything a moment after the last change. */
+  remember() {
+    if (!this.#mayKeep) return;
+    clearTimeout(this.#pending);
+    this.#pending = setTimeout(() => this.rememberNow(), KEEP_AFTER);
+  }
+
+  /** Resolves when everything is kept. */
+  async rememberNow() {
+    clearTimeout(this.#pending);
+    this.#pending = 0;
+    if (this.#mayKeep) await keep(this.#state);
+  }
+
+  /** The page may be gone the next moment. */
+  leave() {
+    if (!this.#pending || !this.#mayKeep) return;
+    clearTimeout(this.#pending);
+    this.#pending = 0;
+    keepAtOnce(this.#state);
+  }
+
+  get #state() {
+    const modules = this.#library.own.map(({ name, config, weights }) => ({ name, config, weights }));
+    const { source, ...files } = this.#opening.model;
+    return {
+      classes: this.#classes.files, modules, removed: [...this.#library.removed], methods: this.#run.chosen, results: this.#run.kept,
+      settings: { ...this.#settings.chosen, threshold: this.#tryIt.threshold },
+      // The name tells what is missed, should the files be gone.
+      model: { source, ...(source.kind === "files" ? files : {}) },
+    };
+  }
+}
