@@ -1,10 +1,17 @@
 // Anyone can use it: axe at three widths and both themes, and the keyboard alone.
 import AxeBuilder from "@axe-core/playwright";
 import { expect, test } from "@playwright/test";
-import { addTests, choose, open, startAndFinish, twoClasses } from "./support.js";
-import { pictures } from "./files.js";
+import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, twoClasses } from "./support.js";
+import { pictures, tinyModel } from "./files.js";
 
 const TINY = "device=cpu&model=tiny&steps=6&folds=2";
+
+async function withModules(page) {
+  await openLibrary(page);
+  const config = JSON.parse(tinyModel()["config.json"]);
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+}
 
 async function serious(page) {
   const { violations } = await new AxeBuilder({ page }).analyze();
@@ -16,21 +23,89 @@ for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
     await open(page, TINY);
     expect(await serious(page)).toEqual([]);
+    await withModules(page);
     await twoClasses(page);
     await addTests(page, "across", 0);
     await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
-    await choose(page, ["nearest-mean", "lora"]);
+    await choose(page, ["nearest-mean", "learned", "lora"]);
     await startAndFinish(page);
+    await expect(page.getByTestId("composition").locator("input[type=range]")).toHaveCount(2);
+    // What comes and goes: an offer to undo, a module that is out, an error.
+    await page.getByRole("button", { name: "Remove module two" }).click();
+    await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
+    await page.getByTestId("open-project").setInputFiles({ name: "no.zip", mimeType: "application/zip", buffer: Buffer.from("?") });
+    await expect(page.getByTestId("error")).toBeVisible();
     for (const width of [1440, 1024, 390]) {
       await page.setViewportSize({ width, height: 900 });
       expect(await serious(page), `${width} px`).toEqual([]);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       expect(overflow, `${width} px wide`).toBeLessThanOrEqual(0);
     }
-    await page.getByTestId("model").click();
-    expect(await serious(page)).toEqual([]);
+    for (const [open, dialog] of [["model", "models"], ["clear", "sure"]]) {
+      await page.getByTestId(open).click();
+      await expect(page.locator(`#${dialog}`)).toBeVisible();
+      expect(await serious(page), dialog).toEqual([]);
+      await page.keyboard.press("Escape");
+    }
   });
 }
+
+test("axe finds nothing serious while methods run, and at the camera", async ({ page }) => {
+  await open(page, TINY.replace("steps=6", "steps=2000"));
+  await withModules(page);
+  await twoClasses(page);
+  await choose(page, ["learned", "lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText(/step [1-9]/);
+  await page.getByTestId("pause").click();
+  await expect(page.getByTestId("status")).toHaveText("paused");
+  expect(await serious(page)).toEqual([]);
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await page.getByTestId("class-camera").first().click();
+  await expect(page.locator("#camera")).toBeVisible();
+  expect(await serious(page)).toEqual([]);
+});
+
+test("the keyboard pauses, stops, reads weights, mixes them and opens cells of the matrix", async ({ page }) => {
+  await open(page, TINY.replace("steps=6", "steps=2000"));
+  await withModules(page);
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
+  await choose(page, ["learned"]);
+  await page.getByTestId("start").focus();
+  await page.keyboard.press("Enter");
+  await expect(page.getByTestId("pause")).toBeFocused();
+  await expect(page.locator("tr[data-method=learned]")).toContainText(/step [1-9]/);
+  // The map keeps the keyboard while weights come in.
+  const map = page.getByTestId("composition").locator("canvas.heat");
+  await map.focus();
+  await page.keyboard.press("ArrowRight");
+  await expect(page.locator(".spot")).toContainText("layer 1");
+  await expect(page.locator(".spot")).toContainText("two");
+  const step = async () => Number(/step (\d+)/.exec(await page.locator("tr[data-method=learned]").textContent())[1]);
+  const before = await step();
+  await expect.poll(step).toBeGreaterThan(before + 10);
+  await expect(map).toBeFocused();
+  await page.getByTestId("pause").focus();
+  await page.keyboard.press("Space");
+  await expect(page.getByTestId("status")).toHaveText("paused");
+  await page.getByTestId("stop").focus();
+  await page.keyboard.press("Enter");
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await page.getByTestId("composition").locator("input[type=range]").first().focus();
+  await page.keyboard.press("End");
+  await expect(page.locator("[data-testid=prediction][data-method=mixed]")).toHaveCount(1);
+  await page.getByTestId("confusion").locator("button.cell:not([disabled])").first().focus();
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#confusion-pictures canvas").first()).toBeVisible();
+  await page.getByTestId("clear").focus();
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#sure")).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page.getByTestId("clear")).toBeFocused();
+});
 
 test("the keyboard alone loads the example, starts, names a class, removes and undoes", async ({ page }) => {
   await open(page, TINY);
@@ -84,9 +159,10 @@ test("what can be reached has a name and shows its focus", async ({ page }) => {
 
 test("nothing moves when less motion is asked for", async ({ page }) => {
   await page.emulateMedia({ reducedMotion: "reduce" });
-  await open(page, TINY);
+  await open(page, TINY.replace("steps=6", "steps=2000"));
   await twoClasses(page);
   await choose(page, ["lora"]);
   await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText("step");
   expect(await page.evaluate(() => document.getAnimations().length)).toBe(0);
 });

@@ -72,3 +72,19 @@ test("a new version waits for a click, and pictures outlive it", async ({ page }
     await stop();
   }
 });
+
+test("the page's policy refuses what comes from elsewhere", async ({ page }) => {
+  await open(page, "device=cpu&model=tiny");
+  const elsewhere = await page.evaluate(async () => {
+    const refused = [];
+    document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => refused.push(effectiveDirective));
+    const fetched = await fetch("http://127.0.0.2:9/x").then(() => true, () => false);
+    const script = Object.assign(document.createElement("script"), { src: "http://127.0.0.2:9/x.js" });
+    const inline = Object.assign(document.createElement("script"), { textContent: "globalThis.ranInline = true" });
+    const image = Object.assign(new Image(), { src: "http://127.0.0.2:9/x.png" });
+    document.body.append(script, inline, image);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return { fetched, refused: [...new Set(refused)].sort(), ran: globalThis.ranInline === true };
+  });
+  expect(elsewhere).toEqual({ fetched: false, refused: ["connect-src", "img-src", "script-src-elem"], ran: false });
+});
