@@ -1,7 +1,7 @@
 //! Labelled images: class folders, shots, folds. Plain data, no tensors.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -35,37 +35,43 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads a listing's images. Bad ones are returned as errors, and the rest goes on.
+    /// Reads the first `most` images of every class of a listing that can be read. Bad ones are returned as errors, and
+    /// the next ones take their places.
     ///
     /// `on_progress` is told (done, total).
-    ///
-    /// # Errors
-    /// [`Error::Dataset`] when no image is left, or a class lost all of its images.
     pub fn load(
         listing: &Listing,
+        most: usize,
         preprocess: &Preprocess,
         on_progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(Self, Vec<Error>)> {
-        let (mut examples, mut bad) = (Vec::with_capacity(listing.files.len()), Vec::new());
-        for (index, (path, class)) in listing.files.iter().enumerate() {
+    ) -> (Self, Vec<Error>) {
+        let (mut examples, mut bad) = (Vec::new(), Vec::new());
+        let total = listing.class_sizes().into_iter().map(|size| size.min(most)).sum();
+        let mut taken = vec![0; listing.classes.len()];
+        for (path, class) in &listing.files {
+            if taken[*class] == most {
+                continue;
+            }
             match read_crop(path, preprocess) {
-                Ok(crop) => examples.push(Example { name: path.display().to_string(), class: *class, crop }),
+                Ok(crop) => {
+                    examples.push(Example { name: path.display().to_string(), class: *class, crop });
+                    taken[*class] += 1;
+                }
                 Err(error) => bad.push(error),
             }
-            on_progress(index + 1, listing.files.len());
+            on_progress((examples.len() + bad.len()).min(total), total);
         }
-        let had = |class: usize| listing.files.iter().any(|(_, own)| *own == class);
-        let lost = (0..listing.classes.len())
-            .find(|class| had(*class) && examples.iter().all(|e| e.class != *class));
-        if let Some(class) = lost {
-            let first = bad.first().map_or(String::new(), |error| format!(" (the first: {error})"));
-            let reason = format!("no image of class `{}` can be read{first}", listing.classes[class]);
-            return Err(Error::Dataset { name: listing.name.clone(), reason });
-        }
-        Ok((Self { name: listing.name.clone(), classes: listing.classes.clone(), examples }, bad))
+        (Self { name: listing.name.clone(), classes: listing.classes.clone(), examples }, bad)
     }
 
-    /// At most `limits[class]` examples of every class, the ones that [`Listing::few_shot`] would draw.
+    /// The classes that have images in a listing and none here.
+    pub fn lost(&self, listing: &Listing) -> Vec<String> {
+        let sizes = listing.class_sizes().into_iter().zip(self.class_sizes());
+        let lost = sizes.zip(&listing.classes).filter(|((listed, read), _)| *listed > 0 && *read == 0);
+        lost.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// At most `limits[class]` examples of every class, the first ones that [`Listing::shuffled`] gives.
     pub fn few_shot(&self, limits: &[usize], seed: u64) -> Self {
         let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
         self.pick(&draw_shots(&labels, limits, seed))
@@ -122,22 +128,32 @@ impl Listing {
     /// [`Error::Io`], or [`Error::Dataset`] when there is no class with an image.
     pub fn from_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
         let name = dir.display().to_string();
-        let (mut by_class, mut warnings) = (BTreeMap::new(), Vec::new());
-        for path in sorted_entries(dir)? {
-            if !path.is_dir() {
-                if is_image(&path) {
-                    let reason = "not in a class folder (put it into one named after its class); left out";
-                    warnings.push(Error::Image { name: path.display().to_string(), reason: reason.into() });
-                }
-                continue;
+        let (folders, others): (Vec<_>, Vec<_>) =
+            sorted_entries(dir)?.into_iter().partition(|path| path.is_dir());
+        let mut search = Search::default();
+        for path in others.into_iter().filter(|path| is_image(path)) {
+            let reason = "not in a class folder (put it into one named after its class); left out";
+            search.warn_of(&path, reason);
+        }
+        search.is_new(dir)?;
+        // Before what is inside them: a link of one class to another does not take that one's images away.
+        let mut classes = Vec::new();
+        for path in folders {
+            if search.is_new(&path)? {
+                classes.push(path);
             }
-            let mut files = Vec::new();
-            collect_images(&path, &mut files, &mut warnings)?;
+        }
+        let mut by_class = BTreeMap::new();
+        for path in classes {
+            let files = search.images(&path)?;
             if files.is_empty() {
                 let reason = "no image in this class folder; left out".to_string();
-                warnings.push(Error::Dataset { name: path.display().to_string(), reason });
-            } else {
-                by_class.insert(file_name(&path), files);
+                search.warnings.push(Error::Dataset { name: path.display().to_string(), reason });
+            } else if by_class.insert(file_name(&path), files).is_some() {
+                let reason =
+                    "another class folder has the same name up to letters that are no UTF-8; rename one"
+                        .into();
+                return Err(Error::Dataset { name: path.display().to_string(), reason });
             }
         }
         if by_class.is_empty() {
@@ -150,7 +166,7 @@ impl Listing {
             .into_values()
             .enumerate()
             .flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
-        Ok((Self { name, classes, files: files.collect() }, warnings))
+        Ok((Self { name, classes, files: files.collect() }, search.warnings))
     }
 
     /// The same files under another task's class order.
@@ -170,10 +186,17 @@ impl Listing {
         Ok(Self { name: self.name, classes: classes.to_vec(), files })
     }
 
-    /// At most `shots` images per class, drawn by the seed: fewer shots are a subset of more shots.
-    pub fn few_shot(self, shots: usize, seed: u64) -> Self {
+    /// Number of files of every class.
+    pub fn class_sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0; self.classes.len()];
+        self.files.iter().for_each(|(_, class)| sizes[*class] += 1);
+        sizes
+    }
+
+    /// The same files in an order that the seed draws, class by class: the first ones of a class are the shots.
+    pub fn shuffled(self, seed: u64) -> Self {
         let labels: Vec<usize> = self.files.iter().map(|(_, class)| *class).collect();
-        let drawn = draw_shots(&labels, &vec![shots; self.classes.len()], seed);
+        let drawn = draw_shots(&labels, &vec![usize::MAX; self.classes.len()], seed);
         let files = drawn.into_iter().map(|index| self.files[index].clone()).collect();
         Self { name: self.name, classes: self.classes, files }
     }
@@ -194,18 +217,46 @@ fn draw_shots(labels: &[usize], limits: &[usize], seed: u64) -> Vec<usize> {
     by_class.into_iter().flatten().collect()
 }
 
-fn collect_images(dir: &Path, files: &mut Vec<PathBuf>, warnings: &mut Vec<Error>) -> Result<()> {
-    for path in sorted_entries(dir)? {
-        if path.is_dir() {
-            collect_images(&path, files, warnings)?;
-        } else if is_image(&path) {
-            files.push(path);
-        } else {
-            let reason = "not an image by its name; left out".to_string();
-            warnings.push(Error::Image { name: path.display().to_string(), reason });
-        }
+/// A walk through folders that enters each one once: links can lead back, or from class to class.
+#[derive(Default)]
+struct Search {
+    /// Folders without links in their paths.
+    seen: BTreeSet<PathBuf>,
+    warnings: Vec<Error>,
+}
+
+impl Search {
+    fn warn_of(&mut self, path: &Path, reason: &str) {
+        self.warnings.push(Error::Image { name: path.display().to_string(), reason: reason.into() });
     }
-    Ok(())
+
+    /// Whether nothing has led to a folder before; else a warning.
+    fn is_new(&mut self, dir: &Path) -> Result<bool> {
+        let whole = fs::canonicalize(dir).map_err(|error| Error::io("list", dir, error))?;
+        let new = self.seen.insert(whole);
+        if !new {
+            let reason = "a link to a folder that is read anyway; left out".into();
+            self.warnings.push(Error::Dataset { name: dir.display().to_string(), reason });
+        }
+        Ok(new)
+    }
+
+    /// The images of a folder and of those inside it.
+    fn images(&mut self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for path in sorted_entries(dir)? {
+            if path.is_dir() {
+                if self.is_new(&path)? {
+                    files.extend(self.images(&path)?);
+                }
+            } else if is_image(&path) {
+                files.push(path);
+            } else {
+                self.warn_of(&path, "not an image by its name; left out");
+            }
+        }
+        Ok(files)
+    }
 }
 
 /// Entries in the order of their names, without hidden ones: the same on every file system.

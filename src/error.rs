@@ -84,9 +84,11 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor holds NaN or infinite values.
-    #[error("{name}: tensor `{tensor}` holds a value that is not finite")]
+    #[error(
+        "{name}: tensor `{tensor}` holds a value that is not finite; what it comes from is damaged or out of range"
+    )]
     NotFinite {
-        /// File name.
+        /// File, or what was computed from.
         name: String,
         /// Tensor name.
         tensor: String,
@@ -156,6 +158,17 @@ impl Error {
     /// An [`Error::Io`] for `path`.
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Refuses values that are not numbers: everything computed from them would be wrong without a word.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub fn check_finite(values: &[f32], name: &str, tensor: &str) -> Result<()> {
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(()),
+            false => Err(Self::NotFinite { name: name.into(), tensor: tensor.into() }),
+        }
     }
 
     /// An [`Error::Mismatch`].

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::{
     dataset::Example,
     device,
-    error::Result,
+    error::{Error, Result},
     head::{Features, Head},
     image::preprocess::Preprocess,
     report::Accuracy,
@@ -17,7 +17,7 @@ use crate::{
 /// `on_batch` is told how many examples are done.
 ///
 /// # Errors
-/// The device was lost.
+/// The device was lost, or a feature is not finite.
 pub async fn features(
     vit: &Vit,
     examples: &[Example],
@@ -32,6 +32,9 @@ pub async fn features(
     for (index, batch) in examples.chunks(size).enumerate() {
         let images = images(batch, size, preprocess, device);
         let pooled = device::read(vit.pool(vit.forward_features(images))).await?;
+        for (example, row) in batch.iter().zip(pooled.chunks(dim.max(1))) {
+            Error::check_finite(row, &example.name, "features")?;
+        }
         values.extend_from_slice(&pooled[..batch.len() * dim]);
         on_batch(index * size + batch.len());
         device::breathe(0).await;

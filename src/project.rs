@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     lora::module::LoraModule,
     methods::registry::Method,
-    report::MethodReport,
+    report::{MethodReport, TestAnswer},
     session::{Session, adapt::AdaptConfig},
 };
 
@@ -155,19 +155,22 @@ pub struct Difference {
     pub test_accuracy: [Option<f64>; 2],
     /// Saved and replayed held-out accuracy.
     pub held_out_accuracy: [Option<f64>; 2],
-    /// Largest difference of a probability over all test pictures and classes; absent without test pictures.
+    /// Largest difference of a probability over all test pictures and classes; 1 where there is nothing to compare one
+    /// with, absent without test pictures.
     pub probability: Option<f32>,
 }
+
+/// As far apart as probabilities can be.
+const FARTHEST: f32 = 1.0;
 
 impl Difference {
     /// Compares two reports of one method.
     pub fn new(saved: &MethodReport, replayed: &MethodReport) -> Self {
-        let answers = saved.answers.as_ref().zip(replayed.answers.as_ref());
-        let probability = answers.map(|(saved, replayed)| {
-            let pairs = saved.iter().zip(replayed);
-            let values = pairs.flat_map(|(a, b)| a.probabilities.iter().zip(&b.probabilities));
-            values.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-        });
+        let probability = match (&saved.answers, &replayed.answers) {
+            (None, None) => None,
+            (Some(saved), Some(replayed)) => Some(farthest(saved, replayed)),
+            _ => Some(FARTHEST),
+        };
         Self {
             method: saved.method.clone(),
             test_accuracy: [saved.test_accuracy, replayed.test_accuracy],
@@ -176,7 +179,7 @@ impl Difference {
         }
     }
 
-    /// Whether everything agrees to a tolerance.
+    /// Whether everything that was saved agrees to a tolerance.
     pub fn within(&self, tolerance: f64) -> bool {
         let near = |pair: [Option<f64>; 2]| match pair {
             [Some(a), Some(b)] => (a - b).abs() <= tolerance,
@@ -185,5 +188,61 @@ impl Difference {
         near(self.test_accuracy)
             && near(self.held_out_accuracy)
             && self.probability.is_none_or(|difference| f64::from(difference) <= tolerance)
+    }
+}
+
+/// Largest difference of a probability; other numbers of pictures or classes, and what is no number, differ most.
+fn farthest(saved: &[TestAnswer], replayed: &[TestAnswer]) -> f32 {
+    let same = |(a, b): (&TestAnswer, &TestAnswer)| a.probabilities.len() == b.probabilities.len();
+    if saved.len() != replayed.len() || !saved.iter().zip(replayed).all(same) {
+        return FARTHEST;
+    }
+    let pairs = saved.iter().zip(replayed);
+    let values = pairs.flat_map(|(a, b)| a.probabilities.iter().zip(&b.probabilities));
+    let differences = values.map(|(a, b)| (a - b).abs());
+    differences.map(|value| if value.is_nan() { FARTHEST } else { value }).fold(0.0, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(answers: &[&[f32]], test_accuracy: f64) -> MethodReport {
+        let answer = |probabilities: &&[f32]| serde_json::json!({"image": "a.png", "class": 0, "probabilities": probabilities});
+        let mut report: MethodReport = serde_json::from_value(serde_json::json!({
+            "method": "linear-probe", "test_accuracy": test_accuracy, "test_interval": null, "train_accuracy": 1.0,
+            "loo_accuracy": null, "loo_interval": null, "loo_folds": 0, "trainable_parameters": 1, "steps": 0,
+            "seconds": 0.0, "losses": [], "head_refitted": false, "coefficients": null, "chosen_module": null,
+            "confusion": null, "answers": answers.iter().map(answer).collect::<Vec<_>>(),
+        }))
+        .expect("a report");
+        report.test_accuracy = Some(test_accuracy);
+        report
+    }
+
+    #[test]
+    fn what_cannot_be_compared_counts_as_a_difference() {
+        let replayed = report(&[&[0.25, 0.75], &[0.5, 0.5]], 0.5);
+        let probability = |saved: &MethodReport| Difference::new(saved, &replayed).probability;
+        let near = report(&[&[0.25, 0.75], &[0.5, 0.5005]], 0.5);
+        assert!(Difference::new(&near, &replayed).within(1e-3));
+        assert!(probability(&near).is_some_and(|value| (value - 5e-4).abs() < 1e-6));
+        let mut not_a_number = near.clone();
+        not_a_number.answers.as_mut().expect("answers")[0].probabilities[1] = f32::NAN;
+        let mut none = near.clone();
+        none.answers = None;
+        for other in [
+            report(&[&[0.25, 0.75]], 0.5),
+            report(&[&[0.25, 0.75], &[1.0]], 0.5),
+            report(&[], 0.5),
+            not_a_number,
+            none,
+        ] {
+            assert_eq!(probability(&other), Some(1.0));
+            assert!(!Difference::new(&other, &replayed).within(1e-3));
+        }
+        let mut accuracy = near;
+        accuracy.test_accuracy = Some(f64::NAN);
+        assert!(!Difference::new(&accuracy, &replayed).within(1e-3));
     }
 }

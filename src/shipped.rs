@@ -34,6 +34,8 @@ pub struct Manifest {
     pub name: String,
     /// Files by path.
     pub files: BTreeMap<String, FileEntry>,
+    /// Licence of the base model, if it is stated.
+    pub license: Option<String>,
     /// Modules, in the order of the library.
     pub modules: Vec<ModuleEntry>,
     #[serde(skip)]
@@ -56,6 +58,8 @@ pub struct ModuleEntry {
     pub name: String,
     /// What it was trained on and how well it does, in one line.
     pub card: Option<String>,
+    /// Its licence, if it is stated.
+    pub license: Option<String>,
 }
 
 /// The folder that belongs to a model: to [`EMBEDDED`] and to the embedded model's own name the base, to any other the

@@ -247,6 +247,8 @@ fn what_changes_the_mathematics_is_refused_by_name() {
     assert_eq!(code_with("lora_dropout", json!(0.1)), "fine");
     assert_eq!(code_with("use_dora", json!(false)), "fine");
     assert!(code_with("lora_alpha", json!("much")).starts_with("bad-config"));
+    let found = code_with("lora_alpha", json!(1e39));
+    assert!(found.starts_with("bad-config") && found.contains("lora_alpha"), "infinite in 32 bits: {found}");
 }
 
 #[test]
@@ -261,6 +263,15 @@ fn an_option_that_nobody_knows_is_a_warning_with_its_name() {
     let found = warnings("use_warp", true.into());
     assert!(found.len() == 1 && found[0].to_string().contains("own: field `use_warp`"), "{found:?}");
     assert!(warnings("use_warp", false.into()).is_empty(), "what is off changes nothing");
+    for (key, value) in [
+        ("exclude_modules", serde_json::json!(["query", "q_proj"])),
+        ("layers_to_transform", serde_json::json!([0])),
+        ("modules_to_save", serde_json::json!(["classifier"])),
+    ] {
+        let found = warnings(key, value);
+        let text = found.iter().map(ToString::to_string).collect::<String>();
+        assert!(found.len() == 1 && text.contains(key) && text.contains("PEFT"), "{key}: {text}");
+    }
 }
 
 /// A fused layer of timm comes apart into three that share its directions.

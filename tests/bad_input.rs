@@ -27,6 +27,71 @@ fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_test_class_that_cannot_be_read_is_left_out_and_a_training_class_is_not() {
+    let place = Place::new();
+    for index in 10..13 {
+        fs::write(place.path(&format!("test/down/0{index}.png")), b"no picture").expect("file");
+    }
+    let out = place.path("out.json");
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out]);
+    assert!(code == 1 && err.contains("no image of class `down` can be read"), "{err}");
+    assert_eq!(json(Path::new(&out))["num_test"], 6);
+    let train = place.path("test");
+    let (code, _, err) = run(&["adapt", "--model", &tiny_model(), "--train", &train, "--device", "cpu"]);
+    assert!(code == 2 && err.contains("no image of class `down` can be read (the first"), "{err}");
+}
+
+#[test]
+fn a_photo_that_cannot_be_read_does_not_end_a_base_models_training() {
+    let place = Place::new();
+    fs::write(place.path("train/down/broken.png"), b"no picture").expect("file");
+    fs::write(place.path("train/down/notes.txt"), b"hello").expect("file");
+    let (data, out) = (place.path("train"), place.path("base"));
+    let shape =
+        ["--img-size", "16", "--patch-size", "8", "--embed-dim", "8", "--depth", "1", "--num-heads", "1"];
+    let how = ["--validation", "1", "--batch-size", "4", "--epochs", "1", "--device", "cpu"];
+    let (code, text, err) =
+        run(&[&["pretrain", "--data", &data, "--out", &out], &shape[..], &how[..]].concat());
+    assert!(code == 1 && err.contains("broken.png") && err.contains("notes.txt"), "{err}");
+    assert!(text.contains("student"), "{text}");
+}
+
+/// A mean that makes every pixel infinite stands for damaged weights and modules: nothing is a number in the end.
+#[test]
+fn what_is_no_number_is_never_an_answer() {
+    let place = Place::new();
+    let (model, picture) = (tiny_model(), place.path("train/down/000.png"));
+    let infinite = ["--mean", "1e38,1e38,1e38", "--std", "1e-3,1e-3,1e-3"];
+    let classify = ["classify", "--model", &model, "--device", "cpu", &picture];
+    let (code, text, err) = run(&[&classify[..], &infinite[..]].concat());
+    assert!(code == 2 && err.contains("error[not-finite]") && !text.contains("NaN"), "{text}{err}");
+    let (code, _, err) = run(&[&classify[..], &["--std", "1e-45,1e-45,1e-45"]].concat());
+    assert!(code == 2 && err.contains("--std"), "no reciprocal: {err}");
+    let adapt = [&["--methods", "nearest-mean"], &infinite[..]].concat();
+    let (code, text, err) = place.adapt(&adapt);
+    assert!(code == 2 && err.contains("error[not-finite]") && !text.contains('%'), "{text}{err}");
+    let [input, model, adapter] = ["written/input.safetensors", "tiny-vit", "all-head"]
+        .map(|name| golden("adapters").join(name).display().to_string());
+    let out = place.path("out.safetensors");
+    let forward = ["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &out];
+    let (code, _, err) = run(&[&forward[..], &["--adapter", &adapter, "--weights", "1e30"]].concat());
+    assert!(code == 2 && err.contains("`last_hidden_state`"), "{err}");
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn modules_that_ship_for_another_model_of_the_same_name_are_left_out() {
+    let place = Place::new();
+    let (model, train) = (place.own_model("deit-tiny-patch16-224"), place.path("train"));
+    let how = ["--train", &train, "--device", "cpu", "--methods", "auto", "--steps", "1", "--folds", "0"];
+    let adapt = [&["adapt", "--model", &model], &how[..]].concat();
+    let (code, text, err) = run(&adapt);
+    assert!(code == 1 && err.contains("--modules none") && err.contains("made for another model"), "{err}");
+    assert!(text.contains("linear-probe") && !text.contains("uniform"), "{text}");
+    succeed(&[&adapt[..], &["--modules", "none"]].concat());
+}
+
+#[test]
 fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
     let place = Place::new();
     let model = place.own_model("model");

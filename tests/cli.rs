@@ -158,14 +158,12 @@ fn one_image_per_class_works_and_says_that_nothing_can_be_held_out() {
     assert_eq!(probe.split_whitespace().filter(|cell| *cell == "-").count(), 3, "{probe}");
 }
 
+/// Ends a command by Ctrl-C once it is at work; what it said on stderr.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_keeps_what_was_learned() {
-    let place = Place::new();
-    let (model, train, task) = (tiny_model(), place.path("train"), place.path("task"));
+fn stopped(arguments: &[&str]) -> String {
     let child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
-        .args(["adapt", "--model", &model, "--device", "cpu", "--train", &train, "--methods", "lora,full"])
-        .args(["--steps", "100000000", "--save", &task])
+        .args(arguments)
+        .args(["--device", "cpu", "--steps", "100000000"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -174,11 +172,25 @@ fn ctrl_c_keeps_what_was_learned() {
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let output = child.wait_with_output().expect("ends");
-    let err = String::from_utf8_lossy(&output.stderr);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{err}");
+    err
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_was_learned() {
+    let place = Place::new();
+    let (model, train, out) = (tiny_model(), place.path("train"), place.path("out"));
+    let adapt = ["adapt", "--model", &model, "--train", &train, "--methods", "lora,full", "--save", &out];
+    let err = stopped(&adapt);
     assert!(err.contains("1 of 2 methods"), "{err}");
-    let picture = place.path("train/down/000.png");
-    succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
+    succeed(&["predict", "--task", &out, "--device", "cpu", &place.path("train/down/000.png")]);
+    let module = place.path("module");
+    let err = stopped(&["train-module", "--model", &model, "--data", &train, "--out", &module]);
+    assert!(err.contains("warning[mismatch]: stopped") && err.contains("of 100000000 steps"), "{err}");
+    let report = json(&Path::new(&module).join("training.json"));
+    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

@@ -4,7 +4,11 @@ mod support;
 
 use std::{collections::BTreeSet, fs};
 
-use loraloom::dataset::{Listing, folds};
+use loraloom::{
+    Dataset,
+    dataset::{Listing, folds},
+    image::preprocess::Preprocess,
+};
 use proptest::prelude::*;
 use support::write_task;
 
@@ -12,6 +16,11 @@ fn task(classes: &[&str], count: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     write_task(dir.path(), classes, 0, count);
     dir
+}
+
+fn preprocess() -> Preprocess {
+    Preprocess::from_json(None, ("config.json", r#"{"model_type": "vit", "image_size": 8}"#))
+        .expect("a processor")
 }
 
 #[test]
@@ -33,14 +42,80 @@ fn classes_are_sorted_and_files_below_are_found() {
 fn fewer_shots_are_a_subset_of_more() {
     let dir = task(&["a", "b", "c"], 8);
     let (listing, _) = Listing::from_folder(dir.path()).expect("lists");
+    let preprocess = preprocess();
     let drawn = |shots, seed| {
-        let files = listing.clone().few_shot(shots, seed).files;
-        files.into_iter().collect::<BTreeSet<_>>()
+        let drawn = Dataset::load(&listing.clone().shuffled(seed), shots, &preprocess, &mut |_, _| ()).0;
+        // The same as when all images are in memory before the draw.
+        let all = Dataset::load(&listing, usize::MAX, &preprocess, &mut |_, _| ()).0;
+        assert_eq!(drawn.examples, all.few_shot(&[shots; 3], seed).examples);
+        drawn.examples.into_iter().map(|example| example.name).collect::<BTreeSet<_>>()
     };
     assert_eq!(drawn(3, 1).len(), 9);
     assert!(drawn(3, 1).is_subset(&drawn(5, 1)));
     assert_ne!(drawn(3, 1), drawn(3, 2));
     assert_eq!(drawn(100, 1).len(), 24);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_no_shot() {
+    let dir = task(&["a", "b"], 3);
+    for name in ["a/000.png", "a/002.png"] {
+        fs::write(dir.path().join(name), b"no picture").expect("file");
+    }
+    let (listing, _) = Listing::from_folder(dir.path()).expect("lists");
+    for seed in 0..4 {
+        let mut told = (0, 0);
+        let mut show = |done, total| told = (done, total);
+        let listing = listing.clone().shuffled(seed);
+        let (dataset, bad) = Dataset::load(&listing, 1, &preprocess(), &mut show);
+        assert_eq!(dataset.class_sizes(), [1, 1], "seed {seed}");
+        assert!(dataset.examples[0].name.contains("001.png") && bad.len() <= 2);
+        assert_eq!(told, (2, 2));
+        assert!(dataset.lost(&listing).is_empty());
+    }
+    fs::write(dir.path().join("a/001.png"), b"no picture").expect("file");
+    let (dataset, bad) = Dataset::load(&listing, 1, &preprocess(), &mut |_, _| ());
+    assert_eq!((dataset.lost(&listing), bad.len()), (vec!["a".to_string()], 3));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_read_once_however_links_lead_to_it() {
+    use std::os::unix::fs::symlink;
+    let dir = task(&["a", "b"], 2);
+    let at = |name: &str| dir.path().join(name);
+    for (target, link) in [(".", "a/root"), ("b", "c"), ("../b", "a/b")] {
+        symlink(target, at(link)).expect("a link");
+    }
+    symlink(dir.path(), at("a/whole")).expect("a link");
+    let outside = task(&["x"], 1);
+    symlink(outside.path().join("x"), at("d")).expect("a link to what is nowhere else");
+    let (listing, warnings) = Listing::from_folder(dir.path()).expect("lists");
+    assert_eq!(listing.classes, ["a", "b", "d"]);
+    assert_eq!(listing.class_sizes(), [2, 2, 1]);
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    for link in ["a/root", "a/whole", "a/b", "c"] {
+        let path = at(link).display().to_string();
+        assert!(
+            told.iter().any(|text| text.starts_with(&path) && text.contains("read anyway")),
+            "{link}: {told:?}"
+        );
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn classes_whose_names_cannot_be_told_apart_are_refused() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let dir = task(&["a"], 1);
+    for name in [b"bird\xff", b"bird\xfe"] {
+        let folder = dir.path().join(OsStr::from_bytes(name));
+        fs::create_dir(&folder).expect("folder");
+        fs::copy(dir.path().join("a/000.png"), folder.join("x.png")).expect("copy");
+    }
+    let error = Listing::from_folder(dir.path()).expect_err("must be refused").to_string();
+    assert!(error.contains("bird") && error.contains("rename one"), "{error}");
 }
 
 #[test]

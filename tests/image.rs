@@ -47,7 +47,7 @@ fn every_kind_of_file_decodes_as_in_pillow() {
 }
 
 #[test]
-fn every_preprocessor_gives_the_crop_of_transformers() {
+fn every_preprocessor_resizes_as_transformers_and_crops_as_torchvision() {
     let bytes = read("expected.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
     let text = String::from_utf8(read("preprocessors.json")).expect("UTF-8");
@@ -116,8 +116,16 @@ fn a_bad_preprocessor_is_refused_with_its_field() {
         (r#"{"resample": 17}"#, "`resample`"),
         (r#"{"image_mean": [0.5]}"#, "`image_mean`"),
         (r#"{"image_std": [0, 0, 0]}"#, "`image_std`"),
+        (r#"{"image_std": [1e-45, 1, 1]}"#, "`image_std`"),
         (r#"{"do_resize": 1}"#, "`do_resize`"),
         (r#"{"image_processor_type": "ConvNextImageProcessor"}"#, "ConvNext"),
+        (r#"{"image_processor_type": 5}"#, "`image_processor_type`"),
+        (r#"{"do_grayscale": true}"#, "`do_grayscale`"),
+        (r#"{"do_flip_channel_order": true}"#, "`do_flip_channel_order`"),
+        (r#"{"do_pad": true}"#, "`do_pad`"),
+        (r#"{"offset": true}"#, "`offset`"),
+        (r#"{"size_divisor": 32}"#, "`size_divisor`"),
+        (r#"{"crop_pct": 0.9}"#, "`crop_pct`"),
         (r#"{"size": {"shortest_edge": 30}}"#, "do_center_crop"),
     ] {
         let error = Preprocess::from_json(Some(("p.json", text)), CONFIG).expect_err(text).to_string();
@@ -138,4 +146,30 @@ fn a_picture_that_would_grow_beyond_memory_is_refused() {
     let error = preprocess.crop(&Picture::filled(1_000_000, 1, [9; 3])).expect_err("too long and thin");
     assert!(error.to_string().contains("1000000x1 is too long and thin"), "{error}");
     assert!(preprocess.crop(&Picture::filled(1_000, 1, [9; 3])).is_ok());
+}
+
+/// What the classes of transformers write, with everything that is off spelled out.
+#[test]
+fn what_is_off_is_accepted() {
+    let fast = r#""crop_size": null, "data_format": "channels_first", "default_to_square": true, "device": null,
+        "disable_grouping": null, "do_center_crop": null, "do_convert_rgb": null, "do_normalize": true, "do_pad": null,
+        "do_rescale": true, "do_resize": true, "do_grayscale": false, "do_flip_channel_order": false, "offset": false,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "input_data_format": null, "pad_size": {"height": 9, "width": 9},
+        "resample": 2, "rescale_factor": 0.00392156862745098, "return_tensors": null, "size_divisor": null,
+        "crop_pct": null, "size": {"height": 32, "width": 32}"#;
+    for class in
+        ["ViTImageProcessor", "ViTImageProcessorFast", "DeiTImageProcessorFast", "BitImageProcessorFast"]
+    {
+        let crop =
+            if class.starts_with("ViT") { "" } else { r#", "crop_size": {"height": 32, "width": 32}"# };
+        let text = format!(r#"{{"image_processor_type": "{class}", {fast}{crop}}}"#);
+        let text = if crop.is_empty() { text } else { text.replacen(r#""crop_size": null, "#, "", 1) };
+        let text = if crop.is_empty() {
+            text
+        } else {
+            text.replacen(r#""do_center_crop": null"#, r#""do_center_crop": true"#, 1)
+        };
+        let preprocess = Preprocess::from_json(Some(("p.json", &text)), CONFIG).expect(class);
+        assert_eq!(preprocess.input_size(), (32, 32), "{class}");
+    }
 }

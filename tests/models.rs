@@ -150,6 +150,7 @@ fn a_config_that_does_not_fit_is_refused() {
     assert_eq!(changed("hidden_size", (-5).into()), "bad-config");
     assert_eq!(changed("num_hidden_layers", 1_000_000_000.into()), "bad-config");
     assert_eq!(changed("hidden_act", "relu6".into()), "unsupported");
+    assert_eq!(changed("hidden_act", 5.into()), "unsupported");
     assert_eq!(changed("model_type", "resnet".into()), "unsupported");
 }
 
@@ -166,6 +167,10 @@ fn a_timm_model_whose_heads_nobody_states_is_refused_by_name() {
     assert!(error.contains("num_heads") && error.contains("vit_tiny_patch16_224"), "{error}");
     let error = refused(&|config| config["model_args"]["act_layer"] = "gelu_tanh".into());
     assert!(error.contains("act_layer"), "{error}");
+    let error = refused(&|config| config["model_args"]["pool_include_prefix"] = true.into());
+    assert!(error.contains("pool_include_prefix"), "{error}");
+    let error = refused(&|config| config["model_args"]["global_pool"] = "map".into());
+    assert!(error.contains("global_pool"), "{error}");
     let error = refused(&|config| config["architecture"] = "eva02_tiny_patch14_224".into());
     assert!(error.contains("eva02_tiny"), "{error}");
 }

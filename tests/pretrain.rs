@@ -40,7 +40,7 @@ fn values(run: &Pretrain) -> Vec<f32> {
 
 fn photos(dir: &Path) -> Photos {
     write_task(&dir.join("photos"), &["across", "down"], 0, 12);
-    Photos::read(&[dir.join("photos")], 2).expect("reads")
+    Photos::read(&[dir.join("photos")], 2).expect("reads").0
 }
 
 fn open(dir: &str, side: usize) -> Session {

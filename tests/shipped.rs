@@ -35,6 +35,15 @@ fn every_folder_that_ships_reads_and_is_small() {
 }
 
 #[test]
+fn a_manifest_may_state_licences() {
+    let text = r#"{"name": "own", "license": "MIT", "files": {}, "modules": [
+        {"name": "a", "card": null, "license": "CC0-1.0"}, {"name": "b", "card": "of photos"}]}"#;
+    let manifest: shipped::Manifest = serde_json::from_str(text).expect("a manifest");
+    let modules: Vec<_> = manifest.modules.iter().map(|entry| entry.license.as_deref()).collect();
+    assert_eq!((manifest.license.as_deref(), modules), (Some("MIT"), vec![Some("CC0-1.0"), None]));
+}
+
+#[test]
 fn adapting_needs_no_model_and_no_module_of_ones_own() {
     let dir = tempfile::tempdir().expect("a folder");
     write_task(&dir.path().join("train"), &["across", "down"], 0, 2);

@@ -13,7 +13,7 @@ function job(message, name) {
 export const unzip = (file) => job({ unzip: file }, file.name);
 
 /** {path: Blob | text} as a zip. */
-export const zip = (files) => job({ zip: files }, "zip");
+export const zip = (files) => job({ zip: files }, "nothing was saved");
 
 export function download(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });

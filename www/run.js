@@ -106,7 +106,7 @@ export class Run {
     const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
     $("try-silent").hidden = !silent || !$("stale").hidden || !idle;
     // The worker takes modules only when nothing runs.
-    $("library").inert = $("add-module").disabled = !idle;
+    $("library").inert = $("library-removed").inert = $("add-module").disabled = !idle;
   }
 
   setState(state) {
@@ -142,7 +142,8 @@ export class Run {
     this.#asked += 1;
     // The first answers make room; what they have looked at is kept for this run.
     await this.#makeRoom();
-    if (this.obstacle) return;
+    // Pictures may have begun to come in meanwhile.
+    if (this.obstacle) return say(`not started yet: ${this.obstacle}`);
     fail(null);
     const hadFocus = document.activeElement === $("start");
     const done = this.#run(methods, "running");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::weights::Weights;
+use super::{timm_args, weights::Weights};
 use crate::{
     error::{Error, Result},
     vit::config::{MlpKind, Pooling, VitConfig},
@@ -107,9 +107,9 @@ fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
     if !["vit", "deit", "dinov2"].contains(&model_type) {
         return Err(reader.refuse("model_type", model_type, "vit, deit, dinov2, and timm ViTs"));
     }
-    let activation = text("hidden_act").unwrap_or("gelu");
-    if activation != "gelu" {
-        return Err(reader.refuse("hidden_act", activation, "gelu"));
+    let activation = reader.config.get("hidden_act").filter(|activation| !activation.is_null());
+    if let Some(other) = activation.filter(|activation| activation.as_str() != Some("gelu")) {
+        return Err(reader.refuse("hidden_act", &other.to_string(), "gelu"));
     }
     let dinov2 = model_type == "dinov2";
     let swiglu = dinov2 && reader.flag("use_swiglu_ffn", false)?;
@@ -153,8 +153,8 @@ fn timm(reader: &Reader, architecture: &str, weights: &Weights) -> Result<VitCon
         return Err(reader.refuse("architecture", architecture, supported));
     }
     let args = &reader.config["model_args"];
-    for option in OTHER_PARTS {
-        if let Some(value) = args.get(option).filter(|value| !value.is_null()) {
+    for (option, value) in args.as_object().into_iter().flatten() {
+        if !timm_args::is_known(option, value) {
             return Err(reader.refuse(&format!("model_args.{option}"), &value.to_string(), "timm's default"));
         }
     }
@@ -174,14 +174,16 @@ fn timm(reader: &Reader, architecture: &str, weights: &Weights) -> Result<VitCon
     };
     let num_heads = match args.get("num_heads") {
         Some(value) => reader.positive("model_args.num_heads", value)?,
-        None => timm_heads(architecture, embed_dim).ok_or_else(|| {
+        None => timm_args::heads(architecture, embed_dim).ok_or_else(|| {
             let reason = format!(
                 "missing, and the number of heads of `{architecture}` with {embed_dim} channels is not known; add it as timm prints it (`model.blocks[0].attn.num_heads`)"
             );
             reader.error("model_args.num_heads", reason)
         })?,
     };
-    let average = match reader.config.get("global_pool").and_then(Value::as_str) {
+    // As in timm, what the model was made with comes before what the file says of it.
+    let pool = args.get("global_pool").filter(|pool| !pool.is_null()).or(reader.config.get("global_pool"));
+    let average = match pool.map(|pool| pool.as_str().unwrap_or("-")) {
         None | Some("token") => false,
         Some("avg") => true,
         Some(other) => return Err(reader.refuse("global_pool", other, "token, avg")),
@@ -205,39 +207,6 @@ fn timm(reader: &Reader, architecture: &str, weights: &Weights) -> Result<VitCon
             _ => Pooling::Cls,
         },
     })
-}
-
-/// Arguments of timm that put other parts into a block, which no tensor would tell.
-const OTHER_PARTS: [&str; 5] = ["act_layer", "norm_layer", "block_fn", "mlp_layer", "attn_layer"];
-
-/// Channels and attention heads by the name up to `_patch`: timm's files leave them out, and heads have 64 channels in
-/// the smaller models only.
-const TIMM_HEADS: [(&str, usize, usize); 20] = [
-    ("vit_tiny", 192, 3),
-    ("vit_small", 384, 6),
-    ("vit_base", 768, 12),
-    ("vit_base", 896, 14),
-    ("vit_large", 1024, 16),
-    ("vit_huge", 1280, 16),
-    ("vit_giant", 1408, 16),
-    ("vit_gigantic", 1664, 16),
-    ("vit_intern300m", 1024, 16),
-    ("deit_tiny", 192, 3),
-    ("deit_tiny_distilled", 192, 3),
-    ("deit_small", 384, 6),
-    ("deit_small_distilled", 384, 6),
-    ("deit_base", 768, 12),
-    ("deit_base_distilled", 768, 12),
-    ("deit3_small", 384, 6),
-    ("deit3_medium", 512, 8),
-    ("deit3_base", 768, 12),
-    ("deit3_large", 1024, 16),
-    ("deit3_huge", 1280, 16),
-];
-
-fn timm_heads(architecture: &str, embed_dim: usize) -> Option<usize> {
-    let size = architecture.split("_patch").next()?;
-    TIMM_HEADS.iter().find(|(name, width, _)| *name == size && *width == embed_dim).map(|(.., heads)| *heads)
 }
 
 fn last(shape: &[usize]) -> usize {
@@ -269,29 +238,4 @@ fn labels(config: &Value) -> Vec<String> {
     let Some(map) = config.get("id2label").and_then(Value::as_object) else { return Vec::new() };
     let label = |index: usize| map.get(&index.to_string())?.as_str().map(str::to_string);
     (0..map.len()).map(label).collect::<Option<Vec<_>>>().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heads_of_timm_models_are_known_by_name_and_width_or_not_at_all() {
-        for (architecture, embed_dim, heads) in [
-            ("vit_tiny_patch16_224", 192, Some(3)),
-            ("vit_base_patch14_dinov2", 768, Some(12)),
-            ("vit_base_patch16_plus_240", 896, Some(14)),
-            ("vit_huge_patch14_224", 1280, Some(16)),
-            ("vit_giant_patch14_224", 1408, Some(16)),
-            ("vit_gigantic_patch14_224", 1664, Some(16)),
-            ("deit_small_distilled_patch16_224", 384, Some(6)),
-            ("deit3_huge_patch14_224", 1280, Some(16)),
-            ("vit_giant_patch14_dinov2", 1536, None),
-            ("vit_so150m_patch16_reg4_gap_256", 896, None),
-            ("vit_base_r50_s16_224", 768, None),
-            ("vit_small_patch16_224", 512, None),
-        ] {
-            assert_eq!(timm_heads(architecture, embed_dim), heads, "{architecture}");
-        }
-    }
 }

@@ -6,4 +6,5 @@
 pub mod config;
 pub mod load;
 pub mod save;
+mod timm_args;
 pub mod weights;

@@ -26,6 +26,9 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
     let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
     let methods = arguments.methods(Modules::of(&session))?;
+    let config = config(arguments);
+    // Before any image is read, and once: every method would refuse the same.
+    config.check_for(&session.model().vit.config)?;
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
     let test = match &arguments.test {
@@ -33,7 +36,6 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         None => None,
     };
     interrupt::listen();
-    let config = config(arguments);
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {
         let reason =
@@ -58,14 +60,23 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         methods: reports,
         warnings: warnings.iter().map(Warning::from).collect(),
     };
-    // Before what may fail: a folder that cannot be written does not cost a person the results.
-    output::json(arguments.compute.json.as_deref(), &report)?;
-    if let (Some(dir), Some(adapted)) = (&arguments.save, &best) {
-        block_on(session.save_task(adapted, &train.classes, arguments.names.into(), dir))?;
-        let name = adapted.method.name();
-        output::print(&format!("\nsaved {name} to {}{}", dir.display(), chosen_by(&report.methods, name)));
+    // What cannot be written does not cost a person the other: what a run has found is worth more than the order.
+    let written = output::json(arguments.compute.json.as_deref(), &report);
+    let saved = best.map_or(Ok(()), |adapted| save(arguments, &session, &report, &adapted));
+    if let (Err(error), Err(_)) = (&written, &saved) {
+        output::error(error);
     }
+    saved.and(written)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// Saves a method if asked to.
+fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
+    let Some(dir) = &arguments.save else { return Ok(()) };
+    block_on(session.save_task(adapted, &report.classes, arguments.names.into(), dir))?;
+    let name = adapted.method.name();
+    output::print(&format!("\nsaved {name} to {}{}", dir.display(), chosen_by(&report.methods, name)));
+    Ok(())
 }
 
 /// How the saved method was chosen among several.
@@ -124,7 +135,7 @@ fn compare(
         let (report, adapted) = match block_on(session.adapt_method(method, train, test, config, &mut show)) {
             Ok(found) => found,
             // What one method refuses does not cost a person the others.
-            Err(error @ Error::Mismatch { .. }) if methods.len() > 1 => {
+            Err(error @ (Error::Mismatch { .. } | Error::NotFinite { .. })) if methods.len() > 1 => {
                 output::warning(&error);
                 warnings.push(error);
                 continue;

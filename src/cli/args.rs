@@ -111,10 +111,10 @@ pub struct InputArgs {
     #[arg(long, value_name = "PIXELS")]
     pub img_size: Option<usize>,
     /// Mean per channel on the 0..1 scale, e.g. 0.485,0.456,0.406.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1)]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, allow_hyphen_values = true)]
     pub mean: Option<Vec<f32>>,
     /// Standard deviation per channel on the 0..1 scale, e.g. 0.229,0.224,0.225.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1)]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, allow_hyphen_values = true)]
     pub std: Option<Vec<f32>>,
     /// Resampling filter: nearest, lanczos, bilinear, bicubic, box or hamming.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
@@ -220,7 +220,7 @@ pub struct ForwardArgs {
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub adapter: Vec<PathBuf>,
     /// One weight per module; 1 each if absent.
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     pub weights: Option<Vec<f32>>,
     /// A safetensors file with `pixel_values`, [images, 3, height, width]; a square input decides the model's size.
     #[arg(long)]

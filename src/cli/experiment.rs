@@ -11,6 +11,7 @@ use loraloom::{
         results::{self, Results},
         run::{Event, Experiment},
         settings::Settings,
+        task,
     },
     session::{
         Session,
@@ -34,6 +35,7 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
         return write_report(arguments);
     }
     let names = task_names(&arguments.tasks)?;
+    arguments.tasks.iter().try_for_each(|dir| task::check(dir))?;
     let shifted = |shift| arguments.shift.contains(&shift).then_some(arguments.shift_shots);
     let plan = Plan {
         tasks: names.clone(),
@@ -105,7 +107,7 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     train.num_steps = arguments.steps.unwrap_or(train.num_steps);
     train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
     train.augment = arguments.augment.unwrap_or(train.augment);
-    config.check()?;
+    config.check_for(&session.model().vit.config)?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);
     settings.max_test = arguments.max_test.unwrap_or(settings.max_test);

@@ -42,7 +42,10 @@ fn add_modules(session: &mut Session, arguments: &ForwardArgs) -> Result<Outcome
         return Err(Error::mismatch("--weights", "there is no --adapter that they could be of"));
     }
     let weights = arguments.weights.clone().unwrap_or_else(|| vec![1.0; arguments.adapter.len()]);
-    session.merge(&weights)?;
+    for warning in session.merge(&weights)? {
+        output::warning(&warning);
+        outcome = Outcome::Warned;
+    }
     Ok(outcome)
 }
 

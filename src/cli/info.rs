@@ -30,6 +30,7 @@ struct DeviceLine {
 #[derive(Serialize)]
 struct ShippedLine {
     model: String,
+    license: Option<String>,
     has_weights: bool,
     bytes: usize,
     modules: Vec<shipped::ModuleEntry>,
@@ -90,6 +91,7 @@ fn shipped_lines() -> Vec<ShippedLine> {
         has_weights: manifest.has_model(),
         bytes: manifest.bytes(),
         model: manifest.name,
+        license: manifest.license,
         modules: manifest.modules,
     };
     shipped::all().into_iter().map(line).collect()
@@ -128,6 +130,10 @@ fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
     Ok((line, !warnings.is_empty()))
 }
 
+fn license(stated: &Option<String>) -> String {
+    stated.as_ref().map_or(String::new(), |license| format!(", licence {license}"))
+}
+
 fn print(info: &Info) {
     output::print(&format!("loraloom {}", info.version));
     for device in &info.devices {
@@ -137,9 +143,15 @@ fn print(info: &Info) {
     for own in &info.shipped {
         let what = if own.has_weights { "embedded model" } else { "modules for" };
         let size = own.bytes as f64 / 1e6;
-        output::print(&format!("{what} {}: {size:.1} MB, {} modules", own.model, own.modules.len()));
+        let count = own.modules.len();
+        output::print(&format!(
+            "{what} {}: {size:.1} MB, {count} modules{}",
+            own.model,
+            license(&own.license)
+        ));
         for module in &own.modules {
-            output::print(&format!("  {}: {}", module.name, module.card.as_deref().unwrap_or("no card")));
+            let card = module.card.as_deref().unwrap_or("no card");
+            output::print(&format!("  {}: {card}{}", module.name, license(&module.license)));
         }
     }
     if let Some(model) = &info.model {

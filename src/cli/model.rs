@@ -83,10 +83,19 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
 
 fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
     let Some(manifest) = shipped::find(&session.model().name) else { return Ok(Vec::new()) };
+    let mut warnings = Vec::new();
     for entry in &manifest.modules {
-        session.add_module(manifest.module(&entry.name)?)?;
+        let module = manifest.module(&entry.name)?;
+        // A model of one's own may have the name of one that modules ship for.
+        if let Err(error) = session.add_module(module) {
+            let reason = format!(
+                "it ships for a model of this name and does not fit ({error}); --modules none leaves out all that ship"
+            );
+            warnings.push(Error::mismatch(format!("module {}", entry.name), reason));
+        }
     }
-    Ok(Vec::new())
+    warnings.iter().for_each(output::warning);
+    Ok(warnings)
 }
 
 type Download<'a> = &'a mut dyn FnMut(Progress);
@@ -96,8 +105,8 @@ fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> R
     if path.is_dir() {
         return Ok(path.to_path_buf());
     }
-    if !is_repo_id(name) {
-        let reason = "not a folder, and not a Hugging Face id (owner/name)";
+    if !is_repo_id(name) || name.starts_with(['.', '/', '~']) {
+        let reason = "there is no such folder, and it is not a Hugging Face id (owner/name) or `embedded`";
         return Err(Error::mismatch(name, reason));
     }
     let bar = download_bar();
@@ -108,7 +117,11 @@ fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> R
     };
     let dir = get(&Hub::from_env()?, name, &mut show);
     bar.finish_and_clear();
-    dir
+    dir.map_err(|error| match path.parent().is_some_and(Path::is_dir) {
+        // With one of its parts there, a folder was meant.
+        true => Error::mismatch(name, format!("there is no such folder, and as an id of the Hub: {error}")),
+        false => error,
+    })
 }
 
 fn download_bar() -> ProgressBar {

@@ -6,6 +6,7 @@ use loraloom::{
     open_device,
     pretrain::{
         config::PretrainConfig,
+        photos::Photos,
         run::{self, PretrainReport, Quality, RunFiles, RunModels},
         teacher::Teacher,
     },
@@ -21,6 +22,7 @@ use super::{Outcome, adapt::steps_bar, args::PretrainArgs, interrupt, model, out
 pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let device = block_on(open_device(arguments.device.into()))?;
     let config = config(arguments);
+    config.check()?;
     let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.device);
     let sized = |name, side| {
         let options = ModelOptions { img_size: Some(side), ..ModelOptions::default() };
@@ -39,12 +41,9 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
         teacher: teacher.as_ref().map(Session::model),
         teacher_as_shipped: as_shipped.as_ref().map(Session::model),
     };
-    let files = RunFiles {
-        data: arguments.data.clone(),
-        held_out: arguments.validation,
-        out: arguments.out.clone(),
-        checkpoint_minutes: arguments.checkpoint_minutes,
-    };
+    let files = RunFiles { out: arguments.out.clone(), checkpoint_minutes: arguments.checkpoint_minutes };
+    let (photos, warnings) = Photos::read(&arguments.data, arguments.validation)?;
+    warnings.iter().for_each(output::warning);
     interrupt::listen();
     let bar = steps_bar();
     let mut show = |what, done, total| {
@@ -53,11 +52,11 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
         bar.set_message(what);
         interrupt::go_on()
     };
-    let report = block_on(run::run(&config, &files, models, &device, &mut show))?;
+    let report = block_on(run::run(&config, &photos, &files, models, &device, &mut show))?;
     bar.finish_and_clear();
     output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
     output::print(&summary(&report));
-    Ok(if interrupt::stopped() { Outcome::Warned } else { Outcome::Fine })
+    Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
 }
 
 fn config(arguments: &PretrainArgs) -> PretrainConfig {

@@ -24,6 +24,10 @@ const TOLERANCE: f64 = 1e-3;
 pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
     let name = arguments.project.display().to_string();
     let mut project = Project::open(&name, read_bytes(&arguments.project)?)?;
+    if project.file.results.is_empty() {
+        let reason = "it has no results to compare with; run a method in the page and save the project again";
+        return Err(Error::config(&name, "results", reason));
+    }
     let base = arguments.model.clone().unwrap_or_else(|| project.file.model.clone());
     let mut session = model::open_named(&base, &ModelOptions::default(), arguments.compute.device)?;
     project.add_modules(&mut session)?;

@@ -2,7 +2,7 @@
 
 use loraloom::{
     Dataset, Method, block_on,
-    error::Result,
+    error::{Error, Result},
     report::{MethodReport, Warning},
     session::{Session, adapt::AdaptConfig},
 };
@@ -37,6 +37,8 @@ struct Report {
 /// The model or images cannot be loaded, or the folder cannot be written.
 pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let session = model::open(&arguments.model, arguments.compute.device)?;
+    let config = config(arguments);
+    config.check_for(&session.model().vit.config)?;
     let mut warnings = Vec::new();
     let train = load(&session, &arguments.data, None, None, &mut warnings)?;
     let test = match &arguments.test {
@@ -44,12 +46,19 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
         None => None,
     };
     interrupt::listen();
-    let config = config(arguments);
     let probe = run_method(&session, Method::LinearProbe, &train, test.as_ref(), &config)?.0;
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
     report.method = "train-module".into();
     // The answers would be most of the card, and nobody asks a card for them.
     report.answers = None;
+    if interrupt::stopped() {
+        let reason = format!(
+            "{} of {} steps were taken; the module is what they gave",
+            report.steps, config.train.num_steps
+        );
+        warnings.push(Error::mismatch("stopped", reason));
+        output::warning(&warnings[warnings.len() - 1]);
+    }
     let updates = adapted.updates.clone().unwrap_or_default();
     let mut module = session.module(&adapted, &updates);
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
@@ -71,7 +80,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     };
     output::json(Some(&arguments.out.join("training.json")), &report)?;
     output::json(arguments.compute.json.as_deref(), &report)?;
-    Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }
 
 fn run_method(

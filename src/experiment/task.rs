@@ -8,10 +8,20 @@ use super::{
     shifts::{Corruption, uneven_shots},
 };
 use crate::{
-    dataset::{Dataset, Example},
+    dataset::{Dataset, Example, Listing},
     error::{Error, Result},
     session::Session,
 };
+
+/// Refuses a folder that is no task, before hours are spent on the ones before it. No image is read.
+///
+/// # Errors
+/// `train` or `test` is missing or holds no classes, or `test` has a class that `train` has not.
+pub fn check(dir: &Path) -> Result<()> {
+    let (train, _) = Listing::from_folder(&dir.join("train"))?;
+    let (test, _) = Listing::from_folder(&dir.join("test"))?;
+    test.aligned(&train.classes).map(|_| ())
+}
 
 /// A task in memory.
 pub struct Task {

@@ -1,6 +1,10 @@
 //! Image files to upright pictures, with limits that are checked before memory is taken.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{
+    fs::File,
+    io::{self, Cursor, Read},
+    path::Path,
+};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 
@@ -43,18 +47,35 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
     Ok(to_picture(image))
 }
 
-/// Reads and decodes a file; a size over [`MAX_BYTES`] is refused before it is read.
+/// Reads and decodes a file.
 ///
 /// # Errors
-/// [`Error::Io`], and as [`decode`].
+/// As [`read_file`] and [`decode`].
 pub fn decode_file(path: &Path) -> Result<Picture> {
+    decode(&path.display().to_string(), &read_file(path)?)
+}
+
+/// Reads an image file; a size over [`MAX_BYTES`] is refused before it is read.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::Image`] for a file that is too large.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let io = |error| Error::io("read", path, error);
-    let name = path.display().to_string();
-    let size = fs::metadata(path).map_err(io)?.len();
+    let refused = |size| Error::Image { name: path.display().to_string(), reason: too_large(size) };
+    let file = File::open(path).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
     if size > MAX_BYTES as u64 {
-        return Err(Error::Image { name, reason: too_large(size) });
+        return Err(refused(size));
     }
-    decode(&name, &fs::read(path).map_err(io)?)
+    let bytes = read_limited(file).map_err(io)?;
+    if bytes.len() > MAX_BYTES { Err(refused(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// At most one byte more than an image may have: a pipe or a device has no size, and perhaps no end.
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn too_large(bytes: u64) -> String {
@@ -141,9 +162,25 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("large.png");
         // A file with a hole: a terabyte that only an attempt to read it would notice.
-        fs::File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+        File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
         let error = decode_file(&path).expect_err("must be refused").to_string();
         assert!(error.contains("large.png") && error.contains("over the limit of 50 MB"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_never_ends_is_read_up_to_the_limit() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let pipe = dir.path().join("pipe.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            // Ends with an error when nobody reads any more.
+            move || io::copy(&mut io::repeat(0), &mut std::fs::OpenOptions::new().write(true).open(pipe)?)
+        });
+        let error = decode_file(&pipe).expect_err("must be refused").to_string();
+        assert!(error.contains("over the limit of 50 MB"), "{error}");
+        assert!(writer.join().expect("ends").is_err());
     }
 
     #[test]

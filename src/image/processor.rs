@@ -50,7 +50,27 @@ pub(super) fn read(processor: Option<(&str, &str)>, config: (&str, &str)) -> Res
     read_processor(&Fields { name: config.name, object: &none }, &config)
 }
 
+/// Steps that are not done here, and settings that only they have.
+const REFUSED: [&str; 7] = [
+    "crop_pct",
+    "do_flip_channel_order",
+    "do_grayscale",
+    "do_pad",
+    "offset",
+    "rescale_offset",
+    "size_divisor",
+];
+
+fn refuse_steps(fields: &Fields) -> Result<()> {
+    let is_set = |key: &&str| fields.get(key).is_some_and(|value| *value != Value::Bool(false));
+    let Some(key) = REFUSED.iter().find(|key| is_set(key)) else { return Ok(()) };
+    let reason =
+        "it changes the pixels in a way that is not done here; prepare the images so and take it out";
+    Err(Error::Unsupported { name: fields.name.into(), option: (*key).into(), reason: reason.into() })
+}
+
 fn read_processor(fields: &Fields, config: &Fields) -> Result<Preprocess> {
+    refuse_steps(fields)?;
     let defaults = defaults(fields, config)?;
     let image_size = image_size(config)?;
     let scale = if fields.flag("do_resize", true)? { fields.scale(&defaults)? } else { Scale::Keep };
@@ -75,8 +95,10 @@ fn read_processor(fields: &Fields, config: &Fields) -> Result<Preprocess> {
 
 /// The class of a processor decides its defaults; without a file the architecture does.
 fn defaults(fields: &Fields, config: &Fields) -> Result<Defaults> {
-    let class =
-        ["image_processor_type", "feature_extractor_type"].iter().find_map(|key| fields.get(key)?.as_str());
+    let named =
+        ["image_processor_type", "feature_extractor_type"].into_iter().find(|key| fields.get(key).is_some());
+    let name = |key| fields.get(key).and_then(Value::as_str).ok_or_else(|| fields.error(key, "a name"));
+    let class = named.map(name).transpose()?;
     let class = class.or_else(|| config.get("model_type")?.as_str()).unwrap_or("vit");
     let kind = class.split("ImageProcessor").next().unwrap_or(class);
     let kind = kind.split("FeatureExtractor").next().unwrap_or(kind).to_lowercase();
@@ -157,7 +179,8 @@ fn read_timm(fields: &Fields) -> Result<Preprocess> {
 }
 
 fn checked(name: &str, preprocess: Preprocess) -> Result<Preprocess> {
-    if preprocess.std.iter().any(|value| *value <= 0.0) {
+    // One below the normal numbers has no reciprocal.
+    if preprocess.std.iter().any(|value| !value.is_normal() || *value <= 0.0) {
         return Err(Error::config(name, "image_std", "must be above zero"));
     }
     Ok(preprocess)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    config::{Entry, Origin, PeftConfig, write_config},
+    config::{Entry, Origin, PeftConfig, is_inside, write_config},
     folder,
     module::LoraLayer,
     names::{Dialect, Slot, VitPath, vit_path},
@@ -134,14 +134,13 @@ impl Plan {
         let config = PeftConfig::parse(&dir.join(folder::CONFIG).display().to_string(), &json)?;
         let file = TensorFile::open(&weights)?;
         let pairs = Pairs::new(&file.name(), file.shapes())?;
-        let is_saved = |path: &str| {
-            config.modules_to_save.iter().any(|module| format!(".{path}").contains(&format!(".{module}.")))
-        };
+        let is_saved = |path: &str| config.modules_to_save.iter().any(|module| is_inside(path, module));
         let strays = pairs.others.iter().filter(|(path, _)| !is_saved(path)).map(|(_, key)| key.clone());
         if let Some(error) = Pairs::unexpected(&file.name(), strays.collect()) {
             return Err(error);
         }
-        self.warnings.extend(config.warnings(pairs.factors.keys().map(String::as_str)));
+        let (factors, saved) = (pairs.factors.keys(), pairs.others.keys());
+        self.warnings.extend(config.warnings(factors.map(String::as_str), saved.map(String::as_str)));
         for (path, keys) in pairs.factors {
             let coefficient = weight * config.scaling(&path, keys.rank)?;
             let path = self.output_path(&file.name(), &path, names)?;

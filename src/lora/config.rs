@@ -9,6 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
+use super::targets::Targets;
 use crate::error::{Error, Result};
 
 /// What an adapter's configuration says about the mathematics and its origin.
@@ -38,13 +39,6 @@ pub struct PeftConfig {
 struct Pattern {
     regex: Regex,
     value: f64,
-}
-
-#[derive(Clone, Debug)]
-enum Targets {
-    Names(Vec<String>),
-    Regex(Regex),
-    Unknown,
 }
 
 /// Options that change the mathematics; each must be absent or off.
@@ -123,7 +117,7 @@ impl PeftConfig {
             rank_pattern: compile(name, "rank_pattern", patterns.rank_pattern)?,
             alpha_pattern: compile(name, "alpha_pattern", patterns.alpha_pattern)?,
             rslora: field(name, &map, "use_rslora")?.unwrap_or(false),
-            targets: targets(name, &map)?,
+            targets: Targets::parse(name, &map)?,
             unknown: unknown(&map),
         };
         match config.alpha.is_finite() {
@@ -138,7 +132,7 @@ impl PeftConfig {
     /// end of the path wins.
     ///
     /// # Errors
-    /// [`Error::Config`] when the ranks differ.
+    /// [`Error::Config`] when the ranks differ, or alpha is too large.
     pub fn scaling(&self, path: &str, rank: usize) -> Result<f64> {
         let found = |patterns: &[Pattern]| {
             patterns.iter().find(|pattern| pattern.regex.is_match(path)).map(|pattern| pattern.value)
@@ -149,34 +143,48 @@ impl PeftConfig {
             return Err(Error::config(&self.name, "r", reason));
         }
         let alpha = found(&self.alpha_pattern).unwrap_or(self.alpha);
-        Ok(if self.rslora { alpha / expected.sqrt() } else { alpha / expected })
+        let scaling = if self.rslora { alpha / expected.sqrt() } else { alpha / expected };
+        // What is computed with has 32 bits.
+        if !(scaling as f32).is_finite() {
+            let reason = format!("{alpha:e} at `{path}` is too large a number");
+            return Err(Error::config(&self.name, "lora_alpha", reason));
+        }
+        Ok(scaling)
     }
 
-    /// What a person should know: options that are not followed because nobody here knows them, and modules (`paths`)
-    /// that PEFT would ignore.
-    pub fn warnings<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<Error> {
+    /// What a person should know: options that are not followed because nobody here knows them, modules (`paths`) that
+    /// PEFT would ignore, and modules that should be in the file whole (`saved`) and are not.
+    pub fn warnings<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a str>,
+        saved: impl Iterator<Item = &'a str>,
+    ) -> Vec<Error> {
         let reason =
             "not an option that is known here; its effect, if it has one on the weights, is left out";
         let unknown =
             (!self.unknown.is_empty()).then(|| Error::config(&self.name, &self.unknown.join("`, `"), reason));
-        unknown.into_iter().chain(self.untargeted(paths)).collect()
+        let (paths, saved): (Vec<&str>, Vec<&str>) = (paths.collect(), saved.collect());
+        let ignored = self.targets.ignored(&paths).into_iter().map(|(option, missed)| {
+            let reason = format!(
+                "it leaves out {} module(s) that the file holds, the first is `{}`; they are used here, PEFT ignores them",
+                missed.len(),
+                missed[0]
+            );
+            Error::config(&self.name, option, reason)
+        });
+        let absent = |module: &&String| !saved.iter().any(|path| is_inside(path, module));
+        let absent = self.modules_to_save.iter().filter(absent).map(|module| {
+            let reason =
+                format!("the file has no `{module}`; that of the model is used here, PEFT starts a new one");
+            Error::config(&self.name, "modules_to_save", reason)
+        });
+        unknown.into_iter().chain(ignored).chain(absent).collect()
     }
+}
 
-    /// A warning when PEFT would ignore modules of the file because `target_modules` does not name them.
-    fn untargeted<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Option<Error> {
-        let targeted = |path: &str| match &self.targets {
-            Targets::Names(names) => names.iter().any(|name| ends_with_path(path, name)),
-            Targets::Regex(regex) => regex.is_match(path),
-            Targets::Unknown => true,
-        };
-        let missed: Vec<&str> = paths.filter(|path| !targeted(path)).collect();
-        let first = missed.first()?;
-        let reason = format!(
-            "it leaves out {} module(s) that the file holds, the first is `{first}`; they are used here, PEFT ignores them",
-            missed.len()
-        );
-        Some(Error::config(&self.name, "target_modules", reason))
-    }
+/// Whether a path is a module or something in it.
+pub fn is_inside(path: &str, module: &str) -> bool {
+    format!(".{path}").contains(&format!(".{module}."))
 }
 
 fn refuse_options(name: &str, map: &Map<String, Value>) -> Result<()> {
@@ -225,7 +233,12 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-fn field<T: DeserializeOwned>(name: &str, map: &Map<String, Value>, key: &str) -> Result<Option<T>> {
+/// A field's value; `None` when it is absent or null.
+pub(super) fn field<T: DeserializeOwned>(
+    name: &str,
+    map: &Map<String, Value>,
+    key: &str,
+) -> Result<Option<T>> {
     let value = map.get(key).cloned().unwrap_or(Value::Null);
     serde_json::from_value(value).map_err(|error| Error::config(name, key, error.to_string()))
 }
@@ -273,18 +286,6 @@ fn compile(name: &str, field: &str, entries: Option<Ordered>) -> Result<Vec<Patt
         Ok(Pattern { regex, value })
     };
     entries.unwrap_or_default().0.into_iter().map(compile).collect()
-}
-
-/// A regular expression that only Python can read leaves the check of the targets out.
-fn targets(name: &str, map: &Map<String, Value>) -> Result<Targets> {
-    Ok(match map.get("target_modules") {
-        None | Some(Value::Null) => Targets::Unknown,
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => Targets::Unknown,
-        Some(Value::String(text)) => {
-            Regex::new(&format!("^(?:{text})$")).map_or(Targets::Unknown, Targets::Regex)
-        }
-        Some(_) => Targets::Names(field(name, map, "target_modules")?.unwrap_or_default()),
-    })
 }
 
 /// Whether a path is a name or ends with it as whole components.

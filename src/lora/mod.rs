@@ -19,7 +19,7 @@
 //! - [`names`] has paths and tensor names
 //! - [`layout`] has how a model's own layers are joined or cut from ours
 //! - [`pairs`] says which factors of a file belong together
-//! - [`config`] has `adapter_config.json`
+//! - [`config`] has `adapter_config.json`, [`targets`] which modules it is for
 //! - [`folder`] has the two files of an adapter, written whole or not at all
 //! - [`tensor_file`] has element types, and single tensors out of a file on disk
 //! - [`peft`] has files to modules and back
@@ -41,4 +41,5 @@ pub mod pairs;
 pub mod peft;
 pub mod random_modules;
 pub mod svd;
+pub mod targets;
 pub mod tensor_file;

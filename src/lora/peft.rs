@@ -52,7 +52,8 @@ impl LoraModule {
             reader.layer(path, keys, &mut layers)?;
         }
         reader.join_halves(&mut layers)?;
-        let warnings = config.warnings(pairs.factors.keys().map(String::as_str));
+        let warnings = config
+            .warnings(pairs.factors.keys().map(String::as_str), pairs.others.keys().map(String::as_str));
         let head = reader.head(pairs.others)?;
         if let Some(error) = Pairs::unexpected(name, reader.unexpected) {
             return Err(error);

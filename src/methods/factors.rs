@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Adapt, Group, Parameter};
 use crate::{
+    error::{Error, Result},
     lora::{
         cat::Updates,
         library::{LayerKey, add_delta},
@@ -33,6 +34,29 @@ impl Default for LoraConfig {
     /// query and value alone.
     fn default() -> Self {
         Self { rank: 4, alpha: 8.0, targets: Target::ALL.to_vec() }
+    }
+}
+
+impl LoraConfig {
+    /// Refuses what is no LoRA.
+    ///
+    /// # Errors
+    /// No rank, no finite alpha, no layer, or a layer that is named twice: one update of it is what can be saved.
+    pub fn check(&self) -> Result<()> {
+        if self.rank == 0 || !self.alpha.is_finite() {
+            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
+        }
+        if self.targets.is_empty() {
+            return Err(Error::mismatch("targets of the LoRA", "none are named; name one or more"));
+        }
+        let repeated = |(index, target): &(usize, &Target)| self.targets[..*index].contains(target);
+        match self.targets.iter().enumerate().find(repeated) {
+            Some((_, target)) => {
+                let reason = format!("{} is named twice; name every layer once", target.name());
+                Err(Error::mismatch("targets of the LoRA", reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{
 /// Largest input side: what a slip of the finger asks for takes all memory.
 const MAX_SIDE: usize = 1024;
 
+/// Most photos per step, for the same reason.
+const MAX_BATCH: usize = 65_536;
+
 /// Everything that decides a pre-training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -127,8 +130,11 @@ impl PretrainConfig {
             let reason = format!("{} heads do not divide {} channels", self.num_heads, self.embed_dim);
             return bad("--num-heads", reason);
         }
-        if self.depth == 0 || self.batch_size == 0 {
-            return bad("--depth and --batch-size", "both must be 1 or more".into());
+        if self.depth == 0 || !(1..=MAX_BATCH).contains(&self.batch_size) {
+            return bad(
+                "--depth and --batch-size",
+                format!("both must be 1 or more, a batch at most {MAX_BATCH}"),
+            );
         }
         if !(self.epochs > 0.0 && self.epochs.is_finite()) {
             return bad("--epochs", format!("{} is not above 0", self.epochs));
@@ -158,6 +164,7 @@ mod tests {
         assert!(refused(|config| config.patch_size = 0).contains("--img-size"));
         assert!(refused(|config| config.num_heads = 5).contains("5 heads do not divide 192"));
         assert!(refused(|config| config.batch_size = 0).contains("--batch-size"));
+        assert!(refused(|config| config.batch_size = usize::MAX).contains("--batch-size"));
         assert!(refused(|config| config.epochs = f64::NAN).contains("--epochs"));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
 use crate::{
     dataset::{Listing, is_image},
+    device,
     error::{Error, Result},
     image::{
         Picture,
-        decode::{MAX_BYTES, decode},
+        decode::{MAX_BYTES, decode, read_file},
     },
     session::digest::{Digest, sha256},
 };
@@ -50,24 +51,25 @@ pub struct Photos {
 
 impl Photos {
     /// Reads class folders or tar files of `<class>/<image>`; the last `held_out` images of a class are for
-    /// validation.
+    /// validation. What cannot be read is left out and returned as warnings.
     ///
     /// # Errors
     /// A path cannot be read, or holds fewer than two classes with more than `held_out` images.
-    pub fn read(paths: &[PathBuf], held_out: usize) -> Result<Self> {
-        let mut by_class: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
+    pub fn read(paths: &[PathBuf], held_out: usize) -> Result<(Self, Vec<Error>)> {
+        let (mut by_class, mut warnings) = (ByClass::new(), Vec::new());
         for path in paths {
             match path.is_dir() {
-                true => read_folder(path, &mut by_class)?,
+                true => read_folder(path, &mut by_class, &mut warnings)?,
                 false => read_tar(path, &mut by_class)?,
             }
         }
         let mut photos = Self { classes: Vec::new(), train: Vec::new(), validation: Vec::new() };
         for (index, (class, mut files)) in by_class.into_iter().enumerate() {
             files.sort();
-            let kept = files.len().saturating_sub(held_out);
             let photos_of = files.into_iter().map(|(name, bytes)| Photo { name, class: index, bytes });
-            for (position, photo) in photos_of.enumerate() {
+            let readable = readable(photos_of.collect(), &mut warnings);
+            let kept = readable.len().saturating_sub(held_out);
+            for (position, photo) in readable.into_iter().enumerate() {
                 if position < kept { photos.train.push(photo) } else { photos.validation.push(photo) }
             }
             photos.classes.push(class);
@@ -80,8 +82,15 @@ impl Photos {
             );
             return Err(Error::Dataset { name, reason });
         }
-        Ok(photos)
+        Ok((photos, warnings))
     }
+}
+
+/// The photos that can be decoded: a bad one in the middle of a run would end it.
+fn readable(photos: Vec<Photo>, warnings: &mut Vec<Error>) -> Vec<Photo> {
+    let check = |photo: Photo| photo.picture().map(|_| photo);
+    let checked = device::parallel(photos, check).into_iter();
+    checked.filter_map(|result| result.map_err(|error| warnings.push(error)).ok()).collect()
 }
 
 impl Photos {
@@ -96,12 +105,15 @@ impl Photos {
 
 type ByClass = BTreeMap<String, Vec<(String, Vec<u8>)>>;
 
-fn read_folder(path: &Path, by_class: &mut ByClass) -> Result<()> {
-    let (listing, _) = Listing::from_folder(path)?;
+fn read_folder(path: &Path, by_class: &mut ByClass, warnings: &mut Vec<Error>) -> Result<()> {
+    let (listing, found) = Listing::from_folder(path)?;
+    warnings.extend(found);
     for (file, class) in listing.files {
-        let bytes = fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
         let class = listing.classes[class].clone();
-        by_class.entry(class).or_default().push((file.display().to_string(), bytes));
+        match read_file(&file) {
+            Ok(bytes) => by_class.entry(class).or_default().push((file.display().to_string(), bytes)),
+            Err(error) => warnings.push(error),
+        }
     }
     Ok(())
 }

@@ -28,13 +28,9 @@ use crate::{
     vit::model::Vit,
 };
 
-/// Where a run reads and writes.
+/// Where a run writes.
 #[derive(Clone, Debug)]
 pub struct RunFiles {
-    /// Class folders, or tar files of them.
-    pub data: Vec<PathBuf>,
-    /// Last images of every class that are kept for validation.
-    pub held_out: usize,
     /// Folder to write; a checkpoint in it is resumed.
     pub out: PathBuf,
     /// Minutes between checkpoints.
@@ -90,18 +86,18 @@ pub struct PretrainReport {
 /// Trains a base model, or goes on with one, and measures it.
 ///
 /// # Errors
-/// Photos or checkpoint cannot be read, the teacher does not fit, or the folder cannot be written.
+/// The checkpoint cannot be read, the teacher does not fit, or the folder cannot be written.
 pub async fn run(
     config: &PretrainConfig,
+    photos: &Photos,
     files: &RunFiles,
     models: RunModels<'_>,
     device: &OpenDevice,
     on_progress: OnProgress<'_>,
 ) -> Result<PretrainReport> {
     config.check()?;
-    let photos = Photos::read(&files.data, files.held_out)?;
     let taught = models.teacher.map(|model| Teacher::new(model, &config.vit(), device)).transpose()?;
-    let mut run = Pretrain::new(config.clone(), &photos, taught, models.init, device.clone())?;
+    let mut run = Pretrain::new(config.clone(), photos, taught, models.init, device.clone())?;
     let checkpoint = files.out.join("checkpoint.safetensors");
     if checkpoint.exists() {
         let saved = State::load(&checkpoint, &run.identity(), &device.plain)?;
@@ -111,7 +107,7 @@ pub async fn run(
             return Err(Error::mismatch(checkpoint.display().to_string(), reason));
         }
     }
-    steps(&mut run, files, config, &photos, on_progress).await?;
+    steps(&mut run, files, config, photos, on_progress).await?;
     let (vit, head) = run.model().await?;
     let mut measure = Measure { photos: &photos.validation, device, on_progress };
     let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;

@@ -16,6 +16,7 @@ use crate::{
     methods::{composition::Granularity, factors::LoraConfig, registry::Method},
     report::{CoefficientReport, MethodReport, TestAnswer},
     train::trainer::TrainConfig,
+    vit::config::VitConfig,
 };
 
 /// When the trained head of a method is replaced by one fitted on its final features.
@@ -74,14 +75,31 @@ impl AdaptConfig {
     /// Refuses what cannot be run.
     ///
     /// # Errors
-    /// A LoRA without a rank or a finite alpha, or a single fold, which would hold everything out.
+    /// A LoRA of a shape that cannot be, no steps or images per step, or a single fold, which would hold everything out.
     pub fn check(&self) -> Result<()> {
-        if self.lora.rank == 0 || !self.lora.alpha.is_finite() {
-            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
+        self.lora.check()?;
+        if self.train.num_steps == 0 || self.train.batch_size == 0 {
+            return Err(Error::mismatch("steps and batch size", "both must be 1 or more"));
         }
         if self.folds == 1 {
             let reason = "one fold would hold everything out; give 2 or more, or 0 for no estimate";
             return Err(Error::mismatch("folds", reason));
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be run on a model.
+    ///
+    /// # Errors
+    /// As [`AdaptConfig::check`], and a LoRA of a higher rank than any update of the model can have.
+    pub fn check_for(&self, model: &VitConfig) -> Result<()> {
+        self.check()?;
+        let (rank, most) = (self.lora.rank, model.embed_dim);
+        if rank > most {
+            let reason = format!(
+                "{rank} is more than the {most} channels of the model, which is the most that an update can have"
+            );
+            return Err(Error::mismatch("rank of the LoRA", reason));
         }
         Ok(())
     }
@@ -193,7 +211,7 @@ impl Session {
             let reason = "no training images; every class needs one or more".into();
             return Err(Error::Dataset { name: train.name.clone(), reason });
         }
-        config.check()?;
+        config.check_for(&self.model.vit.config)?;
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;
@@ -216,6 +234,8 @@ impl Session {
         };
         let held_out = self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?;
         let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
+        let head = adapted.head.weight.iter().chain(&adapted.head.bias).copied().collect::<Vec<f32>>();
+        Error::check_finite(&head, &name, "head")?;
         on_progress(Progress::Test { method: name });
         let mut report = self.report(&adapted, held_out.as_ref(), refitted, config);
         report.seconds = seconds;

@@ -18,7 +18,12 @@ impl Session {
         let (height, width) = self.info().input_size;
         let image: Vec<f32> = (0..3 * height * width).map(|at| (at as f32 * 0.37).sin()).collect();
         let expected = reference.forward(image.clone(), [1, 3, height, width]).await?.last_hidden_state.0;
-        let found = self.forward(image.repeat(IMAGES), [IMAGES, 3, height, width]).await?.last_hidden_state.0;
+        let found = match self.forward(image.repeat(IMAGES), [IMAGES, 3, height, width]).await {
+            Ok(outputs) => outputs.last_hidden_state.0,
+            // That a device gives what is no number is found below, where it says what to do.
+            Err(Error::NotFinite { .. }) => vec![f32::NAN; IMAGES * expected.len()],
+            Err(error) => return Err(error),
+        };
         let largest = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
         // The last image of the batch: a kernel that stops too early leaves it out.
         let last = &found[found.len() - expected.len()..];

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     dataset::{Example, folds},
-    error::Result,
+    error::{Error, Result},
     head::{Features, Head},
     lora::{cat::Updates, library::merge_updates},
     methods::{
@@ -150,8 +150,7 @@ impl FrozenArm<'_> {
             if index > 0 && !may_go_on(&mut *ask).await {
                 break;
             }
-            let features = self.session.frozen_features(weights(index), examples).await?;
-            let loss = self.mean_head_loss(&features);
+            let loss = self.loss(self.session.frozen_features(weights(index), examples).await)?;
             if loss < best.0 {
                 best = (loss, index);
             }
@@ -167,8 +166,7 @@ impl FrozenArm<'_> {
         while let Some(weights) = search.ask() {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-            let features = session.features(&vit, &looked_at).await?;
-            let loss = self.mean_head_loss(&features);
+            let loss = self.loss(session.features(&vit, &looked_at).await)?;
             search.tell(weights, loss);
             if !may_go_on(&mut *ask).await {
                 break;
@@ -182,9 +180,16 @@ impl FrozenArm<'_> {
         Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters: modules, updates })
     }
 
-    /// Held-out cross-entropy of a class-mean head; with one image per class, its training loss.
-    fn mean_head_loss(&self, features: &Features) -> f32 {
-        held_out::loss(features, self.config, &|rest| Head::nearest_mean(rest, self.classes))
+    /// Held-out cross-entropy of a class-mean head; with one image per class, its training loss. Weights that give no
+    /// finite features are the worst choice, and none that ends the search.
+    fn loss(&self, features: Result<Features>) -> Result<f32> {
+        match features {
+            Ok(features) => {
+                Ok(held_out::loss(&features, self.config, &|rest| Head::nearest_mean(rest, self.classes)))
+            }
+            Err(Error::NotFinite { .. }) => Ok(f32::INFINITY),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -182,12 +182,13 @@ impl Session {
 
     /// The model with modules folded in by fixed weights, one per module, the same in every layer.
     ///
-    /// The head becomes the last saved head among modules with a non-zero weight, if there is one.
+    /// The head becomes the last saved head among modules with a non-zero weight, if there is one; a warning says which
+    /// one of several.
     ///
     /// # Errors
     /// Another number of weights than modules.
-    pub fn merge(&mut self, weights: &[f32]) -> Result<()> {
-        let Some(library) = &self.library else { return Ok(()) };
+    pub fn merge(&mut self, weights: &[f32]) -> Result<Vec<Error>> {
+        let Some(library) = &self.library else { return Ok(Vec::new()) };
         if weights.len() != self.modules.len() {
             let reason = format!("{} weights for {} modules", weights.len(), self.modules.len());
             return Err(Error::mismatch("--weights", reason));
@@ -197,8 +198,11 @@ impl Session {
         }
         self.cache.clear();
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
-        let heads = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
-        if let Some(saved) = heads.filter_map(|(module, _)| module.head.clone()).next_back() {
+        let used = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        let headed: Vec<&LoraModule> =
+            used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
+        let warning = several_heads(&headed);
+        if let Some(saved) = headed.last().and_then(|module| module.head.clone()) {
             let features = self.model.vit.config.feature_dim();
             if saved.dim != features {
                 let reason = format!(
@@ -209,13 +213,13 @@ impl Session {
             }
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }
-        Ok(())
+        Ok(warning.into_iter().collect())
     }
 
     /// The checkpoint's own answer for one picture.
     ///
     /// # Errors
-    /// The checkpoint has no head, or the device was lost.
+    /// The checkpoint has no head, an answer is not finite, or the device was lost.
     pub async fn classify(&self, name: &str, picture: &Picture, top: usize) -> Result<Prediction> {
         let head = self.model.head.as_ref().ok_or_else(|| {
             Error::mismatch(
@@ -224,7 +228,9 @@ impl Session {
             )
         })?;
         let features = self.picture_features(picture).await.map_err(|error| error.of_image(name))?;
-        Ok(prediction(name, &head.logits(&features), &self.model.labels, top))
+        let logits = head.logits(&features);
+        Error::check_finite(&logits, name, "logits")?;
+        Ok(prediction(name, &logits, &self.model.labels, top))
     }
 
     /// An image file as the model sees it: decoded, resized, cropped.
@@ -246,7 +252,9 @@ impl Session {
         example: &Example,
     ) -> Result<Prediction> {
         let features = self.adapted_features(adapted, std::slice::from_ref(example)).await?;
-        Ok(prediction(&example.name, &adapted.head.logits(features.row(0)), classes, classes.len()))
+        let logits = adapted.head.logits(features.row(0));
+        Error::check_finite(&logits, &example.name, "logits")?;
+        Ok(prediction(&example.name, &logits, classes, classes.len()))
     }
 
     /// Pooled features of one picture, `[F]`.
@@ -262,7 +270,7 @@ impl Session {
     /// Last hidden state `[B, T, D]` and, if there is a head, logits `[B, C]` of normalised pixels.
     ///
     /// # Errors
-    /// Pixels of another shape than `[B, 3, H, W]` at the model's input size.
+    /// Pixels of another shape than `[B, 3, H, W]` at the model's input size, or values that are not finite.
     pub async fn forward(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Outputs> {
         let (height, width) = self.model.vit.config.img_size;
         if shape[1..] != [3, height, width] || shape[0] == 0 {
@@ -279,16 +287,27 @@ impl Session {
         let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &self.device.plain);
         let hidden = self.model.vit.forward_features(images);
         let hidden_shape = hidden.dims();
+        let values = device::read(hidden.clone()).await?;
+        Error::check_finite(&values, &self.model.name, "last_hidden_state")?;
         let logits = match &self.model.head {
             Some(head) => {
-                let logits =
-                    self.model.vit.forward_head(hidden.clone(), &head.to_tensors(&self.device.plain));
-                Some((device::read(logits).await?, [shape[0], head.classes()]))
+                let logits = self.model.vit.forward_head(hidden, &head.to_tensors(&self.device.plain));
+                let logits = device::read(logits).await?;
+                Error::check_finite(&logits, &self.model.name, "logits")?;
+                Some((logits, [shape[0], head.classes()]))
             }
             None => None,
         };
-        Ok(Outputs { last_hidden_state: (device::read(hidden).await?, hidden_shape), logits })
+        Ok(Outputs { last_hidden_state: (values, hidden_shape), logits })
     }
+}
+
+/// A warning where several modules have heads: they may be for different classes, and one can be used.
+fn several_heads(headed: &[&LoraModule]) -> Option<Error> {
+    let [others @ .., last] = headed else { return None };
+    let names: Vec<&str> = others.iter().map(|module| module.name.as_str()).collect();
+    let reason = format!("the head of {} is used, those of {} are left out", last.name, names.join(", "));
+    (!names.is_empty()).then(|| Error::mismatch("saved heads", reason))
 }
 
 /// What a forward pass gives, row-major with shapes.
@@ -307,7 +326,10 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let img_size = options.img_size.map(|side| (side, side)).unwrap_or(preprocess.input_size());
     preprocess = preprocess.with_input_size(img_size.0, img_size.1);
     let (mean, std) = (options.mean.unwrap_or(preprocess.mean()), options.std.unwrap_or(preprocess.std()));
-    if mean.iter().chain(&std).any(|value| !value.is_finite()) || std.iter().any(|value| *value <= 0.0) {
+    // A deviation below the normal numbers has no reciprocal.
+    if mean.iter().any(|value| !value.is_finite())
+        || std.iter().any(|value| !value.is_normal() || *value <= 0.0)
+    {
         return Err(Error::mismatch("--mean, --std", "they must be numbers, and deviations above 0"));
     }
     let mut preprocess = preprocess.with_mean_std(mean, std);

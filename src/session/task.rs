@@ -1,7 +1,7 @@
 //! Saving what was learned: a PEFT adapter with its head (or a whole model after full fine-tuning)
 //! plus `task.json`, which is enough to predict later.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use crate::{
     },
     lora::{
         cat::Updates,
+        folder,
         layout::{Family, PeftFormat},
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
@@ -46,8 +47,9 @@ pub struct TaskFile {
     pub method: Method,
     /// Class names in the order of the head.
     pub classes: Vec<String>,
-    /// Square input size in pixels.
-    pub img_size: usize,
+    /// Square input size in pixels; absent where the model's own is no square, because nothing else can be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
     /// Mean per channel.
     pub mean: [f32; 3],
     /// Standard deviation per channel.
@@ -85,7 +87,7 @@ impl TaskFile {
     /// How the model's input was prepared.
     pub fn model_options(&self) -> ModelOptions {
         ModelOptions {
-            img_size: Some(self.img_size),
+            img_size: self.img_size,
             mean: Some(self.mean),
             std: Some(self.std),
             filter: self.filter,
@@ -96,8 +98,8 @@ impl TaskFile {
 
 impl Session {
     /// Saves an adapted model: PEFT files that Python PEFT loads, or a checkpoint after full
-    /// fine-tuning, and `task.json` last, so that a folder with it is complete. `dialect` says which transformers
-    /// loads the adapter.
+    /// fine-tuning, and `task.json` last, so that a folder with it is complete. A task that was there before is replaced
+    /// whole. `dialect` says which transformers loads the adapter.
     ///
     /// # Errors
     /// The folder cannot be written, or the device was lost.
@@ -108,6 +110,7 @@ impl Session {
         dialect: Dialect,
         dir: &Path,
     ) -> Result<()> {
+        self.remove_task(adapted.method, dir)?;
         match &adapted.updates {
             Some(updates) => {
                 self.module(adapted, updates).save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
@@ -115,12 +118,13 @@ impl Session {
             None => self.save_checkpoint(adapted, classes, dir).await?,
         }
         let preprocess = &self.model.preprocess;
+        let (height, width) = preprocess.input_size();
         let task = TaskFile {
             format: 1,
             model: lasting_name(&self.model.name),
             method: adapted.method,
             classes: classes.to_vec(),
-            img_size: preprocess.input_size().0,
+            img_size: (height == width).then_some(height),
             mean: preprocess.mean(),
             std: preprocess.std(),
             filter: self.model.options.filter,
@@ -129,16 +133,42 @@ impl Session {
         write_json(&dir.join("task.json"), &task)
     }
 
+    /// Takes away the task that a folder holds: its `task.json` first, and the files that a task of the new kind does not
+    /// write again, unless they are the model in use.
+    fn remove_task(&self, method: Method, dir: &Path) -> Result<()> {
+        let old = TaskFile::read(dir);
+        let remove = |file: &str| {
+            let path = dir.join(file);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(Error::io("remove", &path, error))
+                }
+                _ => Ok(()),
+            }
+        };
+        remove("task.json")?;
+        let Ok(old) = old else { return Ok(()) };
+        let same = |path: &Path| {
+            fs::canonicalize(path).ok().zip(fs::canonicalize(dir).ok()).is_some_and(|(a, b)| a == b)
+        };
+        let stale = old.is_whole_model() != (method == Method::Full) && !same(Path::new(&self.model.name));
+        match (stale, old.is_whole_model()) {
+            (false, _) => Ok(()),
+            (true, true) => MODEL_FILES.into_iter().try_for_each(remove),
+            (true, false) => [folder::CONFIG, folder::WEIGHTS].into_iter().try_for_each(remove),
+        }
+    }
+
     /// A folder's adapted model loaded into this session, whose model must be the task's.
     ///
     /// # Errors
     /// The adapter cannot be read or does not fit.
     pub fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
-        let (module, warnings) = LoraModule::from_dir(dir)?;
+        let (module, mut warnings) = LoraModule::from_dir(dir)?;
         self.modules.clear();
         self.library = None;
         self.add_module(module)?;
-        self.merge(&[1.0])?;
+        warnings.extend(self.merge(&[1.0])?);
         let classes = self.model.head.as_ref().map(Head::classes);
         if classes != Some(task.classes.len()) {
             let reason =
@@ -234,6 +264,9 @@ fn lasting_name(name: &str) -> String {
     whole.map_or_else(|| name.to_string(), |path| path.display().to_string())
 }
 
+/// The files of a model, in the order in which they are written.
+const MODEL_FILES: [&str; 3] = ["model.safetensors", "preprocessor_config.json", "config.json"];
+
 /// Writes a model in the Hugging Face layout at a precision; `config.json` comes last, so that a folder with it is complete.
 ///
 /// # Errors
@@ -247,9 +280,10 @@ pub async fn write_model(
 ) -> Result<()> {
     let config = save::config_json(name, &vit.config, classes, precision)?;
     let weights = save::safetensors(name, vit, head, precision).await?;
-    write_atomic(&dir.join("model.safetensors"), &weights)?;
-    write_json(&dir.join("preprocessor_config.json"), &preprocess.to_json())?;
-    write_json(&dir.join("config.json"), &config)
+    let [weights_file, preprocessor_file, config_file] = MODEL_FILES.map(|file| dir.join(file));
+    write_atomic(&weights_file, &weights)?;
+    write_json(&preprocessor_file, &preprocess.to_json())?;
+    write_json(&config_file, &config)
 }
 
 /// Writes a value as indented JSON, atomically.

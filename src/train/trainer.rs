@@ -155,7 +155,9 @@ impl<'a> Trainer<'a> {
     ) -> Self {
         let device = autodiff.clone().inner();
         let batches = Batches::new(examples.len(), config.batch_size, config.augmentation(), config.seed);
-        let rows = device::rows(&device, batches.size(), config.batch_size);
+        // In whole usual batches: few shapes on a GPU, and no more rows than that for a batch size beyond the images.
+        let most = config.batch_size.min(batches.size().next_multiple_of(TrainConfig::default().batch_size));
+        let rows = device::rows(&device, batches.size(), most);
         let head = head.to_tensors(&device);
         let on_head = |value| Parameter { value, group: Group::Head };
         let mut parameters = vec![on_head(head.weight), on_head(head.bias)];

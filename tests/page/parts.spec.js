@@ -13,6 +13,8 @@ const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);
 const cards = (page) => page.locator("#predictions .prediction-card");
 const thumbs = (page) => page.getByTestId("class-card").locator(".thumb canvas");
+/** Pictures that are read hold Start back. */
+const tests = (page, words) => expect(page.locator("#test-count")).toHaveText(words);
 const inUse = (page) => page.getByTestId("library").locator("li");
 const names = (page) => inUse(page).locator("span").evaluateAll((spans) => spans.map((span) => span.firstChild.textContent));
 const put = (page, name) => page.getByRole("button", { name: `Put back module ${name}`, exact: true });
@@ -154,6 +156,7 @@ test("a project with a damaged project.json is refused with its field named, and
   await choose(page, ["nearest-mean", "uniform"]);
   await twoClasses(page);
   await addTests(page, "across", 0);
+  await tests(page, "2 in 1 classes");
   await startAndFinish(page);
   const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
   const described = new TextDecoder().decode(files["project.json"]);
@@ -186,11 +189,12 @@ test("picture names in other scripts survive a project, which replays in the com
   const along = ["صورة.png", "été.png", `${"長".repeat(120)}.png`];
   const named = (own, kind) => pictures(kind, own.length).map((picture, index) => ({ ...picture, name: own[index] }));
   await open(page, TINY);
+  await choose(page, ["nearest-mean", "lora"]);
   await addClass(page, "猫", named(across, 0));
   await addClass(page, "Hunde/große", named(along, 1));
   await addTests(page, "猫", 0);
   await addTests(page, "Hunde/große", 1);
-  await choose(page, ["nearest-mean", "lora"]);
+  await tests(page, "4 in 2 classes");
   await startAndFinish(page);
   const shown = await page.getByTestId("held-out-lora").textContent();
   const path = await saveAs(page, "save-project");
@@ -234,6 +238,7 @@ test("a cell of the confusion matrix keeps the keyboard while other pictures com
   await twoClasses(page);
   await addTests(page, "across", 0);
   await addTests(page, "along", 1);
+  await tests(page, "4 in 2 classes");
   await choose(page, ["nearest-mean", "lora"]);
   await startAndFinish(page);
   await page.locator("#confusion-method").selectOption("lora");

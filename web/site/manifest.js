@@ -15,19 +15,23 @@ const add = (path) => {
 if (!hub) ["config.json", "preprocessor_config.json", "model.safetensors"].forEach(add);
 const modules = existsSync(join(folder, "modules")) ? readdirSync(join(folder, "modules")).sort() : [];
 
-/** One line about a module, from what train-module reports. */
-function card(path) {
+/** Licence of the weights that this project trained. */
+const LICENSE = "MIT OR Apache-2.0";
+
+/** One line about a module, and its licence, from what train-module reports. */
+function about(path) {
   const report = join(folder, path, "training.json");
-  if (!existsSync(report)) return undefined;
-  const { classes, num_train: images, probe_test_accuracy: probe, module } = JSON.parse(readFileSync(report, "utf8"));
+  if (!existsSync(report)) return {};
+  const { classes, num_train: images, probe_test_accuracy: probe, module, source } = JSON.parse(readFileSync(report, "utf8"));
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  return `${classes.length} classes, ${images} images: ${percent(probe)} → ${percent(module.test_accuracy)}`;
+  const card = `${classes.length} classes, ${images} images: ${percent(probe)} → ${percent(module.test_accuracy)}`;
+  return { card, license: source ? `${LICENSE}, trained on ${source}` : LICENSE };
 }
 
 const described = modules.map((module) => {
   const path = `modules/${module}`;
   ["adapter_config.json", "adapter_model.safetensors"].forEach((file) => add(`${path}/${file}`));
-  return { name: module, card: card(path) };
+  return { name: module, ...about(path) };
 });
-writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, ...(hub ? { hub } : {}), files, modules: described }, null, 2)}\n`);
+writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, ...(hub ? { hub } : { license: LICENSE }), files, modules: described }, null, 2)}\n`);
 console.log(`${Object.keys(files).length} files, ${modules.length} modules`);

@@ -46,7 +46,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,full")]
     pub shots: Vec<Shots>,
     /// Number of seeds, from 0 on.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
     #[arg(long, value_delimiter = ',', default_value = "auto")]
@@ -70,13 +70,13 @@ pub struct ExperimentArgs {
     #[arg(long, default_value = "5")]
     pub shift_shots: Shots,
     /// Optimiser steps.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub steps: Option<usize>,
     /// Optimiser steps of runs on all images, if they differ.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub full_steps: Option<usize>,
     /// Images per step, at most.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
     /// Crop and mirror training images at random.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]

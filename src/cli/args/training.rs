@@ -11,10 +11,10 @@ use super::{ComputeArgs, DeviceName, ModelArgs, NamesName, at_least_one};
 #[derive(Debug, Args)]
 pub struct TrainingArgs {
     /// Optimiser steps.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub steps: Option<usize>,
     /// Images per step, at most.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
     /// Crop and mirror training images at random.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
@@ -26,7 +26,7 @@ pub struct TrainingArgs {
     #[arg(long, value_parser = at_least_one())]
     pub rank: Option<usize>,
     /// Alpha of a LoRA from scratch; its update is scaled by alpha / rank.
-    #[arg(long)]
+    #[arg(long, value_parser = finite, allow_hyphen_values = true)]
     pub alpha: Option<f32>,
     /// Linear layers that a LoRA from scratch adapts: query, key, value, proj, fc1, fc2.
     #[arg(long, value_delimiter = ',', value_parser = target)]
@@ -111,7 +111,7 @@ pub struct PretrainArgs {
     #[arg(long)]
     pub epochs: Option<f64>,
     /// Images per step.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
     /// Highest learning rate.
     #[arg(long)]
@@ -152,6 +152,13 @@ pub struct PretrainArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     pub device: DeviceName,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    let number: Option<f32> = text.parse().ok();
+    number
+        .filter(|number| number.is_finite())
+        .ok_or_else(|| format!("{text} is not a number that can be used"))
 }
 
 fn target(text: &str) -> Result<Target, String> {

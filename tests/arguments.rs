@@ -1,0 +1,111 @@
+//! What is typed: refused at once and by name, or read as it is meant.
+
+mod support;
+
+use std::fs;
+
+use support::{Place, golden, run, succeed, tiny_model};
+
+/// Exit code and stderr of `adapt` on the tiny model.
+fn adapt(place: &Place, extra: &[&str]) -> (i32, String) {
+    let (code, _, err) = place.adapt(extra);
+    (code, err)
+}
+
+#[test]
+fn numbers_that_no_run_can_have_are_refused() {
+    let place = Place::new();
+    for (option, value, part) in [
+        ("--rank", "18446744073709551615", "32 channels"),
+        ("--rank", "33", "32 channels"),
+        ("--batch-size", "0", "--batch-size"),
+        ("--alpha", "nan", "--alpha"),
+        ("--alpha", "inf", "--alpha"),
+        ("--targets", "query,query", "query is named twice"),
+    ] {
+        let (code, err) = adapt(&place, &[option, value, "--methods", "lora,linear-probe"]);
+        assert!(code == 2 && err.contains(part), "{option} {value}: {err}");
+        assert_eq!(err.matches("error").count(), 1, "said once: {err}");
+    }
+    let (model, train) = (tiny_model(), place.path("train"));
+    let own = ["adapt", "--model", &model, "--train", &train, "--steps", "0"];
+    let (code, _, err) = run(&own);
+    assert!(code == 2 && err.contains("--steps"), "{err}");
+    let (out, settings) = (place.path("out"), place.path("settings.json"));
+    let grid =
+        ["experiment", "--model", &model, "--tasks", &place.path(""), "--modules", "none", "--out", &out];
+    let (code, _, err) = run(&[&grid[..], &["--seeds", "0"]].concat());
+    assert!(code == 2 && err.contains("--seeds"), "{err}");
+    for (json, part) in [
+        (r#"{"lora": {"targets": ["query", "query"]}}"#, "query is named twice"),
+        (r#"{"lora": {"targets": []}}"#, "none are named"),
+        (r#"{"train": {"batch_size": 0}}"#, "batch size"),
+    ] {
+        fs::write(&settings, json).expect("writes");
+        let (code, _, err) = run(&[&grid[..], &["--settings", &settings]].concat());
+        assert!(code == 2 && err.contains(part), "{json}: {err}");
+    }
+}
+
+#[test]
+fn a_batch_size_beyond_the_images_means_all_of_them() {
+    let place = Place::new();
+    let most = ["--batch-size", "18446744073709551615", "--methods", "lora", "--folds", "0"];
+    let (model, train) = (tiny_model(), place.path("train"));
+    for device in ["cpu", "gpu"] {
+        let own = ["adapt", "--model", &model, "--train", &train, "--device", device, "--steps", "2"];
+        let text = succeed(&[&own[..], &most[..]].concat());
+        assert!(text.contains("lora"), "{text}");
+    }
+}
+
+#[test]
+fn negative_numbers_are_numbers_and_not_options() {
+    let place = Place::new();
+    let (code, err) =
+        adapt(&place, &["--methods", "lora", "--alpha", "-3", "--mean", "-1,0,0", "--std", "0.5,0.5,0.5"]);
+    assert_eq!(code, 0, "{err}");
+    let (input, out) = (place.path("in.safetensors"), place.path("out.safetensors"));
+    let bytes = vec![0; 4 * 3 * 32 * 32];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 3, 32, 32], &bytes);
+    let file = safetensors::serialize([("pixel_values", view.expect("a tensor"))], None);
+    fs::write(&input, file.expect("serialises")).expect("writes");
+    let model = golden("adapters/tiny-vit").display().to_string();
+    let adapters =
+        ["all-head", "all-head--old"].map(|name| golden("adapters").join(name).display().to_string());
+    let forward = ["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &out];
+    let both = ["--adapter", &adapters[0], &adapters[1]];
+    let (code, _, err) = run(&[&forward[..], &both[..], &["--weights", "-0.5,1"]].concat());
+    assert!(
+        code == 1 && err.contains("the head of all-head--old is used, those of all-head are left out"),
+        "{err}"
+    );
+    let (code, _, err) = run(&[&forward[..], &both[..2], &["--weights", "-0.5"]].concat());
+    assert!(code < 2 && !err.contains("saved heads"), "one head is no choice: {err}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_to_be_missing() {
+    let place = Place::new();
+    let picture = place.path("train/down/000.png");
+    let binary = env!("CARGO_BIN_EXE_loraloom");
+    for model in ["./typo", "/nowhere/typo", "train/typo"] {
+        let output = std::process::Command::new(binary)
+            .args(["classify", "--model", model, "--device", "cpu", &picture])
+            .env("HF_HUB_OFFLINE", "1")
+            .current_dir(place.dir.path())
+            .output()
+            .expect("runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && err.contains("there is no such folder"), "{model}: {err}");
+    }
+}
+
+#[test]
+fn every_task_of_a_comparison_is_looked_at_before_the_first_runs() {
+    let place = Place::new();
+    let (out, missing) = (place.path("out"), place.path("missing"));
+    let (code, _, err) = run(&["experiment", "--tasks", &place.path(""), &missing, "--out", &out]);
+    assert!(code == 2 && err.contains("missing"), "{err}");
+    assert!(!std::path::Path::new(&out).exists(), "nothing was begun");
+}

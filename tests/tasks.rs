@@ -1,0 +1,127 @@
+//! Saved tasks: what `predict` says is what `adapt` measured, whatever the folder held before.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{CLASSES, Place, json, run, succeed, tiny_model};
+
+/// Adapts a model by one method and saves it; the report.
+fn adapt(place: &Place, model: &str, method: &str, task: &str) -> serde_json::Value {
+    let (train, test, out) = (place.path("train"), place.path("test"), place.path("out.json"));
+    let folders = ["--train", &train, "--test", &test, "--save", task, "--json", &out];
+    let how = ["--device", "cpu", "--steps", "2", "--folds", "0", "--methods", method, "--modules", "none"];
+    succeed(&[&["adapt", "--model", model], &folders[..], &how[..]].concat());
+    json(Path::new(&out))
+}
+
+/// Largest difference between the probabilities that were measured and those that are predicted.
+fn difference(place: &Place, report: &serde_json::Value, task: &str) -> f64 {
+    let answers = report["methods"][0]["answers"].as_array().expect("answers").clone();
+    let out = place.path("predictions.json");
+    let images: Vec<&str> = answers.iter().map(|answer| answer["image"].as_str().expect("a name")).collect();
+    let predict = ["predict", "--task", task, "--device", "cpu", "--top", "3", "--json", &out];
+    succeed(&[&predict[..], &images[..]].concat());
+    let found = json(Path::new(&out));
+    let mut largest = 0.0f64;
+    for (answer, prediction) in answers.iter().zip(found.as_array().expect("predictions")) {
+        for class in prediction["top"].as_array().expect("classes") {
+            let index = class["index"].as_u64().expect("an index") as usize;
+            let pair = [&answer["probabilities"][index], &class["probability"]];
+            let [measured, predicted] = pair.map(|value| value.as_f64().expect("a number"));
+            largest = largest.max((measured - predicted).abs());
+        }
+    }
+    largest
+}
+
+#[test]
+fn a_model_with_an_oblong_input_is_saved_with_both_sides() {
+    let place = Place::new();
+    let model = place.own_model("model");
+    let size = r#"{"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 64}}"#;
+    fs::write(format!("{model}/preprocessor_config.json"), size).expect("writes");
+    for method in ["nearest-mean", "full"] {
+        let task = place.path(method);
+        let report = adapt(&place, &model, method, &task);
+        let apart = difference(&place, &report, &task);
+        assert!(apart < 1e-4, "{method}: {apart}");
+    }
+}
+
+#[test]
+fn another_method_replaces_what_a_folder_held() {
+    let place = Place::new();
+    let task = place.path("task");
+    let files = |names: [&str; 2]| names.map(|name| Path::new(&task).join(name).exists());
+    for (method, adapter, model) in
+        [("lora", true, false), ("full", false, true), ("nearest-mean", true, false)]
+    {
+        let report = adapt(&place, &tiny_model(), method, &task);
+        assert_eq!(files(["adapter_config.json", "adapter_model.safetensors"]), [adapter; 2], "{method}");
+        assert_eq!(files(["config.json", "model.safetensors"]), [model; 2], "{method}");
+        assert!(difference(&place, &report, &task) < 1e-4, "{method}");
+    }
+}
+
+#[test]
+fn the_model_in_use_and_strange_files_are_never_taken_away() {
+    let place = Place::new();
+    let (whole, own) = (place.path("whole"), place.own_model("own"));
+    adapt(&place, &tiny_model(), "full", &whole);
+    for model in [&whole, &own] {
+        let report = adapt(&place, model, "nearest-mean", model);
+        assert!(Path::new(model).join("model.safetensors").exists(), "{model}");
+        assert!(difference(&place, &report, model) < 1e-4, "{model}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_does_not_cost_the_task() {
+    let place = Place::new();
+    fs::write(place.path("file"), "in the way").expect("file");
+    let (out, task) = (place.path("file/out.json"), place.path("task"));
+    let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &task]);
+    assert!(code == 2 && err.contains(&place.path("file")), "{err}");
+    assert!(text.contains("saved nearest-mean"), "{text}");
+    let picture = place.path(&format!("test/{}/010.png", CLASSES[0]));
+    succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &out]);
+    assert!(code == 2 && err.matches("error[io]").count() == 2, "both are told: {err}");
+}
+
+/// A project of the page without results, or with the answer of another picture than it has.
+#[test]
+fn a_project_that_cannot_be_compared_is_no_success() {
+    let place = Place::new();
+    let project = place.path("project.zip");
+    let write = |results: serde_json::Value| {
+        let mut zip = zip::ZipWriter::new(fs::File::create(&project).expect("file"));
+        let mut classes = Vec::new();
+        for class in CLASSES {
+            let mut add = |part: &str, number: &str| {
+                let path = format!("{part}/{class}/{number}.png");
+                zip.start_file(&path, zip::write::SimpleFileOptions::default()).expect("starts");
+                std::io::Write::write_all(&mut zip, &fs::read(place.path(&path)).expect("picture"))
+                    .expect("writes");
+                path
+            };
+            let (train, test) = ([add("train", "000"), add("train", "001")], [add("test", "010")]);
+            classes.push(serde_json::json!({"name": class, "train": train, "test": test}));
+        }
+        let file = serde_json::json!({
+            "format": 1, "model": tiny_model(), "config": {}, "methods": ["nearest-mean"], "classes": classes,
+            "modules": [], "results": results,
+        });
+        zip.start_file("project.json", zip::write::SimpleFileOptions::default()).expect("starts");
+        std::io::Write::write_all(&mut zip, file.to_string().as_bytes()).expect("writes");
+        zip.finish().expect("finishes");
+        run(&["replay", &project, "--device", "cpu"])
+    };
+    let (code, _, err) = write(serde_json::json!([]));
+    assert!(code == 2 && err.contains("project.zip") && err.contains("no results"), "{err}");
+    let report = adapt(&place, &tiny_model(), "nearest-mean", &place.path("task"));
+    let (code, text, err) = write(report["methods"].clone());
+    assert_eq!(code, 1, "three times as many answers as pictures: {text}{err}");
+    assert!(text.contains("1.0e0") && err.contains("differs by more than"), "{text}{err}");
+}
