@@ -117,8 +117,9 @@ impl Drop for Turn {
 /// # Errors
 /// [`Error::Device`] when the device was lost.
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(lost)?;
-    Ok(data.iter::<f32>().collect())
+    // A read-back that is given up half-way leaves its buffer mapped, and the next one loses the device.
+    let data = event_loop::to_the_end(tensor.into_data_async()).await.ok_or_else(|| lost("no answer"))?;
+    Ok(data.map_err(lost)?.iter::<f32>().collect())
 }
 
 /// Waits for a future on this thread (native; a browser awaits instead).
@@ -222,6 +223,10 @@ pub async fn breathe(milliseconds: u32) {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod event_loop {
+    pub async fn to_the_end<T>(work: impl Future<Output = T>) -> Option<T> {
+        Some(work.await)
+    }
+
     pub async fn turn(milliseconds: u32) {
         if milliseconds > 0 {
             std::thread::sleep(std::time::Duration::from_millis(u64::from(milliseconds)));
@@ -231,6 +236,16 @@ mod event_loop {
 
 #[cfg(target_arch = "wasm32")]
 mod event_loop {
+    /// Does some work, whether or not somebody still waits for it; `None` if it ended without a result.
+    pub async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        wasm_bindgen_futures::spawn_local(async move {
+            // Nobody may be waiting any more.
+            let _ = sender.send(work.await);
+        });
+        receiver.await.ok()
+    }
+
     pub async fn turn(milliseconds: u32) {
         gloo_timers::future::TimeoutFuture::new(milliseconds).await;
     }
