@@ -26,6 +26,8 @@ need_rust() {
     for component in rustfmt clippy; do
       rustup component list --installed | grep -q "^$component" || rustup component add "$component"
     done
+  elif [ ! -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET" ]; then
+    fail "this Rust cannot build for $WASM_TARGET; install Rust by rustup (rustup.rs) instead, then run this again"
   fi
 }
 
