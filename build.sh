@@ -175,12 +175,17 @@ bench() {
   node tests/page/bench.js dist
 }
 
-case "${1:-}" in
-  setup) setup ;;
-  check) check ;;
-  test) tests ;;
-  web) web ;;
-  serve) shift; serve "$@" ;;
-  bench) shift; bench "$@" ;;
-  *) fail "usage: ./build.sh setup | check | test | web | serve [PORT] | bench" ;;
-esac
+main() {
+  case "${1:-}" in
+    setup) setup ;;
+    check) check ;;
+    test) tests ;;
+    web) web ;;
+    serve) shift; serve "$@" ;;
+    bench) shift; bench "$@" ;;
+    *) fail "usage: ./build.sh setup | check | test | web | serve [PORT] | bench" ;;
+  esac
+}
+
+# On one line: bash reads a script while it runs, and this one may be edited meanwhile.
+main "$@"; exit
