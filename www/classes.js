@@ -69,8 +69,13 @@ export class Classes {
 
   /** The class that has the keyboard, or the last one: where pasted pictures go. */
   get current() {
-    const key = document.activeElement?.closest?.("[data-key]")?.dataset.key;
-    return this.list.find((own) => String(own.key) === key) ?? this.list.at(-1);
+    return this.at(document.activeElement) ?? this.list.at(-1);
+  }
+
+  /** The class whose card an element is in. */
+  at(place) {
+    const key = place?.closest?.("[data-key]")?.dataset.key;
+    return this.list.find((own) => String(own.key) === key);
   }
 
   /** Adds files one by one; a bad one is named and the rest goes on. */
@@ -347,7 +352,6 @@ export class Classes {
       element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
     // Pictures dropped on a card are of its class; folders and zips go on to the page.
     acceptDrops(card, (event, entries, dropped) => {
-      event.intoClass = own;
       if (entries.some((entry) => entry.isDirectory) || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
       event.stopPropagation();
       this.addFiles(own, dropped);

@@ -261,8 +261,9 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   // Entries must be taken from the event before anything is awaited.
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const onto = classes.at(event.target);
   if (!entries.length) fail({ message: "only files can be dropped: save the picture first, then drop its file" });
-  droppedFiles(entries).then((files) => takeIn(files, event.intoClass)).catch(fail);
+  droppedFiles(entries).then((files) => takeIn(files, onto)).catch(fail);
 });
 addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));

@@ -48,6 +48,8 @@ export class Opening {
       await this.#inTurn(async () => {
         if (choice === this.#choices) await this.#use(model, [...modules, ...this.#library.own], accepted);
       });
+      // Not in the turn: what comes back waits for a worker that fails meanwhile, and that one opens in the next turn.
+      await this.#opened();
       return choice === this.#choices;
     } catch (error) {
       if (error.code === "restarted" || choice !== this.#choices) return false;
@@ -105,7 +107,6 @@ export class Opening {
     this.#run.setState("idle");
     document.body.dataset.ready = "true";
     say("ready");
-    await this.#opened();
   }
 
   /** A new worker with the model in use. */
@@ -118,7 +119,7 @@ export class Opening {
     this.#engine.start();
     this.#run.lostWorker();
     if (!this.model) return;
-    this.#inTurn(() => this.#use(this.model, this.#library.all)).catch((failure) => {
+    this.#inTurn(() => this.#use(this.model, this.#library.all)).then(() => this.#opened()).catch((failure) => {
       if (failure.code !== "restarted") fail(failure);
     });
   }

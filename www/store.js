@@ -12,7 +12,7 @@ const AT_ONCE = 25;
 const own = createStore("loraloom", "kept");
 /** Where a blob is kept. */
 const places = new WeakMap();
-/** What the store has. Only this tab writes, so that it need not ask, which the last moment of a page has no time for. */
+/** What the store had when it was asked last; the last moment of a page has no time to ask. */
 let stored = new Set();
 /** When the state that was read or written last was written. */
 let written = null;
@@ -20,6 +20,8 @@ const KEPT = $("kept").textContent;
 let jobs = Promise.resolve();
 let told = false;
 let keeps = false;
+/** Counts what was kept at once: a write that began before has nothing to add. */
+let overtaken = 0;
 /** A state that waits for its turn to be written. */
 let waiting = null;
 
@@ -74,6 +76,7 @@ export function keep(state) {
 export function keepAtOnce(state) {
   if (!keeps) return;
   waiting = null;
+  overtaken += 1;
   put(split(state)).catch(() => {});
 }
 
@@ -90,9 +93,14 @@ export async function clearEverything() {
 /** The state that waits; a later one has taken the place of those before it. */
 async function write() {
   if (!waiting) return false;
+  const before = overtaken;
+  // Another tab may have cleared everything.
+  stored = new Set(await keys(own));
+  if (!waiting) return false;
   const { record, fresh, used } = split(waiting);
   waiting = null;
   while (fresh.length > AT_ONCE) await put({ fresh: fresh.splice(0, AT_ONCE) });
+  if (before !== overtaken) return false;
   await put({ record, fresh, used });
   // Without this a browser that runs out of room may drop what it holds for a page.
   if (used.size) await navigator.storage?.persist?.();

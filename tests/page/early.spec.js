@@ -44,6 +44,24 @@ test("a worker that fails while pictures are read loses none of them", async ({ 
   await expect(thumbs(page)).toHaveCount(9);
 });
 
+test("a worker that fails while the pictures of the last visit come back loses none of them", async ({ page }) => {
+  await open(page, TINY);
+  await addClass(page, "across", pictures(0, 6));
+  await addClass(page, "along", pictures(1, 3));
+  await page.waitForTimeout(KEPT);
+  let armed = true;
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    await route.fulfill({ response, body: armed ? source.replace("engine.addPicture(picture, name,", "(name.includes('-4') ? engine.panic() : undefined) ?? engine.addPicture(picture, name,") : source });
+    armed = false;
+  });
+  await page.reload();
+  await expect(page.getByTestId("error")).toContainText("your pictures are kept");
+  await expect(thumbs(page)).toHaveCount(9);
+  await expect(page.getByTestId("start")).toBeEnabled();
+});
+
 test("an address that asks for the example takes nothing away", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures, tinyModel, writeFolder } from "./files.js";
-import { addClass, choose, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses, traceTasks } from "./support.js";
+import { addClass, choose, chooseOwnModel, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses, traceTasks } from "./support.js";
 
 /** The page never blocks for longer, in milliseconds. */
 const LONG_TASK = 50;
@@ -164,9 +164,7 @@ test("of two models that are chosen the last one opens", async ({ page }) => {
   await page.getByTestId("model").click();
   await page.locator("#model-shipped").click();
   await expect(page.getByTestId("cancel-load")).toBeVisible();
-  const other = tinyModel(7);
-  await page.getByTestId("model").click();
-  await page.getByTestId("model-files").setInputFiles(Object.entries(other).map(([name, content]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) })));
+  await chooseOwnModel(page, 7);
   await expect(page.getByTestId("model")).toContainText("dropped model");
   release();
   await page.waitForTimeout(2_000);
@@ -191,9 +189,7 @@ test("a class that is removed while another model opens takes no other picture w
   await twoClasses(page, 6);
   await addClass(page, "third", pictures(2, 6));
   await page.getByRole("button", { name: "Remove class third" }).click();
-  const other = tinyModel(7);
-  await page.getByTestId("model").click();
-  await page.getByTestId("model-files").setInputFiles(Object.entries(other).map(([name, content]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) })));
+  await chooseOwnModel(page, 7);
   // A second removal lets go of the first one for good, while pictures are put back.
   await page.getByRole("button", { name: "Remove kind0-5.png" }).click();
   await expect(page.getByTestId("model")).toContainText("dropped model");

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
-import { module, pictures } from "./files.js";
+import { module, pictures, tinyModel } from "./files.js";
 
 /** Opens the page and waits until it is ready; what must not happen is gathered in the list that this returns. */
 export async function open(page, query = "device=cpu") {
@@ -50,6 +50,12 @@ export async function addTests(page, name, kind, count = 2) {
 export function moduleZip(name, config, seed, rank = 2) {
   const files = Object.fromEntries(Object.entries(module(config, seed, rank)).map(([path, bytes]) => [`${name}/${path}`, new Uint8Array(Buffer.from(bytes))]));
   return { name: `${name}.zip`, mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) };
+}
+
+/** Chooses the files of a random model. */
+export async function chooseOwnModel(page, seed) {
+  await page.getByTestId("model").click();
+  await page.getByTestId("model-files").setInputFiles(Object.entries(tinyModel(seed)).map(([name, content]) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) })));
 }
 
 export async function choose(page, methods) {
