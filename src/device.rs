@@ -169,9 +169,9 @@ mod threads {
 mod threads {
     pub const IMAGES_PER_PASS: usize = 8;
 
-    /// Multiplications between two looks at what a person says: a third of a second with gradients where it was
-    /// measured (six images of the embedded model).
-    const AT_ONCE: f64 = 1.4e9;
+    /// Multiplications between two looks at what a person says: four images of the embedded model, a quarter of a second
+    /// with gradients where it was measured, so that Stop is heard within half a second.
+    const AT_ONCE: f64 = 0.95e9;
 
     pub fn at_once(multiplications: f64, most: usize) -> usize {
         ((AT_ONCE / multiplications) as usize).clamp(1, most)
