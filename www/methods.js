@@ -3,7 +3,7 @@ export const METHODS = [
   { name: "nearest-mean", label: "Nearest mean", hint: "no training: the closest class average", color: "var(--m1)", on: true, quick: true },
   { name: "linear-probe", label: "Linear probe", hint: "a linear head on the frozen model", color: "var(--m2)", on: true, quick: true },
   { name: "uniform", label: "Uniform", hint: "the mean of all modules, and a head", color: "var(--m3)", on: true, modules: true },
-  { name: "uniform-scaled", label: "Uniform, scaled", hint: "the mean, as strong as held-out pictures prefer", color: "var(--m13)", modules: true },
+  { name: "uniform-scaled", label: "Uniform, scaled", hint: "the mean, as strong as held-out pictures prefer", color: "var(--m13)", on: true, modules: true },
   { name: "learned", steps: true, label: "Learned", hint: "a trained weight per module and layer", color: "var(--m4)", dash: [], on: true, modules: true },
   { name: "lora", steps: true, label: "LoRA from scratch", hint: "a fresh low-rank update", color: "var(--m5)", dash: [7, 3], on: true },
   { name: "learned-scaled", steps: true, label: "Learned, scaled", hint: "trained weights and how strong they are", color: "var(--m14)", dash: [5, 2, 2, 2], modules: true },

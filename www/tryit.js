@@ -84,8 +84,9 @@ export class TryIt {
         if (error.code !== "restarted") fail(error);
         return;
       }
+      // One after another: with many pictures the last one takes its time.
+      this.#draw();
     }
-    this.#draw();
     const answered = this.#shown.filter((own) => own.answers.length).length;
     if (announce && answered) say(`${answered} ${answered === 1 ? "picture" : "pictures"} answered`);
   }

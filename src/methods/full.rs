@@ -3,10 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::{Adapt, Group, Parameter};
-use crate::{
-    lora::cat::Updates,
-    vit::{model::Vit, visit::TensorMut},
-};
+use crate::{lora::cat::Updates, vit::model::Vit};
 
 /// Full fine-tuning of a model.
 pub struct Full {
@@ -23,14 +20,14 @@ impl Full {
 impl Adapt for Full {
     fn parameters(&self) -> Vec<Parameter> {
         let mut vit = self.vit.clone();
-        let flat = vit.tensors_mut().into_iter().map(|(_, tensor)| as_matrix(&tensor));
+        let flat = vit.tensors_mut().into_iter().map(|(_, tensor)| tensor.to_matrix());
         flat.map(|value| Parameter { value, group: Group::Weights }).collect()
     }
 
     fn apply(&self, vit: &Vit, values: &[Tensor<2>]) -> Vit {
         let mut trained = vit.clone();
         for ((_, tensor), value) in trained.tensors_mut().into_iter().zip(values) {
-            replace(tensor, value.clone());
+            tensor.replace(value.clone());
         }
         trained
     }
@@ -41,25 +38,5 @@ impl Adapt for Full {
 
     fn updates(&self, _values: &[Vec<f32>]) -> Option<Updates> {
         None
-    }
-}
-
-/// A vector becomes one row; a 3-d tensor keeps its last axis.
-fn as_matrix(tensor: &TensorMut) -> Tensor<2> {
-    match tensor {
-        TensorMut::One(vector) => (*vector).clone().unsqueeze(),
-        TensorMut::Two(matrix) => (*matrix).clone(),
-        TensorMut::Three(tensor) => {
-            let [first, second, last] = tensor.dims();
-            (*tensor).clone().reshape([first * second, last])
-        }
-    }
-}
-
-fn replace(tensor: TensorMut, value: Tensor<2>) {
-    match tensor {
-        TensorMut::One(vector) => *vector = value.squeeze_dim(0),
-        TensorMut::Two(matrix) => *matrix = value,
-        TensorMut::Three(tensor) => *tensor = value.reshape(tensor.dims()),
     }
 }

@@ -3,4 +3,5 @@
 pub mod batches;
 pub mod optimizer;
 pub mod parameters;
+mod step;
 pub mod trainer;

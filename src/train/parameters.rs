@@ -15,7 +15,7 @@ pub struct Parameters {
 
 /// Gradients of all values, summed over the terms of a loss; `None` where no term depends on a value.
 #[derive(Debug, Default)]
-pub struct Gradients(Vec<Option<Tensor<2>>>);
+pub struct Gradients(pub Vec<Option<Tensor<2>>>);
 
 impl Parameters {
     /// Values with a fresh optimiser.
@@ -33,28 +33,9 @@ impl Parameters {
         clip: f64,
         loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
     ) -> Tensor<1> {
-        let mut gradients = Gradients::default();
-        let loss = self.add_gradients(&mut gradients, loss);
-        self.update(gradients, rates, clip);
-        loss
-    }
-
-    /// Adds the gradients of one term of a loss to those of other terms at the same values; returns the term, which
-    /// stays on the device.
-    pub fn add_gradients(
-        &self,
-        gradients: &mut Gradients,
-        loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
-    ) -> Tensor<1> {
-        let tracked: Vec<Tensor<2>> =
-            self.values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
-        let loss = loss(&tracked);
-        let mut found = loss.backward();
-        gradients.0.resize(tracked.len(), None);
-        for (total, value) in gradients.0.iter_mut().zip(&tracked) {
-            let own = value.grad_remove(&mut found);
-            *total = sum(total.take(), own);
-        }
+        let values = tracked(&self.values);
+        let loss = loss(&values);
+        self.update(gradients_of(&loss, &values), rates, clip);
         loss.inner()
     }
 
@@ -62,6 +43,27 @@ impl Parameters {
     pub fn update(&mut self, gradients: Gradients, rates: &[Rate], clip: f64) {
         self.optimizer.step(&mut self.values, gradients.0, rates, clip);
     }
+}
+
+impl Gradients {
+    /// Adds the gradients of another term of a loss at the same values.
+    pub fn add(&mut self, other: Self) {
+        self.0.resize(other.0.len(), None);
+        for (total, own) in self.0.iter_mut().zip(other.0) {
+            *total = sum(total.take(), own);
+        }
+    }
+}
+
+/// Values as autodiff tensors whose gradients are wanted.
+pub fn tracked(values: &[Tensor<2>]) -> Vec<Tensor<2>> {
+    values.iter().map(|value| value.clone().autodiff().require_grad()).collect()
+}
+
+/// Gradients of a loss `[1]` by [`tracked`] values, on the plain device.
+pub fn gradients_of(loss: &Tensor<1>, values: &[Tensor<2>]) -> Gradients {
+    let mut found = loss.backward();
+    Gradients(values.iter().map(|value| value.grad_remove(&mut found)).collect())
 }
 
 /// The sum of what is there.

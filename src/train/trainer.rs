@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     batches::Batches,
     optimizer::{Rate, schedule},
-    parameters::{Gradients, Parameters, cross_entropy, sum},
+    parameters::Parameters,
+    step::Step,
 };
 use crate::{
     dataset::Example,
@@ -17,7 +18,7 @@ use crate::{
     head::Head,
     image::{augment::Augment, preprocess::Preprocess},
     methods::{Adapt, Group, Parameter},
-    vit::model::{HeadTensors, Vit},
+    vit::model::Vit,
 };
 
 /// Part of the steps that rates rise over.
@@ -106,20 +107,9 @@ pub struct Trainer<'a> {
     batches: Batches,
     step: usize,
     images_per_part: usize,
-    pending: Option<Pending>,
+    pending: Option<Step>,
     results: Vec<Tensor<1>>,
     autodiff: Device,
-}
-
-/// A step on its way: the minibatch, and what its parts gave so far.
-struct Pending {
-    images: Tensor<4>,
-    targets: Tensor<2>,
-    done: usize,
-    gradients: Gradients,
-    /// Sums over the parts, `[1]` each.
-    loss: Option<Tensor<1>>,
-    accuracy: Option<Tensor<1>>,
 }
 
 /// What one step gave.
@@ -215,48 +205,28 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// An image that cannot be augmented.
     pub fn train_part(&mut self) -> Result<bool> {
-        let mut pending = match self.pending.take() {
-            Some(pending) => pending,
+        let mut step = match self.pending.take() {
+            Some(step) => step,
             None => self.next_step()?,
         };
-        self.add_part(&mut pending);
-        if pending.done < pending.images.dims()[0] {
-            self.pending = Some(pending);
+        if !step.add_part((self.method, self.vit), self.values(), self.batches.size()) {
+            self.pending = Some(step);
             return Ok(false);
         }
+        let done = step.finish();
         let factor = schedule(self.step, self.config.num_steps, WARMUP);
         let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
-        self.parameters.update(pending.gradients, &rates, self.config.clip_norm);
-        self.results.extend([pending.loss, pending.accuracy].into_iter().flatten());
+        self.parameters.update(done.gradients, &rates, self.config.clip_norm);
+        self.results.extend([done.loss, done.accuracy].into_iter().flatten());
         self.step += 1;
         Ok(true)
     }
 
-    fn next_step(&mut self) -> Result<Pending> {
+    fn next_step(&mut self) -> Result<Step> {
         let device = self.autodiff.clone().inner();
         let classes = self.values()[1].dims()[1];
-        let (images, targets) = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        let gradients = Gradients::default();
-        Ok(Pending { images, targets, done: 0, gradients, loss: None, accuracy: None })
-    }
-
-    fn add_part(&self, pending: &mut Pending) {
-        let end = pending.done.saturating_add(self.images_per_part).min(pending.images.dims()[0]);
-        let images = pending.images.clone().narrow(0, pending.done, end - pending.done);
-        let targets = pending.targets.clone().narrow(0, pending.done, end - pending.done);
-        // Rows that pad the batch add nothing to the sums and do not count.
-        let share = (end - pending.done) as f64 / self.batches.size() as f64;
-        let (method, vit) = (self.method, self.vit);
-        let mut accuracy = None;
-        let loss = self.parameters.add_gradients(&mut pending.gradients, |values| {
-            let head = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
-            let logits = method.apply(vit, &values[2..]).forward(images, &head);
-            accuracy = Some(share_correct(logits.clone().inner(), &targets) * share);
-            cross_entropy(logits, targets) * share
-        });
-        pending.done = end;
-        pending.loss = sum(pending.loss.take(), Some(loss));
-        pending.accuracy = sum(pending.accuracy.take(), accuracy);
+        let batch = self.batches.next(self.examples, classes, self.preprocess, &device)?;
+        Ok(Step::new(batch, self.images_per_part, (self.method, self.vit), self.values()))
     }
 
     fn values(&self) -> &[Tensor<2>] {
@@ -317,11 +287,4 @@ impl<'a> Trainer<'a> {
     pub fn adapted(&self) -> Vit {
         self.method.apply(self.vit, &self.values()[2..])
     }
-}
-
-/// Share of rows whose largest logit is the target's, `[1]`; no indices, which backends keep differently.
-fn share_correct(logits: Tensor<2>, targets: &Tensor<2>) -> Tensor<1> {
-    let of_target = (logits.clone() * targets.clone()).sum_dim(1);
-    let has_target = targets.clone().sum_dim(1);
-    (of_target.greater_equal(logits.max_dim(1)).float() * has_target).mean()
 }

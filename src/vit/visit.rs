@@ -17,6 +17,38 @@ pub enum TensorMut<'a> {
     Three(&'a mut Tensor<3>),
 }
 
+impl TensorMut<'_> {
+    /// The tensor as a matrix: a vector becomes one row; a 3-d tensor keeps its last axis.
+    pub fn to_matrix(&self) -> Tensor<2> {
+        match self {
+            TensorMut::One(vector) => (*vector).clone().unsqueeze(),
+            TensorMut::Two(matrix) => (*matrix).clone(),
+            TensorMut::Three(tensor) => {
+                let [first, second, last] = tensor.dims();
+                (*tensor).clone().reshape([first * second, last])
+            }
+        }
+    }
+
+    /// Puts a matrix of the shape of [`TensorMut::to_matrix`] in its place.
+    pub fn replace(self, value: Tensor<2>) {
+        match self {
+            TensorMut::One(vector) => *vector = value.squeeze_dim(0),
+            TensorMut::Two(matrix) => *matrix = value,
+            TensorMut::Three(tensor) => *tensor = value.reshape(tensor.dims()),
+        }
+    }
+
+    /// Whether it hangs on values that are trained.
+    pub fn is_autodiff(&self) -> bool {
+        match self {
+            TensorMut::One(tensor) => tensor.is_autodiff(),
+            TensorMut::Two(tensor) => tensor.is_autodiff(),
+            TensorMut::Three(tensor) => tensor.is_autodiff(),
+        }
+    }
+}
+
 type Named<'a> = Vec<(String, TensorMut<'a>)>;
 
 impl Vit {

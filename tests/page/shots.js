@@ -52,6 +52,7 @@ async function walk(page) {
   await shoot(page, "training");
   await page.getByTestId("pause").click();
   await status("done");
+  await page.locator("[data-testid=prediction][data-method=learned]").nth(2).waitFor({ state: "attached" });
   await page.locator("#confusion button.wrong:not([disabled]), #confusion button.cell:not([disabled])").first().click();
   await page.waitForTimeout(500);
   await shoot(page, "done");
@@ -62,10 +63,12 @@ const server = spawn("node", [new URL("../../web/site/serve.js", import.meta.url
 await new Promise((resolve) => server.stdout.once("data", resolve));
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 try {
-  const page = await browser.newPage({ viewport: { width: WIDTHS[0], height: 900 }, serviceWorkers: "block" });
+  const page = await browser.newPage({ viewport: { width: WIDTHS[0], height: 900 }, serviceWorkers: "block", bypassCSP: true });
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && console.log(message.text()));
   page.on("pageerror", (error) => console.log(error.message));
   await page.goto(`http://127.0.0.1:${PORT}/?${query}`);
+  // Cards that are not on the screen are drawn, too: the pictures show the page as a whole.
+  await page.addStyleTag({ content: "* { content-visibility: visible !important }" });
   await walk(page);
 } finally {
   await browser.close();
