@@ -9,6 +9,7 @@ import { exampleTask, swatches } from "./example.js";
 import { download } from "./archive.js";
 import { Library } from "./library.js";
 import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
+import { Offline } from "./offline.js";
 import { Opening } from "./opening.js";
 import { openProject, saveProject } from "./project.js";
 import { Run } from "./run.js";
@@ -31,8 +32,7 @@ const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
 const visit = new Visit({ settings, library, classes, tryIt, run, opening });
-/** Another tab has switched to a new version of the page. */
-let outdated = false;
+const offline = new Offline({ busy: () => run.busy, remember: () => visit.rememberNow() });
 
 function changed() {
   run.refresh();
@@ -59,7 +59,7 @@ async function finished() {
   if (run.state === "idle") saving.refresh(run.live);
   visit.remember();
   await tryIt.refresh();
-  await reloadIfOutdated();
+  await offline.goOn();
 }
 
 /** Another model, chosen by a person: weights of the one before say nothing about it. */
@@ -98,7 +98,7 @@ async function takeIn(files, onto) {
     if (test.length) await classes.addFiles(own, test, "test");
   }
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
-  if (found.modules.length && ["running", "paused", "stopping"].includes(run.state)) fail({ message: "modules join the library when no method runs: stop first" });
+  if (found.modules.length && run.busy) fail({ message: "modules join the library when no method runs: stop first" });
   else if (found.modules.length) await library.addFiles(found.modules);
   for (const file of found.projects) await open(file);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
@@ -194,31 +194,6 @@ async function start() {
   if (settings.example && !classes.list.length) await loadExample();
 }
 
-/** Keeps the page for visits without a network, once it is there; a new version waits for a click. */
-async function offline() {
-  if (!("serviceWorker" in navigator) || location.protocol === "file:") return;
-  const { serviceWorker } = navigator;
-  const registration = await serviceWorker.register("sw.js");
-  const offer = () => ($("update").hidden = !(registration.waiting && serviceWorker.controller));
-  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
-  offer();
-  // The tab that asked takes the new version at once; other tabs do when nothing runs in them.
-  if (serviceWorker.controller) serviceWorker.addEventListener("controllerchange", () => {
-    outdated = true;
-    reloadIfOutdated();
-  }, { once: true });
-  $("update").addEventListener("click", async () => {
-    await visit.rememberNow();
-    registration.waiting?.postMessage({ type: "SKIP_WAITING" });
-  });
-}
-
-async function reloadIfOutdated() {
-  if (!outdated || ["running", "paused", "stopping"].includes(run.state)) return;
-  await visit.rememberNow();
-  location.reload();
-}
-
 $("example").addEventListener("click", () => loadExample().catch(fail));
 $("dismiss").addEventListener("click", () => {
   fail(null);
@@ -278,4 +253,4 @@ start()
     say("cannot start");
   })
   // Without a service worker the page works as well, only not offline.
-  .finally(() => offline().catch(() => {}));
+  .finally(() => offline.begin().catch(() => {}));

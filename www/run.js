@@ -42,6 +42,11 @@ export class Run {
     });
   }
 
+  /** Whether methods run that a person started. */
+  get busy() {
+    return ["running", "paused", "stopping"].includes(this.state);
+  }
+
   /** The method lists; those that compose need modules. */
   setModules(count, wanted = this.chosen) {
     const first = !document.querySelector(".methods input");

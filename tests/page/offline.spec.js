@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
-import { open, twoClasses } from "./support.js";
+import { choose, open, twoClasses } from "./support.js";
 
 const root = (path) => new URL(`../../${path}`, import.meta.url).pathname;
 const PORT = 8378;
@@ -46,7 +46,7 @@ test("a new version waits for a click, and pictures outlive it", async ({ page }
   cpSync(root("target/site"), site, { recursive: true });
   let stop = await serve(site);
   try {
-    const visit = `http://127.0.0.1:${PORT}/?device=cpu&steps=4&model=tiny`;
+    const visit = `http://127.0.0.1:${PORT}/?device=cpu&steps=2000&model=tiny`;
     await page.goto(visit);
     await expect(page.getByTestId("status")).toHaveText("ready");
     await kept(page);
@@ -64,7 +64,15 @@ test("a new version waits for a click, and pictures outlive it", async ({ page }
     await page.reload();
     await expect(page.locator("#update")).toBeVisible();
     await expect(page).not.toHaveTitle(/Second/);
+    // What runs is not lost: the new version waits for it.
+    await choose(page, ["lora"]);
+    await page.getByTestId("start").click();
+    await expect(page.locator("tr[data-method=lora]")).toContainText("step");
     await page.locator("#update").click();
+    await expect(page.locator("#update")).toHaveText("Updates when done");
+    await page.waitForTimeout(1_000);
+    await expect(page).not.toHaveTitle(/Second/);
+    await page.getByTestId("stop").click();
     await expect(page).toHaveTitle(/Second/);
     await expect(page.locator("#update")).toBeHidden();
     await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });

@@ -100,6 +100,27 @@ test("of two tabs one keeps, and says so", async ({ page, context }) => {
   await expect(other.locator("#kept")).toContainText("kept in this browser");
 });
 
+test("a tab that does not keep can clear everything, and the one that keeps goes on keeping", async ({ page, context }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.waitForTimeout(1_500);
+  const other = await context.newPage();
+  await other.goto(`?${TINY}`);
+  await expect(other.getByTestId("held-out-nearest-mean")).toContainText("%", { timeout: 120_000 });
+  await expect(other.locator("#kept")).toContainText("Another tab");
+  await other.locator("#clear").click();
+  await other.locator("#clear-now").click();
+  await expect(other.getByTestId("status")).toHaveText("ready");
+  await expect(other.getByTestId("class-card")).toHaveCount(0);
+  await other.close();
+  // The first one has lost nothing, and keeps all of it again with its next change.
+  await addClass(page, "third", pictures(2, 2));
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8);
+  await page.waitForTimeout(1_500);
+  await page.reload();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8, { timeout: 120_000 });
+});
+
 test("what a run stopped in its folds gave is no whole result", async ({ page }) => {
   await open(page, "device=cpu&model=tiny&steps=30&folds=20");
   await twoClasses(page, 12);
