@@ -60,6 +60,8 @@ export async function chooseOwnModel(page, seed) {
 
 export async function choose(page, methods) {
   await page.locator("#more").evaluate((more) => (more.open = true));
+  // Methods that compose wait for modules, and are ticked anew when the first ones come.
+  for (const name of methods) await expect(page.getByTestId(`method-${name}`)).toBeEnabled();
   for (const box of await page.locator(".methods input").all()) {
     if (await box.isDisabled()) continue;
     const name = (await box.getAttribute("id")).replace("method-", "");
