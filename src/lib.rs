@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod files;
 
 pub mod device;
 pub mod kernels;
@@ -50,6 +51,7 @@ pub mod shipped;
 
 pub use dataset::{Dataset, Example};
 pub use device::{DeviceChoice, block_on, breathe, open as open_device};
+pub use files::write_atomic;
 pub use image::{Picture, decode::decode_file, preprocess::Cropping, resize::Filter};
 pub use lora::{
     compose::{ComposeReport, Form, compose},

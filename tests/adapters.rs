@@ -78,24 +78,28 @@ fn what_is_written_reads_back_the_same_in_both_dialects() {
 
 /// Logits of a model with our files, as [`PEFT` gives them](python/peft_roundtrip.py).
 ///
-/// With `LORALOOM_PYTHON` (a Python that has torch, transformers and peft) they are computed anew, and with
-/// `LORALOOM_PYTHON=install` in a fresh virtual environment; else they are the committed ones, which belong to exactly
-/// the committed files.
-fn logits_in_python(model: &Path, adapter: &Path, inputs: &Path) -> Vec<f32> {
+/// With `LORALOOM_PYTHON` (a Python that has torch, transformers and peft; for the old names `LORALOOM_PYTHON_OLD`, with
+/// transformers up to 5.8) they are computed anew, and with `install` in place of a Python in a fresh virtual environment;
+/// else they are the committed ones, which belong to exactly the committed files.
+fn logits_in_python(model: &Path, adapter: &Path, inputs: &Path, dialect: Dialect) -> Vec<f32> {
     let golden = folder(&adapter.file_name().expect("a name").to_string_lossy());
     let committed = golden.join("logits.safetensors");
-    let Some(python) = std::env::var_os("LORALOOM_PYTHON") else {
+    let variable = match dialect {
+        Dialect::New => "LORALOOM_PYTHON",
+        Dialect::Old => "LORALOOM_PYTHON_OLD",
+    };
+    let Some(python) = std::env::var_os(variable) else {
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
             let (ours, golden) = (adapter.join(file), golden.join(file));
             let same = fs::read(ours).expect("written") == fs::read(golden).expect("golden file");
             assert!(
                 same,
-                "{file} has changed: run this test with LORALOOM_PYTHON=install, then commit what it says"
+                "{file} has changed: run this test with {variable}=install, then commit what it says"
             );
         }
         return tensor(&committed, "logits");
     };
-    let python = if python == "install" { install_python() } else { python.into() };
+    let python = if python == "install" { install_python(dialect) } else { python.into() };
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/peft_roundtrip.py");
     let out = adapter.join("out.safetensors");
     let arguments = [&script, &model.to_path_buf(), &adapter.to_path_buf(), &inputs.to_path_buf(), &out];
@@ -109,15 +113,19 @@ fn logits_in_python(model: &Path, adapter: &Path, inputs: &Path) -> Vec<f32> {
     tensor(&out, "logits")
 }
 
-fn install_python() -> PathBuf {
-    let environment = std::env::temp_dir().join("loraloom-python");
+fn install_python(dialect: Dialect) -> PathBuf {
+    let (name, transformers) = match dialect {
+        Dialect::New => ("loraloom-python", "transformers"),
+        Dialect::Old => ("loraloom-python-old", "transformers<5.9"),
+    };
+    let environment = std::env::temp_dir().join(name);
     let run = |program: &Path, arguments: &[&str]| {
         let status = std::process::Command::new(program).args(arguments).status().expect("runs");
         assert!(status.success(), "{} {arguments:?}", program.display());
     };
     run(Path::new("python3"), &["-m", "venv", &environment.display().to_string()]);
     let python = environment.join("bin/python");
-    run(&python, &["-m", "pip", "install", "-q", "torch", "transformers", "peft", "safetensors", "timm"]);
+    run(&python, &["-m", "pip", "install", "-q", "torch", transformers, "peft", "safetensors", "timm"]);
     python
 }
 
@@ -130,9 +138,13 @@ fn tensor(path: &Path, key: &str) -> Vec<f32> {
 fn peft_loads_what_is_written_and_gives_the_same_logits() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let model = folder("tiny-vit");
-    let written = scratch.path().join("written");
-    module(&folder("all-head")).save_dir(&written, &format()).expect("writes");
-    compare_with_python(&model, &written, &folder("written/input.safetensors"), "pixel_values");
+    for (dialect, name) in [(Dialect::New, "written"), (Dialect::Old, "written--old")] {
+        let written = scratch.path().join(name);
+        let format = PeftFormat { dialect, ..format() };
+        module(&folder("all-head")).save_dir(&written, &format).expect("writes");
+        let pixels = folder("written/input.safetensors");
+        compare_with_python(&model, &written, (&pixels, "pixel_values"), dialect);
+    }
 }
 
 /// Models whose own layers are cut otherwise than ours: two heads, a gated feed-forward part, a fused attention.
@@ -142,12 +154,15 @@ fn peft_loads_what_is_written_for_models_of_other_layers() {
     for name in ["deit-distilled", "dinov2-swiglu", "timm"] {
         let model = folder("../models").join(name);
         let session = open(&model, Some(32));
-        let written = scratch.path().join(format!("written-{name}"));
         let original = drawn_module(&session);
-        original.save_dir(&written, &session.peft_format(Dialect::New, Precision::F32)).expect("writes");
-        compare_with_python(&model, &written, &model.join("reference.safetensors"), "pixel_values.32x32");
-        for dialect in [Dialect::New, Dialect::Old] {
+        for (dialect, suffix) in [(Dialect::New, ""), (Dialect::Old, "--old")] {
+            let written = scratch.path().join(format!("written-{name}{suffix}"));
             original.save_dir(&written, &session.peft_format(dialect, Precision::F32)).expect("writes");
+            // timm has one dialect.
+            if name != "timm" || dialect == Dialect::New {
+                let pixels = model.join("reference.safetensors");
+                compare_with_python(&model, &written, (&pixels, "pixel_values.32x32"), dialect);
+            }
             let again = module(&written);
             assert_eq!(again.head, original.head, "{name}");
             assert_eq!(again.layers, original.layers, "{name}: ranks included");
@@ -185,7 +200,7 @@ fn drawn_module(session: &Session) -> LoraModule {
 }
 
 /// Compares logits of the pixels that are in a file under a key.
-fn compare_with_python(model: &Path, written: &Path, pixels: &Path, key: &str) {
+fn compare_with_python(model: &Path, written: &Path, (pixels, key): (&Path, &str), dialect: Dialect) {
     let bytes = fs::read(pixels).expect("golden file");
     let input = SafeTensors::deserialize(&bytes).expect("safetensors");
     let view = input.tensor(key).expect("pixels");
@@ -198,7 +213,7 @@ fn compare_with_python(model: &Path, written: &Path, pixels: &Path, key: &str) {
     let inputs = written.join("input.safetensors");
     let alone = safetensors::serialize([("pixel_values", &view)], None).expect("serialises");
     fs::write(&inputs, alone).expect("writes");
-    let expected = logits_in_python(model, written, &inputs);
+    let expected = logits_in_python(model, written, &inputs, dialect);
     let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
     assert_close(&logits, &expected, 1e-5 * largest, &written.display().to_string());
 }

@@ -4,8 +4,12 @@ mod support;
 
 use std::{fs, path::Path};
 
-use safetensors::SafeTensors;
-use support::{CLASSES, Place, draw, golden, json, run, succeed, tiny_model, write_task};
+use safetensors::{SafeTensors, tensor::TensorView};
+use support::{
+    CLASSES, Place,
+    adapters::{assert_close, floats},
+    draw, golden, json, run, succeed, tiny_model, write_task,
+};
 
 #[test]
 fn every_method_runs_side_by_side_and_twice_the_same() {
@@ -202,8 +206,14 @@ fn forward_gives_the_reference_at_the_size_of_its_input() {
     let reference = |key: &str| file.tensor(key).expect("reference");
     let pixels = safetensors::serialize([("pixel_values", reference("pixel_values.48x48"))], None);
     fs::write(&input, pixels.expect("serialises")).expect("writes");
-    let model = golden("models/dinov2").display().to_string();
-    succeed(&["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &output]);
+    let (model, report) = (golden("models/dinov2").display().to_string(), place.path("report.json"));
+    let forward = ["forward", "--model", &model, "--device", "cpu", "--input", &input, "--output", &output];
+    succeed(&[&forward[..], &["--json", &report]].concat());
+    check_answers(
+        &json(Path::new(&report)),
+        &reference("logits.48x48"),
+        &[model.clone(), input, output.clone()],
+    );
     let bytes = fs::read(&output).expect("output");
     let found = SafeTensors::deserialize(&bytes).expect("safetensors");
     for key in ["logits", "last_hidden_state"] {
@@ -219,6 +229,28 @@ fn forward_gives_the_reference_at_the_size_of_its_input() {
     }
 }
 
+/// What `forward --json` says of every image.
+fn check_answers(report: &serde_json::Value, logits: &TensorView, files: &[String; 3]) {
+    assert_eq!([&report["model"], &report["input"], &report["output"]], files.each_ref().map(|file| file));
+    assert!(report["device"].is_string() && report["warnings"] == serde_json::json!([]), "{report}");
+    let &[images, classes] = logits.shape() else { panic!("logits") };
+    assert_eq!(report["images"].as_array().map(Vec::len), Some(images));
+    assert_eq!(report["last_hidden_state"], serde_json::json!([images, 37, 32]));
+    let expected = floats(logits.data());
+    for (image, expected) in expected.chunks(classes).enumerate() {
+        let row = |key: &str| -> Vec<f64> {
+            let values = report["images"][image][key].as_array().expect(key);
+            values.iter().filter_map(serde_json::Value::as_f64).collect()
+        };
+        let found: Vec<f32> = row("logits").into_iter().map(|value| value as f32).collect();
+        assert_close(&found, expected, 1e-4, "logits");
+        let probabilities = row("probabilities");
+        assert!(probabilities.len() == classes && (probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        let ratio = (probabilities[0] / probabilities[1]).ln();
+        assert!((ratio - f64::from(expected[0] - expected[1])).abs() < 1e-3, "a softmax: {ratio}");
+    }
+}
+
 #[test]
 fn classify_and_compose_and_info_speak_plainly() {
     let place = Place::new();
@@ -229,7 +261,12 @@ fn classify_and_compose_and_info_speak_plainly() {
     let adapters =
         [golden("adapters/qv"), golden("adapters/qv-other")].map(|path| path.display().to_string());
     let out = place.path("mean");
+    // A link to a folder that is not there yet.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("real", &out).expect("a link");
     succeed(&["compose", "--adapters", &adapters[0], &adapters[1], "--out", &out]);
+    #[cfg(unix)]
+    assert!(Path::new(&place.path("real/adapter_model.safetensors")).is_file());
     let text = succeed(&["info", "--model", &model, "--modules", &adapters[0], &out]);
     assert!(text.contains("rank") && text.contains("vit"), "{text}");
     assert!(succeed(&["--help"]).contains("Examples:"));
@@ -240,7 +277,7 @@ fn classify_and_compose_and_info_speak_plainly() {
 fn a_base_model_and_a_module_trained_from_nothing_beat_chance() {
     let place = Place::new();
     write_task(&place.dir.path().join("photos"), &CLASSES, 0, 24);
-    let (photos, base) = (place.path("photos"), place.path("base"));
+    let (photos, base, out) = (place.path("photos"), place.path("base"), place.path("pretrain.json"));
     let pretrain = |epochs: &str| {
         succeed(&[
             "pretrain",
@@ -268,11 +305,20 @@ fn a_base_model_and_a_module_trained_from_nothing_beat_chance() {
             "0.003",
             "--epochs",
             epochs,
+            "--json",
+            &out,
         ])
     };
     let text = pretrain("30");
     assert!(text.contains("top-1"), "{text}");
     let report = json(&place.dir.path().join("base/pretraining.json"));
+    let whole = json(Path::new(&out));
+    for (key, value) in report.as_object().expect("an object") {
+        assert_eq!(&whole[key], value, "{key}");
+    }
+    assert_eq!(whole["data"], serde_json::json!([photos]));
+    assert_eq!((&whole["steps"], &whole["num_train"]), (&90.into(), &48.into()));
+    assert!(whole["seconds"].as_f64() > Some(0.0) && whole["stopped"] == false, "{whole}");
     let top1 = report["student"]["top1"].as_f64().expect("accuracy");
     assert!(top1 > 0.5, "chance is a third: {report}");
     let out = place.path("module");

@@ -38,7 +38,7 @@ fn every_kind_of_file_decodes_as_in_pillow() {
     let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
     let names: Vec<String> =
         tensors.names().iter().filter_map(|name| name.strip_prefix("decoded/")).map(String::from).collect();
-    assert!(names.len() >= 25, "{names:?}");
+    assert!(names.len() >= 28, "{names:?}");
     for name in names {
         let (largest, mean) =
             difference(&picture(&name), &expected(&tensors, &format!("decoded/{name}")), &name);
@@ -117,6 +117,9 @@ fn a_bad_preprocessor_is_refused_with_its_field() {
         (r#"{"image_mean": [0.5]}"#, "`image_mean`"),
         (r#"{"image_std": [0, 0, 0]}"#, "`image_std`"),
         (r#"{"image_std": [1e-45, 1, 1]}"#, "`image_std`"),
+        (r#"{"rescale_factor": 0}"#, "`rescale_factor`"),
+        (r#"{"rescale_factor": -1}"#, "`rescale_factor`"),
+        (r#"{"rescale_factor": 1e-50, "do_normalize": false}"#, "`rescale_factor`"),
         (r#"{"do_resize": 1}"#, "`do_resize`"),
         (r#"{"image_processor_type": "ConvNextImageProcessor"}"#, "ConvNext"),
         (r#"{"image_processor_type": 5}"#, "`image_processor_type`"),
@@ -146,6 +149,15 @@ fn a_picture_that_would_grow_beyond_memory_is_refused() {
     let error = preprocess.crop(&Picture::filled(1_000_000, 1, [9; 3])).expect_err("too long and thin");
     assert!(error.to_string().contains("1000000x1 is too long and thin"), "{error}");
     assert!(preprocess.crop(&Picture::filled(1_000, 1, [9; 3])).is_ok());
+}
+
+#[test]
+fn a_factor_that_is_not_used_may_be_anything() {
+    let unused = r#"{"do_rescale": false, "rescale_factor": 0}"#;
+    let preprocess = Preprocess::from_json(Some(("p.json", unused)), CONFIG).expect("not rescaled");
+    let mut values = [0.0; 3];
+    preprocess.normalize(&Picture::filled(1, 1, [3, 4, 5]), &mut values);
+    assert_eq!(values, [5.0, 7.0, 9.0], "less 0.5, by 0.5");
 }
 
 /// What the classes of transformers write, with everything that is off spelled out.

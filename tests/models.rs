@@ -154,6 +154,50 @@ fn a_config_that_does_not_fit_is_refused() {
     assert_eq!(changed("model_type", "resnet".into()), "unsupported");
 }
 
+/// Loads the tiny ViT, with or without the biases of query, key and value, and with some more options.
+fn load_with(options: &serde_json::Value, biased: bool) -> Result<bool> {
+    let mut config: serde_json::Value = serde_json::from_str(&config("vit")).expect("JSON");
+    let fields = config.as_object_mut().expect("an object");
+    fields.remove("qkv_bias");
+    fields.extend(options.as_object().expect("an object").clone());
+    let bytes = file("vit", "model.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).expect("golden file");
+    let of_qkv = |name: &str| ["query.bias", "key.bias", "value.bias"].iter().any(|end| name.ends_with(end));
+    let kept = tensors.tensors().into_iter().filter(|(name, _)| biased || !of_qkv(name));
+    let weights = safetensors::serialize(kept, None).expect("serialises");
+    let loaded = open_model("vit", &config.to_string(), &weights, None, &OpenDevice::cpu())?;
+    Ok(loaded.vit.blocks[0].attn.query.bias.is_some())
+}
+
+#[test]
+fn options_that_change_the_mathematics_are_refused_by_name() {
+    use serde_json::json;
+    for (option, value) in [
+        ("num_register_tokens", json!(4)),
+        ("quantization_config", json!({"quant_method": "bitsandbytes", "load_in_8bit": true})),
+        ("rope_theta", json!(100.0)),
+        ("rope_parameters", json!({"rope_type": "default"})),
+        ("attention_bias", json!(false)),
+    ] {
+        let error = load_with(&json!({option: value}), true).expect_err(option);
+        assert!(error.code() == "unsupported" && error.to_string().contains(option), "{error}");
+    }
+    let off = json!({"num_register_tokens": 0, "quantization_config": null, "rope_scaling": null,
+        "attention_bias": null});
+    assert!(load_with(&off, true).expect("nothing is changed"));
+    assert!(load_with(&json!({"attention_bias": true, "qkv_bias": true}), true).expect("as the tensors are"));
+    for options in [json!({"attention_bias": false}), json!({"qkv_bias": false})] {
+        assert!(!load_with(&options, false).expect("as the tensors are"));
+    }
+    let error = load_with(&json!({"attention_bias": true}), false).expect_err("there is none");
+    assert!(error.to_string().contains("attention_bias"), "{error}");
+    assert_eq!(
+        load_with(&json!({"qkv_bias": false}), true).expect_err("too many").code(),
+        "unexpected-tensors"
+    );
+    assert_eq!(load_with(&json!({}), false).expect_err("too few").code(), "missing-tensor");
+}
+
 #[test]
 fn a_timm_model_whose_heads_nobody_states_is_refused_by_name() {
     let (text, weights) = (config("timm"), file("timm", "model.safetensors"));

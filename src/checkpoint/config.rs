@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{timm_args, weights::Weights};
+use super::{options, timm_args, weights::Weights};
 use crate::{
     error::{Error, Result},
     vit::config::{MlpKind, Pooling, VitConfig},
@@ -26,6 +26,7 @@ pub struct ModelInfo {
 pub fn vit_config(name: &str, json: &str, weights: &Weights) -> Result<(VitConfig, ModelInfo)> {
     let config: Value =
         serde_json::from_str(json).map_err(|error| Error::config(name, "-", format!("not JSON: {error}")))?;
+    config.as_object().map_or(Ok(()), |fields| options::refuse(name, fields))?;
     let reader = Reader { name, config: &config };
     let architecture = config.get("architecture").map(|name| name.as_str().unwrap_or("-"));
     let parsed = match architecture {
@@ -133,7 +134,7 @@ fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
         num_heads: reader.size("num_attention_heads")?,
         mlp_dim,
         mlp: if swiglu { MlpKind::SwiGlu } else { MlpKind::Gelu },
-        qkv_bias: reader.flag("qkv_bias", true)?,
+        qkv_bias: qkv_bias(reader, weights)?,
         layer_scale: dinov2,
         layer_norm_eps: reader.epsilon(if dinov2 { 1e-6 } else { 1e-12 })?,
         num_prefix_tokens: if distilled { 2 } else { 1 },
@@ -143,6 +144,19 @@ fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
             _ => Pooling::Cls,
         },
     })
+}
+
+/// Whether query, key and value have biases. `attention_bias`, which other architectures have, must agree with the tensors.
+fn qkv_bias(reader: &Reader, weights: &Weights) -> Result<bool> {
+    let found = weights.contains("blocks.0.attn.query.bias");
+    let stated = reader.flag("attention_bias", found)?;
+    if stated != found {
+        let reason = "the tensors of query, key and value say otherwise; take it out if they are right";
+        let option = format!("attention_bias = {stated}");
+        return Err(Error::Unsupported { name: reader.name.into(), option, reason: reason.into() });
+    }
+    let given = reader.config.get("attention_bias").is_some_and(Value::is_boolean);
+    reader.flag("qkv_bias", !given || stated)
 }
 
 /// timm states little: sizes that its file does not give are read off the tensors.

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod load;
+mod options;
 pub mod save;
 mod timm_args;
 pub mod weights;

@@ -83,7 +83,7 @@ impl From<DeviceName> for DeviceChoice {
     }
 }
 
-/// Device, seed and report, the same for every command that computes.
+/// Device and report, the same for every command that computes.
 #[derive(Debug, Args)]
 pub struct ComputeArgs {
     /// Where to compute.
@@ -228,9 +228,8 @@ pub struct ForwardArgs {
     /// Gets `last_hidden_state` and, if the model has a head, `logits`.
     #[arg(long)]
     pub output: PathBuf,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    pub device: DeviceName,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 #[derive(Debug, Args)]

@@ -5,14 +5,30 @@ use std::path::Path;
 use loraloom::{
     block_on,
     error::{Error, Result},
+    report::Warning,
     session::{
-        Outputs, Session,
-        files::{read_bytes, write_atomic},
+        Answer, Outputs, Session,
+        files::read_bytes,
         tensors::{read_tensor, write_tensors},
     },
+    write_atomic,
 };
+use serde::Serialize;
 
 use super::{Outcome, args::ForwardArgs, model, output};
+
+/// What `--json` gets. Hidden states are in the tensors' file only.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    device: String,
+    input: String,
+    output: String,
+    last_hidden_state: [usize; 3],
+    /// One per image; absent without a head.
+    images: Option<Vec<Answer>>,
+    warnings: Vec<Warning>,
+}
 
 /// Runs the command.
 ///
@@ -23,30 +39,39 @@ pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
     let mut options = model::options(&arguments.model.input)?;
     // A config without a preprocessor does not say what size its model is used at; the input does.
     options.img_size = options.img_size.or((shape[2] == shape[3]).then_some(shape[2]));
-    let mut session = model::open_named(&arguments.model.model, &options, arguments.device)?;
-    let outcome = add_modules(&mut session, arguments)?;
+    let mut session = model::open_named(&arguments.model.model, &options, arguments.compute.device)?;
+    let warnings = add_modules(&mut session, arguments)?;
     let outputs = block_on(session.forward(pixels, shape))?;
+    let report = Report {
+        model: session.model().name.clone(),
+        device: session.device().name.clone(),
+        input: arguments.input.display().to_string(),
+        output: arguments.output.display().to_string(),
+        last_hidden_state: outputs.last_hidden_state.1,
+        images: outputs.answers(),
+        warnings: warnings.iter().map(Warning::from).collect(),
+    };
     write(&arguments.output, outputs)?;
-    Ok(outcome)
+    output::json(arguments.compute.json.as_deref(), &report)?;
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }
 
-fn add_modules(session: &mut Session, arguments: &ForwardArgs) -> Result<Outcome> {
-    let mut outcome = Outcome::Fine;
+/// Folds the modules in; returns the warnings that it prints.
+fn add_modules(session: &mut Session, arguments: &ForwardArgs) -> Result<Vec<Error>> {
+    let mut warnings = Vec::new();
+    let mut warn = |found: Vec<Error>| {
+        found.iter().for_each(output::warning);
+        warnings.extend(found);
+    };
     for path in &arguments.adapter {
-        for warning in session.add_module_dir(&model::adapter_dir(path)?, &path.to_string_lossy())? {
-            output::warning(&warning);
-            outcome = Outcome::Warned;
-        }
+        warn(session.add_module_dir(&model::adapter_dir(path)?, &path.to_string_lossy())?);
     }
     if arguments.adapter.is_empty() && arguments.weights.is_some() {
         return Err(Error::mismatch("--weights", "there is no --adapter that they could be of"));
     }
     let weights = arguments.weights.clone().unwrap_or_else(|| vec![1.0; arguments.adapter.len()]);
-    for warning in session.merge(&weights)? {
-        output::warning(&warning);
-        outcome = Outcome::Warned;
-    }
-    Ok(outcome)
+    warn(session.merge(&weights)?);
+    Ok(warnings)
 }
 
 fn pixel_values(path: &Path) -> Result<([usize; 4], Vec<f32>)> {

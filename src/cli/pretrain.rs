@@ -1,32 +1,73 @@
 //! `pretrain`: a base model from random weights, with checkpoints and exact resume.
 
+use std::time::Instant;
+
 use loraloom::{
     block_on,
-    error::Result,
+    error::{Error, Result},
     open_device,
     pretrain::{
         config::PretrainConfig,
         photos::Photos,
-        run::{self, PretrainReport, Quality, RunFiles, RunModels},
+        run::{self, OnProgress, PretrainReport, Quality, RunFiles, RunModels},
         teacher::Teacher,
     },
+    report::Warning,
     session::{ModelOptions, Session},
 };
+use serde::Serialize;
 
 use super::{Outcome, adapt::steps_bar, args::PretrainArgs, interrupt, model, output};
+
+/// What `--json` gets: what lies beside the model, and what is of this machine only.
+#[derive(Serialize)]
+struct Report {
+    device: String,
+    data: Vec<String>,
+    init: Option<String>,
+    teacher_model: Option<String>,
+    #[serde(flatten)]
+    run: PretrainReport,
+    /// Wall-clock seconds; of a run that was resumed, since then.
+    seconds: f64,
+    stopped: bool,
+    warnings: Vec<Warning>,
+}
+
+impl Report {
+    fn new(
+        arguments: &PretrainArgs,
+        device: String,
+        run: PretrainReport,
+        seconds: f64,
+        warnings: &[Error],
+    ) -> Self {
+        Self {
+            device,
+            data: arguments.data.iter().map(|path| path.display().to_string()).collect(),
+            init: arguments.init.clone(),
+            teacher_model: arguments.teacher.clone(),
+            run,
+            seconds,
+            stopped: interrupt::stopped(),
+            warnings: warnings.iter().map(Warning::from).collect(),
+        }
+    }
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// Photos, teacher or checkpoint cannot be read, or the folder cannot be written.
 pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
-    let device = block_on(open_device(arguments.device.into()))?;
+    let started = Instant::now();
+    let device = block_on(open_device(arguments.compute.device.into()))?;
     let config = config(arguments);
     config.check()?;
-    let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.device);
+    let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.compute.device);
     let sized = |name, side| {
         let options = ModelOptions { img_size: Some(side), ..ModelOptions::default() };
-        model::open_named(name, &options, arguments.device)
+        model::open_named(name, &options, arguments.compute.device)
     };
     let init = arguments.init.as_deref().map(|name| sized(name, config.img_size)).transpose()?;
     let as_shipped = arguments.teacher.as_deref().map(own_size).transpose()?;
@@ -45,18 +86,26 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let (photos, warnings) = Photos::read(&arguments.data, arguments.validation)?;
     warnings.iter().for_each(output::warning);
     interrupt::listen();
+    let report = with_bar(|show| block_on(run::run(&config, &photos, &files, models, &device, show)))?;
+    output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
+    output::print(&summary(&report));
+    let seconds = started.elapsed().as_secs_f64();
+    let report = Report::new(arguments, device.info.name, report, seconds, &warnings);
+    output::json(arguments.compute.json.as_deref(), &report)?;
+    Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// Shows where a run is; Ctrl-C stops it.
+fn with_bar(train: impl FnOnce(OnProgress<'_>) -> Result<PretrainReport>) -> Result<PretrainReport> {
     let bar = steps_bar();
-    let mut show = |what, done, total| {
+    let report = train(&mut |what, done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
         bar.set_message(what);
         interrupt::go_on()
-    };
-    let report = block_on(run::run(&config, &photos, &files, models, &device, &mut show))?;
+    })?;
     bar.finish_and_clear();
-    output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
-    output::print(&summary(&report));
-    Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
+    Ok(report)
 }
 
 fn config(arguments: &PretrainArgs) -> PretrainConfig {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::write_atomic,
     methods::registry::Method,
-    session::files::write_atomic,
 };
 
 /// Writes `report.md` and its plots into a folder of results.

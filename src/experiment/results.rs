@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::create_folder,
     methods::registry::Method,
     report::CoefficientReport,
     session::files::read_bytes,
@@ -124,7 +125,7 @@ impl Results {
     pub fn open(dir: &Path, shard: Shard) -> Result<(Self, Vec<Error>)> {
         let path = dir.join(shard.file_name());
         let failed = |error| Error::io("write", &path, error);
-        std::fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
+        create_folder(dir)?;
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(failed)?;
         cut_torn_line(&file).map_err(failed)?;
         let (runs, warnings) = read_dir(dir)?;

@@ -107,7 +107,8 @@ pub(super) fn check_size(width: u32, height: u32) -> std::result::Result<(), Str
     }
 }
 
-/// RGB as Pillow's `convert("RGB")` gives it, except that 16 bits keep their high byte instead of being clipped.
+/// RGB as Pillow's `convert("RGB")` gives it: of 16 bits the high byte. Grey of 16 bits without alpha keeps it, too, where
+/// Pillow would make everything above 255 white.
 fn to_picture(image: DynamicImage) -> Picture {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |value: u16| (value >> 8) as u8;
@@ -146,6 +147,13 @@ mod tests {
         assert_eq!(decode("a.png", &png(&image)).expect("decodes").rgb, [9, 8, 7, 9, 8, 7]);
         let wide = image::ImageBuffer::from_pixel(1, 1, image::Luma([0x80ffu16]));
         assert_eq!(decode("g.png", &png(&DynamicImage::ImageLuma16(wide))).expect("decodes").rgb, [0x80; 3]);
+        let wide = image::ImageBuffer::from_pixel(1, 1, image::LumaA([0x80ffu16, 0x1234]));
+        assert_eq!(decode("a.png", &png(&DynamicImage::ImageLumaA16(wide))).expect("decodes").rgb, [0x80; 3]);
+        let wide = image::ImageBuffer::from_pixel(1, 1, image::Rgb([0x01ffu16, 0x8000, 0xff7f]));
+        let colour = DynamicImage::ImageRgb16(wide);
+        for image in [DynamicImage::ImageRgba16(colour.to_rgba16()), colour] {
+            assert_eq!(decode("c.png", &png(&image)).expect("decodes").rgb, [0x01, 0x80, 0xff]);
+        }
     }
 
     #[test]

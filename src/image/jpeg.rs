@@ -4,7 +4,7 @@
 //! a close decision of a model. Hence a decoder that follows libjpeg-turbo to the bit.
 
 use image::{DynamicImage, RgbImage, metadata::Orientation};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, Image, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, FrameHeader, Image, PixelFormat};
 
 use super::decode::check_size;
 
@@ -22,6 +22,9 @@ pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     let orientation =
         decoder.exif_orientation().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
     let inks = decoder.header().components.len() == 4;
+    if inks {
+        check_inks(decoder.header())?;
+    }
     decoder.set_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let mut image = decoder.decode_image().map_err(unreadable)?;
     if inks {
@@ -31,6 +34,25 @@ pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     let rgb = u32::try_from(width).ok().zip(u32::try_from(height).ok());
     let rgb = rgb.and_then(|(width, height)| RgbImage::from_raw(width, height, data));
     Ok((DynamicImage::ImageRgb8(rgb.ok_or("the decoder gave too few pixels")?), orientation))
+}
+
+/// The decoder takes the first and the last ink to have every pixel and the other two to be alike, as they are in real
+/// files, and panics or gives noise where they are not.
+fn check_inks(frame: &FrameHeader) -> Result<(), String> {
+    let sampling: Vec<(u8, u8)> =
+        frame.components.iter().map(|ink| (ink.horizontal_sampling, ink.vertical_sampling)).collect();
+    let divides = |whole: u8, part: u8| part > 0 && whole.is_multiple_of(part);
+    match sampling[..] {
+        [first, second, third, last]
+            if first == last
+                && second == third
+                && divides(first.0, second.0)
+                && divides(first.1, second.1) =>
+        {
+            Ok(())
+        }
+        _ => Err(unreadable("its inks have different numbers of pixels")),
+    }
 }
 
 fn unreadable(error: impl std::fmt::Display) -> String {
@@ -55,6 +77,28 @@ mod tests {
         assert_eq!(inverted_cmyk_to_rgb(&[255, 255, 255, 255]), [255, 255, 255]);
         assert_eq!(inverted_cmyk_to_rgb(&[255, 255, 255, 0]), [0, 0, 0]);
         assert_eq!(inverted_cmyk_to_rgb(&[0, 255, 128, 255]), [0, 255, 128]);
+    }
+
+    #[test]
+    fn inks_of_different_sizes_are_refused() {
+        let inks = |sampling: [u8; 4]| {
+            let pixels = vec![90; 32 * 32 * 4];
+            let whole = libjpeg_turbo_rs::Subsampling::S444;
+            let mut jpeg =
+                libjpeg_turbo_rs::compress(&pixels, 32, 32, PixelFormat::Cmyk, 90, whole).expect("encodes");
+            let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a baseline frame");
+            sampling.iter().enumerate().for_each(|(ink, value)| jpeg[frame + 11 + 3 * ink] = *value);
+            decode(&jpeg)
+        };
+        assert!(inks([0x11; 4]).is_ok());
+        for sampling in [
+            [0x11, 0x11, 0x11, 0x32],
+            [0x32, 0x11, 0x11, 0x11],
+            [0x22, 0x11, 0x21, 0x22],
+            [0x33, 0x22, 0x22, 0x33],
+        ] {
+            assert!(inks(sampling).is_err_and(|reason| reason.contains("inks")), "{sampling:x?}");
+        }
     }
 
     #[test]

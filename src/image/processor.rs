@@ -183,6 +183,10 @@ fn checked(name: &str, preprocess: Preprocess) -> Result<Preprocess> {
     if preprocess.std.iter().any(|value| !value.is_normal() || *value <= 0.0) {
         return Err(Error::config(name, "image_std", "must be above zero"));
     }
+    // Zero would make all pictures the same.
+    if !preprocess.rescale.is_normal() || preprocess.rescale <= 0.0 {
+        return Err(Error::config(name, "rescale_factor", "must be above zero, e.g. 1/255"));
+    }
     Ok(preprocess)
 }
 

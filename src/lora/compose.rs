@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::BufWriter,
     path::{Path, PathBuf},
 };
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::PartialFile,
     matrix::identity,
 };
 
@@ -270,7 +270,7 @@ impl Plan {
         &self,
         form: Form,
         saved: &[(String, usize, String)],
-        output: &mut BufWriter<File>,
+        output: &mut BufWriter<PartialFile>,
         path: &Path,
     ) -> Result<(Vec<ComposedModule>, f64)> {
         let mut writer = TensorWriter::new(output, path, &self.tensors(form, saved), Precision::F32)?;

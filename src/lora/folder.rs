@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::{PartialFile, follow},
+};
 
 /// Name of the configuration.
 pub const CONFIG: &str = "adapter_config.json";
@@ -46,7 +49,7 @@ pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
 }
 
 /// Writes an adapter so that a reader never sees half of it: both files are written beside their
-/// place, then renamed.
+/// place, then renamed. Links, of the folder and of the files, are followed and stay.
 ///
 /// `tensors` writes the weights; the path is for its messages.
 ///
@@ -55,22 +58,17 @@ pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
 pub fn write<T>(
     dir: &Path,
     config: &str,
-    tensors: impl FnOnce(&mut BufWriter<File>, &Path) -> Result<T>,
+    tensors: impl FnOnce(&mut BufWriter<PartialFile>, &Path) -> Result<T>,
 ) -> Result<T> {
     let mut created = Created::new(dir)?;
-    let partial = Partial(dir.join(format!(".partial-{}", std::process::id())));
-    fs::create_dir_all(&partial.0).map_err(|source| Error::io("create", &partial.0, source))?;
-    let weights = dir.join(WEIGHTS);
-    let io = |source| Error::io("write", &weights, source);
-    let mut output = BufWriter::new(File::create(partial.0.join(WEIGHTS)).map_err(io)?);
+    let (weights, config_path) = (dir.join(WEIGHTS), dir.join(CONFIG));
+    let mut output = BufWriter::new(PartialFile::create(&weights)?);
     let result = tensors(&mut output, &weights)?;
-    output.flush().and_then(|()| output.get_ref().sync_all()).map_err(io)?;
-    fs::write(partial.0.join(CONFIG), config)
-        .map_err(|source| Error::io("write", &dir.join(CONFIG), source))?;
-    for file in [WEIGHTS, CONFIG] {
-        let path = dir.join(file);
-        fs::rename(partial.0.join(file), &path).map_err(|source| Error::io("write", &path, source))?;
-    }
+    let output = output.into_inner().map_err(|error| Error::io("write", &weights, error.into_error()))?;
+    let mut config_file = PartialFile::create(&config_path)?;
+    config_file.write_all(config.as_bytes()).map_err(|source| Error::io("write", &config_path, source))?;
+    output.finish()?;
+    config_file.finish()?;
     created.keep();
     Ok(result)
 }
@@ -80,6 +78,8 @@ struct Created(Vec<PathBuf>);
 
 impl Created {
     fn new(dir: &Path) -> Result<Self> {
+        let link: PathBuf = dir.components().collect();
+        let dir = &follow(&link)?;
         let absent = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let absent: Vec<PathBuf> = absent.map(Path::to_path_buf).collect();
         fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
@@ -100,12 +100,36 @@ impl Drop for Created {
     }
 }
 
-/// A folder for files that are not whole yet, removed with what is left in it.
-struct Partial(PathBuf);
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{io, os::unix::fs::symlink};
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Nothing can be done about a failure, and the folder's name says what it is.
-        let _ = fs::remove_dir_all(&self.0);
+    use super::*;
+
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_written() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| place.path().join(name);
+        let save = |text: &str| {
+            write(&at("link"), text, |output, _| {
+                output.write_all(text.as_bytes()).map_err(|error| Error::io("write", &at("link"), error))
+            })
+        };
+        symlink("folder", at("link")).expect("a link to a folder that is not there yet");
+        let failed = write(&at("link"), "", |_, path| {
+            Err::<(), _>(Error::io("write", path, io::Error::other("full")))
+        });
+        assert!(failed.is_err() && !at("folder").exists(), "an empty folder goes again");
+        save("one").expect("writes");
+        fs::create_dir(at("elsewhere")).expect("a folder");
+        fs::rename(at("folder").join(WEIGHTS), at("elsewhere/weights")).expect("moves");
+        symlink("../elsewhere/weights", at("folder").join(WEIGHTS)).expect("a link to the weights");
+        save("two").expect("writes");
+        let is_link = |path: PathBuf| fs::symlink_metadata(path).expect("there").is_symlink();
+        assert!(is_link(at("link")) && is_link(at("folder").join(WEIGHTS)));
+        for file in [at("elsewhere/weights"), at("folder").join(CONFIG)] {
+            assert_eq!(fs::read_to_string(file).expect("a file"), "two");
+        }
+        assert_eq!(fs::read_dir(at("folder")).expect("a folder").count(), 2, "no temporary file");
     }
 }

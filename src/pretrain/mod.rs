@@ -19,7 +19,7 @@ use crate::{
     device::{self, OpenDevice},
     error::{Error, Result},
     head::Head,
-    image::{augment::Augment, preprocess::Preprocess},
+    image::{Picture, augment::Augment, preprocess::Preprocess},
     methods::{Adapt, full::Full},
     random::{self, Purpose},
     session::{Model, digest::hex},
@@ -108,14 +108,10 @@ impl<'a> Pretrain<'a> {
     pub fn step(&mut self) -> Result<()> {
         let step = self.state.step;
         let indices = self.indices(step);
-        let images = self.images(&self.preprocess, &indices, step)?;
+        let (images, seen) = self.images(&indices, step)?;
         let labels = self.labels(&indices);
-        let taught = match &self.teacher {
-            Some(teacher) => {
-                Some((teacher, teacher.lesson(self.images(&teacher.preprocess, &indices, step)?)))
-            }
-            None => None,
-        };
+        let taught =
+            self.teacher.as_ref().zip(seen).map(|(teacher, images)| (teacher, teacher.lesson(images)));
         let factor = schedule(step, self.num_steps(), self.config.warmup);
         let rates = self.rates(factor);
         let (full, skeleton, config) = (&self.full, &self.skeleton, &self.config);
@@ -178,22 +174,30 @@ impl<'a> Pretrain<'a> {
             .collect()
     }
 
-    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`; the same crops for student and teacher.
-    fn images(&self, preprocess: &Preprocess, indices: &[usize], step: usize) -> Result<Tensor<4>> {
-        let (height, width) = preprocess.input_size();
-        let augment = Augment { min_scale: self.config.min_scale, flip: true };
+    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`, for the student and, of the same crops, for the teacher.
+    fn images(&self, indices: &[usize], step: usize) -> Result<(Tensor<4>, Option<Tensor<4>>)> {
         let base = (self.config.seed << 32).wrapping_add((step * indices.len()) as u64);
-        let one = |(row, photo): (usize, &Photo)| -> Result<Vec<f32>> {
-            let mut rng = random::stream(base + row as u64, Purpose::Augment);
-            let picture = augment.apply_to((height, width), &photo.picture()?, &mut rng)?;
-            let mut pixels = vec![0.0; 3 * height * width];
-            preprocess.normalize(&picture, &mut pixels);
-            Ok(pixels)
+        let augment = Augment { min_scale: self.config.min_scale, flip: true };
+        let student = &self.preprocess;
+        let teacher = self.teacher.as_ref().map(|teacher| &teacher.preprocess);
+        let one = |(row, photo): (usize, &Photo)| -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+            // Decoding costs more than the rest, so it is done once for both.
+            let (picture, seed) = (photo.picture()?, base + row as u64);
+            let vary = |preprocess| varied(augment, &picture, preprocess, seed);
+            Ok((vary(student)?, teacher.map(vary).transpose()?))
         };
         let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
         let rows = device::parallel(photos, one).into_iter().collect::<Result<Vec<_>>>()?;
-        let data = TensorData::new(rows.concat(), [indices.len(), 3, height, width]);
-        Ok(Tensor::from_data(data, &self.device.plain))
+        let (own, seen): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let seen: Vec<_> = seen.into_iter().flatten().collect();
+        Ok((self.batch(own, student), teacher.map(|preprocess| self.batch(seen, preprocess))))
+    }
+
+    /// Photos side by side, `[B, 3, H, W]`.
+    fn batch(&self, rows: Vec<Vec<f32>>, preprocess: &Preprocess) -> Tensor<4> {
+        let (height, width) = preprocess.input_size();
+        let data = TensorData::new(rows.concat(), [rows.len(), 3, height, width]);
+        Tensor::from_data(data, &self.device.plain)
     }
 
     /// Smoothed one-hot labels, `[B, C]`.
@@ -226,6 +230,16 @@ impl<'a> Pretrain<'a> {
             *average = average.clone() * decay + value.clone() * (1.0 - decay);
         }
     }
+}
+
+/// A varied, normalised photo, `[3, H, W]`; the seed decides the crop, whatever the size.
+fn varied(augment: Augment, picture: &Picture, preprocess: &Preprocess, seed: u64) -> Result<Vec<f32>> {
+    let (height, width) = preprocess.input_size();
+    let mut rng = random::stream(seed, Purpose::Augment);
+    let picture = augment.apply_to((height, width), picture, &mut rng)?;
+    let mut pixels = vec![0.0; 3 * height * width];
+    preprocess.normalize(&picture, &mut pixels);
+    Ok(pixels)
 }
 
 /// Weights and head of a model to start from.

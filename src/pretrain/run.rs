@@ -21,6 +21,7 @@ use crate::{
     device::OpenDevice,
     error::{Error, Result},
     evaluate,
+    files::create_folder,
     head::Head,
     image::preprocess::Preprocess,
     lora::tensor_file::Precision,
@@ -165,7 +166,7 @@ fn log(out: &Path, step: usize, losses: &[f32], rate: f64) -> Result<()> {
     let mean = losses.iter().sum::<f32>() / losses.len().max(1) as f32;
     let path = out.join("log.jsonl");
     let failed = |error| Error::io("write", &path, error);
-    fs::create_dir_all(out).map_err(failed)?;
+    create_folder(out)?;
     let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
     let line = serde_json::json!({"step": step, "loss": mean, "images_per_second": rate.round()});
     writeln!(file, "{line}").map_err(failed)

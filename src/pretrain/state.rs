@@ -11,7 +11,7 @@ use crate::{
     checkpoint::weights::to_f32,
     device,
     error::{Error, Result},
-    session::files::write_atomic,
+    files::write_atomic,
     train::parameters::Parameters,
 };
 

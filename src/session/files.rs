@@ -1,10 +1,6 @@
-//! Reading models, modules and tasks from folders, and writing files so that nothing is left half-written.
+//! Reading models, modules and datasets from folders.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use super::{ModelFiles, ModelOptions, Session};
 use crate::{
@@ -161,98 +157,4 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// [`Error::Io`] with the path.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::io("read", path, error))
-}
-
-/// Writes a file through a temporary neighbour, so that a reader sees the old or the new one. A link stays a link, and
-/// what is no file (a pipe, a device) is written to as it is.
-///
-/// # Errors
-/// [`Error::Io`] with the path.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error| Error::io("write", path, error);
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return fs::write(path, bytes).map_err(failed);
-    }
-    let path = &follow(path).map_err(failed)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
-    }
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    replace(path, &temporary, |file| file.write_all(bytes)).map_err(failed)
-}
-
-/// Where links lead; nothing needs to be there yet.
-fn follow(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_path_buf();
-    for _ in 0..MAX_LINKS {
-        let Ok(next) = fs::read_link(&path) else { return Ok(path) };
-        path = path.parent().map_or(next.clone(), |parent| parent.join(next));
-    }
-    Err(io::Error::other("its links lead in a circle; remove them"))
-}
-
-/// Links that are followed, as many as Linux follows.
-const MAX_LINKS: usize = 40;
-
-/// Writes a temporary file and renames it; it is on the disk before it has the name, and gone when anything fails.
-fn replace(path: &Path, temporary: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let written = File::create(temporary).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(temporary, path)).inspect_err(|_| {
-        // The first failure is the one worth telling; a leftover is only untidy.
-        let _ = fs::remove_file(temporary);
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_written_leaves_nothing_and_the_old_file_stays() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (path, temporary) = (dir.path().join("kept"), dir.path().join(".kept.tmp"));
-        write_atomic(&path, b"old").expect("writes");
-        let full = |file: &mut File| {
-            file.write_all(b"half of")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        };
-        assert!(replace(&path, &temporary, full).is_err());
-        assert!(!temporary.exists());
-        assert_eq!(fs::read(&path).expect("the old file"), b"old");
-        let error = write_atomic(dir.path(), b"a folder is in the way").expect_err("no file");
-        assert!(error.to_string().contains("cannot write"), "{error}");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_stays_a_link_and_a_pipe_a_pipe() {
-        use std::os::unix::fs::{FileTypeExt, symlink};
-        let dir = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| dir.path().join(name);
-        let is_link = |name: &str| fs::symlink_metadata(at(name)).expect("there").is_symlink();
-        fs::create_dir(at("real")).expect("a folder");
-        symlink("real/file", at("link")).expect("a link to what is not there yet");
-        symlink("link", at("second")).expect("a link to a link");
-        for text in [b"one", b"two"] {
-            write_atomic(&at("second"), text).expect("writes");
-            assert_eq!(fs::read(at("real/file")).expect("the file"), text);
-        }
-        assert!(is_link("link") && is_link("second"));
-        symlink("b", at("a")).and_then(|()| symlink("a", at("b"))).expect("a circle");
-        let error = write_atomic(&at("a"), b"").expect_err("nowhere").to_string();
-        assert!(error.contains("circle"), "{error}");
-        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
-        assert!(made.expect("mkfifo").success());
-        let reader = std::thread::spawn({
-            let pipe = at("pipe");
-            move || fs::read(pipe).expect("reads")
-        });
-        write_atomic(&at("pipe"), b"through").expect("writes");
-        assert_eq!(reader.join().expect("ends"), b"through");
-        assert!(fs::metadata(at("pipe")).expect("there").file_type().is_fifo());
-    }
 }

@@ -19,6 +19,7 @@ pub mod tensors;
 pub mod warm_up;
 
 use burn::tensor::{Tensor, TensorData};
+use serde::Serialize;
 
 use arm::Adapted;
 use cache::FeatureCache;
@@ -316,6 +317,24 @@ pub struct Outputs {
     pub last_hidden_state: (Vec<f32>, [usize; 3]),
     /// `[B, C]`.
     pub logits: Option<(Vec<f32>, [usize; 2])>,
+}
+
+impl Outputs {
+    /// What the head says of every image; `None` without one.
+    pub fn answers(&self) -> Option<Vec<Answer>> {
+        let (logits, [_, classes]) = self.logits.as_ref()?;
+        let answer = |row: &[f32]| Answer { logits: row.to_vec(), probabilities: softmax(row) };
+        Some(logits.chunks((*classes).max(1)).map(answer).collect())
+    }
+}
+
+/// What a head says of one image, class by class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// As the head gives them.
+    pub logits: Vec<f32>,
+    /// Their softmax.
+    pub probabilities: Vec<f32>,
 }
 
 fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice) -> Result<Model> {

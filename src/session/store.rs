@@ -11,9 +11,12 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{
     digest::{Digest, hex, sha256},
-    files::{read_bytes, write_atomic},
+    files::read_bytes,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::write_atomic,
+};
 
 /// Bytes of a hash.
 const DIGEST: usize = 32;

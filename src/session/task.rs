@@ -5,14 +5,11 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ModelOptions, Session,
-    arm::Adapted,
-    files::{read_text, write_atomic},
-};
+use super::{ModelOptions, Session, arm::Adapted, files::read_text};
 use crate::{
     checkpoint::save,
     error::{Error, Result},
+    files::{follow, write_atomic},
     head::Head,
     image::{
         preprocess::{Cropping, Preprocess},
@@ -69,14 +66,21 @@ impl TaskFile {
     /// It is absent or not of this layout.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("task.json");
-        let name = path.display().to_string();
-        let task: Self = serde_json::from_str(&read_text(&path)?).map_err(|error| {
-            Error::config(&name, "-", format!("{error}; is the folder one that --save wrote?"))
+        Self::parse(&path.display().to_string(), &read_text(&path)?)
+    }
+
+    /// Reads the text of a `task.json`; `name` is for messages.
+    ///
+    /// # Errors
+    /// It is not of this layout.
+    pub fn parse(name: &str, json: &str) -> Result<Self> {
+        let task: Self = serde_json::from_str(json).map_err(|error| {
+            Error::config(name, "-", format!("{error}; is the folder one that --save wrote?"))
         })?;
-        if task.format != 1 {
-            return Err(Error::config(&name, "format", format!("{} is not 1; update loraloom", task.format)));
+        match task.format {
+            1 => Ok(task),
+            other => Err(Error::config(name, "format", format!("{other} is not 1; update loraloom"))),
         }
-        Ok(task)
     }
 
     /// Whether the folder holds a whole model instead of an adapter.
@@ -138,7 +142,7 @@ impl Session {
     fn remove_task(&self, method: Method, dir: &Path) -> Result<()> {
         let old = TaskFile::read(dir);
         let remove = |file: &str| {
-            let path = dir.join(file);
+            let path = follow(&dir.join(file))?;
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(Error::io("remove", &path, error))

@@ -33,7 +33,7 @@ enum Weights {
     /// The method's values.
     Values,
     /// The weights that are made of them.
-    Made(Made),
+    Made(Box<Made>),
 }
 
 /// A model whose weights hang on a method's values.
@@ -64,7 +64,7 @@ impl Step {
     ) -> Self {
         let in_parts = images_per_part < images.dims()[0];
         let weights = match in_parts && values.len() > HEAD {
-            true => Weights::Made(Made::new(method, vit, &values[HEAD..])),
+            true => Weights::Made(Box::new(Made::new(method, vit, &values[HEAD..]))),
             false => Weights::Values,
         };
         let gradients = Gradients::default();

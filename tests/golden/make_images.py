@@ -8,6 +8,8 @@ normalised [3, H, W] of `photo.png`. `preprocessors.json` holds the preprocessor
 
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,18 @@ def photo(width, height, seed):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
+def write_png16(path, channels):
+    """A PNG of 16 bits per channel, which Pillow reads and does not write; the low bytes are noise."""
+    height, width, count = channels.shape
+    low = np.random.default_rng(11).integers(0, 256, channels.shape)
+    samples = (channels.astype(np.uint16) * 256 + low).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[count], 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
+    framed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+
+
 def write_images():
     rgb = Image.fromarray(photo(61, 47, 1))
     rgb.save(OUT / "photo.png")
@@ -67,6 +81,9 @@ def write_images():
     Image.fromarray(photo(40, 30, 9)).convert("CMYK").save(OUT / "cmyk.jpg", quality=95, subsampling=0)
     deep = photo(40, 30, 10)[..., 0].astype(np.uint16) * 257
     Image.fromarray(deep).save(OUT / "grey16.png")
+    write_png16(OUT / "rgb16.png", photo(20, 15, 12))
+    write_png16(OUT / "rgba16.png", np.dstack([photo(20, 15, 13), photo(20, 15, 14)[..., :1]]))
+    write_png16(OUT / "grey-alpha16.png", photo(20, 15, 15)[..., :2])
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use loraloom::{Precision, Target};
 
-use super::{ComputeArgs, DeviceName, ModelArgs, NamesName, at_least_one};
+use super::{ComputeArgs, ModelArgs, NamesName, at_least_one};
 
 /// How to train.
 #[derive(Debug, Args)]
@@ -149,9 +149,8 @@ pub struct PretrainArgs {
     /// Seed of initial values, order and augmentation.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t)]
-    pub device: DeviceName,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 fn finite(text: &str) -> Result<f32, String> {

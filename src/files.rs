@@ -1,0 +1,154 @@
+//! Writing files so that nothing is left half-written, wherever links lead.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// Links that are followed, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Writes a file through a temporary neighbour, so that a reader sees the old or the new one. A link stays a link, and
+/// what is no file (a pipe, a device) is written to as it is.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return fs::write(path, bytes).map_err(|error| Error::io("write", path, error));
+    }
+    let mut file = PartialFile::create(path)?;
+    file.write_all(bytes).map_err(|error| Error::io("write", path, error))?;
+    file.finish()
+}
+
+/// Creates a folder and those above it; one that a link names is created where the link leads.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn create_folder(path: &Path) -> Result<()> {
+    // With a slash at its end the path of a link would be that of what it leads to.
+    let link: PathBuf = path.components().collect();
+    fs::create_dir_all(follow(&link)?).map_err(|error| Error::io("create", path, error))
+}
+
+/// Where links lead; nothing needs to be there yet.
+///
+/// # Errors
+/// They lead in a circle.
+pub fn follow(path: &Path) -> Result<PathBuf> {
+    let mut end = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&end) else { return Ok(end) };
+        end = end.parent().map_or(next.clone(), |parent| parent.join(next));
+    }
+    let circle = io::Error::other("its links lead in a circle; remove them");
+    Err(Error::io("write", path, circle))
+}
+
+/// A file that is written beside its place and moved there once it is whole; if it never is, nothing is left of it.
+pub struct PartialFile {
+    /// As it was asked for, for messages.
+    name: PathBuf,
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl PartialFile {
+    /// Begins a file where a path leads, in a folder that is created.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn create(name: &Path) -> Result<Self> {
+        let path = follow(name)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            create_folder(parent)?;
+        }
+        let file_name = path.file_name().map_or_else(String::new, |own| own.to_string_lossy().into_owned());
+        let temporary = path.with_file_name(format!(".{file_name}.{}.tmp", std::process::id()));
+        let file = File::create(&temporary).map_err(|error| Error::io("write", name, error))?;
+        Ok(Self { name: name.into(), path, temporary, file })
+    }
+
+    /// Gives it its name; it is on the disk before it has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn finish(self) -> Result<()> {
+        let moved = self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
+        moved.map_err(|error| Error::io("write", &self.name, error))
+    }
+}
+
+impl Write for PartialFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        // It has its name by now, or a failure was told that is worth more than a leftover, which is only untidy.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_and_the_old_file_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("kept");
+        write_atomic(&path, b"old").expect("writes");
+        let mut file = PartialFile::create(&path).expect("begins");
+        file.write_all(b"half of").expect("writes");
+        drop(file);
+        assert_eq!(fs::read(&path).expect("the old file"), b"old");
+        let error = write_atomic(dir.path(), b"a folder is in the way").expect_err("no file");
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "no temporary file");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link_and_a_pipe_a_pipe() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        let is_link = |name: &str| fs::symlink_metadata(at(name)).expect("there").is_symlink();
+        fs::create_dir(at("real")).expect("a folder");
+        symlink("real/file", at("link")).expect("a link to what is not there yet");
+        symlink("link", at("second")).expect("a link to a link");
+        for text in [b"one", b"two"] {
+            write_atomic(&at("second"), text).expect("writes");
+            assert_eq!(fs::read(at("real/file")).expect("the file"), text);
+        }
+        assert!(is_link("link") && is_link("second"));
+        symlink("later", at("folder")).expect("a link to a folder that is not there yet");
+        write_atomic(&at("folder/file"), b"three").expect("writes");
+        create_folder(&at("folder/")).expect("it is there");
+        assert_eq!(fs::read(at("later/file")).expect("the file"), b"three");
+        symlink("b", at("a")).and_then(|()| symlink("a", at("b"))).expect("a circle");
+        let error = write_atomic(&at("a"), b"").expect_err("nowhere").to_string();
+        assert!(error.contains("circle"), "{error}");
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+        assert!(made.expect("mkfifo").success());
+        let reader = std::thread::spawn({
+            let pipe = at("pipe");
+            move || fs::read(pipe).expect("reads")
+        });
+        write_atomic(&at("pipe"), b"through").expect("writes");
+        assert_eq!(reader.join().expect("ends"), b"through");
+        assert!(fs::metadata(at("pipe")).expect("there").file_type().is_fifo());
+    }
+}
