@@ -33,7 +33,10 @@ need_rust() {
 
 # wgpu needs a Vulkan driver for the tests on the GPU device; Mesa's lavapipe is software and always works.
 need_vulkan() {
-  ls /usr/share/vulkan/icd.d/*lvp* /etc/vulkan/icd.d/* /usr/share/vulkan/icd.d/* >/dev/null 2>&1 && return
+  local folder
+  for folder in /usr/share /usr/local/share /etc "${XDG_DATA_HOME:-$HOME/.local/share}"; do
+    compgen -G "$folder/vulkan/icd.d/*.json" >/dev/null && return
+  done
   install_package mesa-vulkan-drivers "a Vulkan driver (Mesa's lavapipe is enough)"
 }
 
