@@ -108,7 +108,7 @@ export class Results {
 
 }
 
-const seconds = (value) => (value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`);
+const seconds = (value) => (value < 10 ? `${value.toFixed(1)}\u00a0s` : `${Math.round(value)}\u00a0s`);
 
 function accuracy(value, range) {
   if (value === null || value === undefined) return ["–"];
