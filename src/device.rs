@@ -169,8 +169,8 @@ mod threads {
 mod threads {
     pub const IMAGES_PER_PASS: usize = 8;
 
-    /// Multiplications between two looks at what a person says: four images of the embedded model, a quarter of a second
-    /// with gradients where it was measured, so that Stop is heard within half a second.
+    /// Multiplications between two looks at what a person says: four images of the embedded model, a quarter to a third of
+    /// a second with gradients where it was measured; slower CPUs hear Stop later.
     const AT_ONCE: f64 = 0.95e9;
 
     pub fn at_once(multiplications: f64, most: usize) -> usize {

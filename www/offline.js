@@ -28,10 +28,13 @@ export class Offline {
     const offer = () => ($("update").hidden = !(registration.waiting && serviceWorker.controller));
     registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
     offer();
-    if (serviceWorker.controller) serviceWorker.addEventListener("controllerchange", () => {
-      this.#outdated = true;
+    let controlled = Boolean(serviceWorker.controller);
+    serviceWorker.addEventListener("controllerchange", () => {
+      // The first one that takes a page on is of the page's own version.
+      this.#outdated = controlled;
+      controlled = true;
       this.goOn();
-    }, { once: true });
+    });
   }
 
   /** Takes the new version if one is wanted and no method runs: a worker that starts again would be of another version. */

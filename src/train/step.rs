@@ -1,7 +1,7 @@
 //! One step on its way: a minibatch whose gradients are taken in as many parts as the device wants.
 //!
 //! In parts, the weights of the ViT are made of a method's values once: every part is differentiated by the weights,
-//! and one pass from there gives the gradients of the values, which costs as much as a part of some images.
+//! and one pass from there, whatever the number of parts, gives the gradients of the values.
 
 use burn::tensor::Tensor;
 
