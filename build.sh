@@ -100,7 +100,7 @@ crossings() {
   forbid "only the command line knows the experiment" 'crate::experiment' src/[!e]* src/error.rs src/evaluate.rs
   forbid "a synchronous read-back panics in a browser; use the _async one" \
     '\.(into_data|to_data|into_scalar)\(|\.sync\(\)' src web/src
-  forbid "cfg(target) belongs in device.rs, lib.rs and main.rs" 'cfg\(.*target_(arch|family)' src/vit src/lora \
+  forbid "cfg(target) belongs in device, lib.rs and main.rs" 'cfg\(.*target_(arch|family)' src/vit src/lora \
     src/methods src/train src/session src/checkpoint src/image
   return "$found"
 }

@@ -1,4 +1,4 @@
-//! Opening a compute device and reading tensors back; the only file that knows the platform.
+//! Opening a compute device and reading tensors back; the only room that knows the platform.
 
 use std::{
     future::Future,
@@ -7,7 +7,16 @@ use std::{
 
 use burn::tensor::{Device, Tensor, wgpu};
 
+#[cfg(target_arch = "wasm32")]
+use self::browser as platform;
+#[cfg(not(target_arch = "wasm32"))]
+use self::native as platform;
 use crate::error::{Error, Result};
+
+#[cfg(target_arch = "wasm32")]
+mod browser;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
 
 /// Which device to compute on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +127,7 @@ impl Drop for Turn {
 /// [`Error::Device`] when the device was lost.
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     // A read-back that is given up half-way leaves its buffer mapped, and the next one loses the device.
-    let data = event_loop::to_the_end(tensor.into_data_async()).await.ok_or_else(|| lost("no answer"))?;
+    let data = platform::to_the_end(tensor.into_data_async()).await.ok_or_else(|| lost("no answer"))?;
     Ok(data.map_err(lost)?.iter::<f32>().collect())
 }
 
@@ -129,80 +138,32 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Number of threads that [`parallel`] works with.
 pub fn num_threads() -> usize {
-    threads::count()
+    platform::num_threads()
 }
 
 /// Does independent jobs, on all cores natively and one after another in a browser; results in order.
 pub fn parallel<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    threads::map(jobs, work)
+    platform::parallel(jobs, work)
 }
 
 /// How a matrix product of the CPU kernels may use threads.
 pub fn gemm_parallelism(threads: bool) -> gemm::Parallelism {
-    if threads { threads::gemm() } else { gemm::Parallelism::None }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-mod threads {
-    use rayon::prelude::*;
-
-    pub const IMAGES_PER_PASS: usize = 32;
-
-    pub fn at_once(_multiplications: f64, most: usize) -> usize {
-        most
-    }
-
-    pub fn count() -> usize {
-        rayon::current_num_threads()
-    }
-
-    pub fn map<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-        jobs.into_par_iter().map(work).collect()
-    }
-
-    pub fn gemm() -> gemm::Parallelism {
-        gemm::Parallelism::Rayon(0)
-    }
-}
-
-#[cfg(target_arch = "wasm32")]
-mod threads {
-    pub const IMAGES_PER_PASS: usize = 8;
-
-    /// Multiplications between two looks at what a person says: four images of the embedded model, a quarter to a third of
-    /// a second with gradients where it was measured; slower CPUs hear Stop later.
-    const AT_ONCE: f64 = 0.95e9;
-
-    pub fn at_once(multiplications: f64, most: usize) -> usize {
-        ((AT_ONCE / multiplications) as usize).clamp(1, most)
-    }
-
-    pub fn count() -> usize {
-        1
-    }
-
-    pub fn map<T, R>(jobs: Vec<T>, work: impl Fn(T) -> R) -> Vec<R> {
-        jobs.into_iter().map(work).collect()
-    }
-
-    pub fn gemm() -> gemm::Parallelism {
-        gemm::Parallelism::None
-    }
+    if threads { platform::gemm_parallelism() } else { gemm::Parallelism::None }
 }
 
 /// Images per pass without gradients. On a GPU always as many, so that it compiles one set of shaders; fewer in a
 /// browser, and on its CPU as few as let its one thread answer a person in time: `multiplications` are one image's.
 pub fn images_per_pass(device: &Device, multiplications: f64) -> usize {
     if *device != Device::flex() {
-        return threads::IMAGES_PER_PASS;
+        return platform::IMAGES_PER_PASS;
     }
-    threads::at_once(multiplications, threads::IMAGES_PER_PASS)
+    platform::images_per_pass(multiplications, platform::IMAGES_PER_PASS)
 }
 
-/// Images that a training step takes at once: all of them on a GPU and on many cores. A browser's one thread has to
-/// answer a person in between.
-pub fn images_per_part(device: &Device, multiplications: f64) -> usize {
-    if *device == Device::flex() { threads::at_once(multiplications, usize::MAX) } else { usize::MAX }
+/// Whether a training step is done in parts: a browser's one thread has to answer a person in between. A GPU and many
+/// cores take all images at once.
+pub fn trains_in_parts(device: &Device) -> bool {
+    platform::ONE_THREAD && *device == Device::flex()
 }
 
 /// Rows of a batch of so many images: on a GPU always the most, because a new shape compiles new shaders, which takes
@@ -218,37 +179,7 @@ pub fn steps_per_read(device: &Device) -> usize {
 
 /// Lets a browser handle messages and draw, for at least so long; natively it only waits.
 pub async fn breathe(milliseconds: u32) {
-    event_loop::turn(milliseconds).await;
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-mod event_loop {
-    pub async fn to_the_end<T>(work: impl Future<Output = T>) -> Option<T> {
-        Some(work.await)
-    }
-
-    pub async fn turn(milliseconds: u32) {
-        if milliseconds > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(u64::from(milliseconds)));
-        }
-    }
-}
-
-#[cfg(target_arch = "wasm32")]
-mod event_loop {
-    /// Does some work, whether or not somebody still waits for it; `None` if it ended without a result.
-    pub async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        wasm_bindgen_futures::spawn_local(async move {
-            // Nobody may be waiting any more.
-            let _ = sender.send(work.await);
-        });
-        receiver.await.ok()
-    }
-
-    pub async fn turn(milliseconds: u32) {
-        gloo_timers::future::TimeoutFuture::new(milliseconds).await;
-    }
+    platform::breathe(milliseconds).await;
 }
 
 fn lost(error: impl std::fmt::Display) -> Error {

@@ -278,11 +278,11 @@ fn composition_and_lora(vit: &Vit, device: &Device) -> Box<dyn Adapt> {
     Box::new(Chain(vec![Box::new(composition), Box::new(factors)]))
 }
 
-/// Values of the method, head, losses and accuracies after three steps of seven images in parts of so many, padded to
-/// so many rows.
+/// Values of the method, head, losses and accuracies after three steps of seven images in parts of so many or whole,
+/// padded to so many rows.
 fn trained_in_parts(
     build: fn(&Vit, &Device) -> Box<dyn Adapt>,
-    images_per_part: usize,
+    images_per_part: Option<usize>,
     rows: usize,
 ) -> Vec<f32> {
     let device = OpenDevice::cpu();
@@ -299,11 +299,14 @@ fn trained_in_parts(
     let config = TrainConfig { num_steps: 3, batch_size: 7, ..TrainConfig::default() };
     let head = Head { features: 16, weight: vec![0.1; 48], bias: vec![0.0; 3] };
     let mut trainer = Trainer::new(&*method, &vit, &head, &examples, &preprocess, &config, &device.autodiff)
-        .in_parts(images_per_part)
         .padded_to(rows);
+    if let Some(images) = images_per_part {
+        trainer = trainer.in_parts(images);
+    }
     while !trainer.is_done() {
+        // What comes before and after the images has turns of its own.
         let parts = (1..).find(|_| trainer.train_part().expect("a part"));
-        assert_eq!(parts, Some(rows.div_ceil(images_per_part)));
+        assert_eq!(parts, Some(images_per_part.map_or(1, |images| 1 + rows.div_ceil(images) + 1)));
     }
     let results = block_on(trainer.take_results()).expect("reads back");
     assert!(results.len() == 3 && results.iter().all(|result| (0.0..=1.0).contains(&result.accuracy)));
@@ -315,11 +318,11 @@ fn trained_in_parts(
 #[test]
 fn neither_parts_nor_padding_change_a_step() {
     for build in [composition_and_lora, |vit: &Vit, _: &Device| Box::new(Full::new(vit)) as Box<dyn Adapt>] {
-        let whole = trained_in_parts(build, 7, 7);
+        let whole = trained_in_parts(build, None, 7);
         assert!(whole.iter().any(|value| value.abs() > 1e-3));
-        for (images_per_part, rows) in [(3, 7), (12, 12), (5, 12)] {
+        for (images_per_part, rows) in [(Some(3), 7), (Some(7), 7), (Some(5), 12), (None, 12)] {
             for (whole, other) in whole.iter().zip(trained_in_parts(build, images_per_part, rows)) {
-                assert!((whole - other).abs() < 1e-4, "{images_per_part} of {rows}: {whole} {other}");
+                assert!((whole - other).abs() < 1e-4, "{images_per_part:?} of {rows}: {whole} {other}");
             }
         }
     }

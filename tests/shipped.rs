@@ -63,3 +63,16 @@ fn adapting_needs_no_model_and_no_module_of_ones_own() {
     assert_eq!(methods, 4, "nearest-mean, linear-probe, lora, full");
     assert!(succeed(&["info"]).contains(&format!("embedded model {}", base.name)));
 }
+
+#[test]
+fn a_folder_that_is_no_checkpoint_does_not_hide_what_ships() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(dir.path().join(shipped::EMBEDDED)).expect("a folder of results, say");
+    write_task(&dir.path().join("photos"), &["across", "down"], 0, 1);
+    let photo = std::fs::read_dir(dir.path().join("photos/across")).expect("pictures").next();
+    let photo = photo.expect("one").expect("readable").path();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"));
+    let arguments = ["classify", "--model", shipped::EMBEDDED, "--device", "cpu"];
+    let done = command.args(arguments).arg(photo).current_dir(dir.path()).output().expect("runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

@@ -29,7 +29,9 @@ pub fn open(arguments: &ModelArgs, device: DeviceName) -> Result<Session> {
 /// # Errors
 /// As [`open`].
 pub fn open_named(model: &str, options: &ModelOptions, device: DeviceName) -> Result<Session> {
-    if let Some(manifest) = shipped::find(model).filter(|own| own.has_model() && !Path::new(model).is_dir()) {
+    // A folder of results may have the name, too; one's own checkpoint comes first.
+    let own = Path::new(model).join("config.json").exists();
+    if let Some(manifest) = shipped::find(model).filter(|manifest| manifest.has_model() && !own) {
         return block_on(manifest.open(device.into(), options));
     }
     let dir = model_dir(model)?;

@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod optimizer;
+mod pace;
 pub mod parameters;
 mod step;
 pub mod trainer;

@@ -1,4 +1,4 @@
-//! One step on its way: a minibatch whose gradients are taken in as many parts as the device wants.
+//! One step on its way: a minibatch whose gradients are taken at once or in parts.
 //!
 //! In parts, the weights of the ViT are made of a method's values once: every part is differentiated by the weights,
 //! and one pass from there, whatever the number of parts, gives the gradients of the values.
@@ -20,7 +20,6 @@ pub struct Step {
     targets: Tensor<2>,
     /// Images whose gradients are in.
     done: usize,
-    images_per_part: usize,
     weights: Weights,
     gradients: Gradients,
     /// Sums over the parts, `[1]` each.
@@ -58,20 +57,24 @@ impl Step {
     /// A step of `method` at `values` with a minibatch: images `[B, 3, H, W]`, target probabilities `[B, C]`.
     pub fn new(
         (images, targets): (Tensor<4>, Tensor<2>),
-        images_per_part: usize,
+        in_parts: bool,
         (method, vit): (&dyn Adapt, &Vit),
         values: &[Tensor<2>],
     ) -> Self {
-        let in_parts = images_per_part < images.dims()[0];
         let weights = match in_parts && values.len() > HEAD {
             true => Weights::Made(Box::new(Made::new(method, vit, &values[HEAD..]))),
             false => Weights::Values,
         };
         let gradients = Gradients::default();
-        Self { images, targets, done: 0, images_per_part, weights, gradients, loss: None, accuracy: None }
+        Self { images, targets, done: 0, weights, gradients, loss: None, accuracy: None }
     }
 
-    /// Goes on by one part; says whether that was the last one.
+    /// Whether the gradients of all images are in.
+    pub fn is_complete(&self) -> bool {
+        self.done == self.images.dims()[0]
+    }
+
+    /// Goes on by at most so many images; says how many they were.
     ///
     /// Rows that pad the minibatch add nothing to the sums: `batch_size` counts the images without them.
     pub fn add_part(
@@ -79,11 +82,12 @@ impl Step {
         (method, vit): (&dyn Adapt, &Vit),
         values: &[Tensor<2>],
         batch_size: usize,
-    ) -> bool {
-        let end = self.done.saturating_add(self.images_per_part).min(self.images.dims()[0]);
-        let images = self.images.clone().narrow(0, self.done, end - self.done);
-        let targets = self.targets.clone().narrow(0, self.done, end - self.done);
-        let share = (end - self.done) as f64 / batch_size as f64;
+        most: usize,
+    ) -> usize {
+        let count = most.min(self.images.dims()[0] - self.done);
+        let images = self.images.clone().narrow(0, self.done, count);
+        let targets = self.targets.clone().narrow(0, self.done, count);
+        let share = count as f64 / batch_size as f64;
         let leaves = match &self.weights {
             Weights::Values => tracked(values),
             Weights::Made(made) => tracked(&[&values[..HEAD], &made.leaves()].concat()),
@@ -99,11 +103,11 @@ impl Step {
         self.gradients.add(gradients_of(&loss, &leaves));
         self.loss = sum(self.loss.take(), Some(loss.inner()));
         self.accuracy = sum(self.accuracy.take(), Some(accuracy));
-        self.done = end;
-        end == self.images.dims()[0]
+        self.done += count;
+        count
     }
 
-    /// What the step gave, once all parts are in.
+    /// What the step gave, once it is complete.
     pub fn finish(self) -> Done {
         let gradients = match self.weights {
             Weights::Values => self.gradients,

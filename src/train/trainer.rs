@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     batches::Batches,
     optimizer::{Rate, schedule},
+    pace::Pace,
     parameters::Parameters,
     step::Step,
 };
@@ -106,10 +107,20 @@ pub struct Trainer<'a> {
     parameters: Parameters,
     batches: Batches,
     step: usize,
-    images_per_part: usize,
+    parts: Parts,
     pending: Option<Step>,
     results: Vec<Tensor<1>>,
     autodiff: Device,
+}
+
+/// How many images of a step are taken at once.
+enum Parts {
+    /// All of them.
+    Whole,
+    /// As many as this machine does in the time that a person may wait.
+    InTime(Pace),
+    /// So many.
+    Of(usize),
 }
 
 /// What one step gave.
@@ -162,16 +173,19 @@ impl<'a> Trainer<'a> {
             parameters: Parameters::new(parameters.into_iter().map(|parameter| parameter.value).collect()),
             config: config.clone(),
             step: 0,
-            images_per_part: device::images_per_part(autodiff, vit.config.multiplications()),
+            parts: match device::trains_in_parts(autodiff) {
+                true => Parts::InTime(Pace::new(vit.config.multiplications())),
+                false => Parts::Whole,
+            },
             pending: None,
             results: Vec::new(),
             autodiff: autodiff.clone(),
         }
     }
 
-    /// The same run in parts of so many images instead of as many as the device takes at once.
+    /// The same run in parts of so many images instead of what suits the device.
     pub fn in_parts(self, images_per_part: usize) -> Self {
-        Self { images_per_part: images_per_part.max(1), ..self }
+        Self { parts: Parts::Of(images_per_part.max(1)), ..self }
     }
 
     /// The same run with minibatches padded to so many rows instead of as many as suit the device.
@@ -198,35 +212,67 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Goes on with a step by as many images as the device takes at once; says whether that completes it.
+    /// Takes a step where the device takes all images at once. Where it does not, goes on with a step for about as long
+    /// as a person may wait: its images, a few of them, or what is left to do with their gradients. Says whether that
+    /// completes it.
     ///
     /// Gradients are those of the whole minibatch, up to rounding. A step that is left half-way changes no value.
     ///
     /// # Errors
     /// An image that cannot be augmented.
     pub fn train_part(&mut self) -> Result<bool> {
-        let mut step = match self.pending.take() {
-            Some(step) => step,
-            None => self.next_step()?,
-        };
-        if !step.add_part((self.method, self.vit), self.values(), self.batches.size()) {
-            self.pending = Some(step);
-            return Ok(false);
+        let whole = matches!(self.parts, Parts::Whole);
+        loop {
+            let done = self.advance()?;
+            if done || !whole {
+                return Ok(done);
+            }
         }
-        let done = step.finish();
-        let factor = schedule(self.step, self.config.num_steps, WARMUP);
-        let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
-        self.parameters.update(done.gradients, &rates, self.config.clip_norm);
-        self.results.extend([done.loss, done.accuracy].into_iter().flatten());
-        self.step += 1;
-        Ok(true)
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        match self.pending.take() {
+            None => self.pending = Some(self.next_step()?),
+            Some(step) if step.is_complete() => {
+                self.finish(step);
+                return Ok(true);
+            }
+            Some(mut step) => {
+                self.add_part(&mut step);
+                self.pending = Some(step);
+            }
+        }
+        Ok(false)
     }
 
     fn next_step(&mut self) -> Result<Step> {
         let device = self.autodiff.clone().inner();
         let classes = self.values()[1].dims()[1];
         let batch = self.batches.next(self.examples, classes, self.preprocess, &device)?;
-        Ok(Step::new(batch, self.images_per_part, (self.method, self.vit), self.values()))
+        let in_parts = !matches!(self.parts, Parts::Whole);
+        Ok(Step::new(batch, in_parts, (self.method, self.vit), self.values()))
+    }
+
+    fn add_part(&mut self, step: &mut Step) {
+        let most = match &self.parts {
+            Parts::Whole => usize::MAX,
+            Parts::InTime(pace) => pace.images(),
+            Parts::Of(images) => *images,
+        };
+        let started = web_time::Instant::now();
+        let count = step.add_part((self.method, self.vit), self.values(), self.batches.size(), most);
+        if let Parts::InTime(pace) = &mut self.parts {
+            pace.took(count, started.elapsed());
+        }
+    }
+
+    fn finish(&mut self, step: Step) {
+        let done = step.finish();
+        let factor = schedule(self.step, self.config.num_steps, WARMUP);
+        let rates: Vec<Rate> = self.groups.iter().map(|group| self.config.rate(*group, factor)).collect();
+        self.parameters.update(done.gradients, &rates, self.config.clip_norm);
+        self.results.extend([done.loss, done.accuracy].into_iter().flatten());
+        self.step += 1;
     }
 
     fn values(&self) -> &[Tensor<2>] {

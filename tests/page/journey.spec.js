@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures } from "./files.js";
-import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saveAs, startAndFinish, timeUntil, twoClasses } from "./support.js";
 
 const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
 const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));
@@ -74,36 +74,34 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   expect(problems).toEqual([]);
 });
 
-test("the example needs one click, pausing holds the step, and stopping is heard within half a second", async ({ page }) => {
+test("the example needs one click, pausing holds the step, and what a person says is heard within half a second", async ({ page }) => {
   await open(page, "device=cpu&steps=500&folds=2");
   await page.getByTestId("example").click();
   await expect(page.getByTestId("class-card")).toHaveCount(6);
   await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
-  await choose(page, ["linear-probe", "lora"]);
+  // Methods that train side by side take turns: all of them have to make way.
+  await choose(page, ["linear-probe", "learned", "lora", "full"]);
   await expect(page.getByTestId("start")).toBeEnabled();
   await page.getByTestId("start").click();
   const row = page.locator("tr[data-method=lora]");
   const step = async () => Number(/step (\d+)/.exec(await row.textContent())?.[1] ?? 0);
-  await expect.poll(step, { timeout: 120_000 }).toBeGreaterThan(0);
-  await page.getByTestId("pause").click();
-  await expect(page.getByTestId("status")).toHaveText("paused");
-  // The part of a step that runs comes to its end; no other one starts.
-  await page.waitForTimeout(5_000);
-  const held = await step();
-  expect(held).toBeGreaterThan(0);
-  await page.waitForTimeout(15_000);
-  expect(await step()).toBe(held);
-  await page.getByTestId("pause").click();
-  // How long this machine takes for a step: it may be a slow one.
-  const next = (before) => expect.poll(step, { intervals: [50], timeout: 60_000 }).toBeGreaterThan(before);
-  await next(held);
-  const started = [await step(), Date.now()];
-  await next(started[0]);
-  const each = (Date.now() - started[1]) / ((await step()) - started[0]);
-  await page.getByTestId("stop").click();
-  await expect(page.getByTestId("status")).toContainText(/stopping|stopped/, { timeout: 500 });
-  // The page says so when the worker has heard it: between two of the six parts of a step, and not after the step.
-  await expect(page.getByTestId("status")).toContainText("stopped", { timeout: Math.min(1_500, Math.max(500, each / 2)) });
+  const next = (before) => expect.poll(step, { timeout: 120_000 }).toBeGreaterThan(before);
+  await next(0);
+  const waits = [];
+  for (let pauses = 0; pauses < 4; pauses += 1) {
+    waits.push(await timeUntil(page, "pause", "paused"));
+    const held = await step();
+    expect(held).toBeGreaterThan(0);
+    await page.waitForTimeout(pauses ? 500 : 15_000);
+    expect(await step()).toBe(held);
+    await page.getByTestId("pause").click();
+    await next(held);
+  }
+  waits.push(await timeUntil(page, "stop", "stopped"));
+  console.log(`heard after ${waits.map(Math.round).join(", ")} ms`);
+  // The worker answers between two parts of a step. One answer may meet a moment in which the machine does something else.
+  expect(waits.toSorted((a, b) => a - b)[2]).toBeLessThan(500);
+  expect(Math.max(...waits)).toBeLessThan(1_500);
   await expect(row).toContainText(/measuring|steps, /);
   await expect(page.getByTestId("status")).toHaveText("stopped");
   await expect(page.getByTestId("accuracy-lora")).toContainText("%");

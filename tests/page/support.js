@@ -170,3 +170,16 @@ export async function clearAndReopen(page, path) {
   await expect(page.getByTestId("class-card")).toHaveCount(2);
   await expect(learned(page)).toHaveText(shown);
 }
+
+/** Clicks a button; milliseconds of the page's own clock until the status begins with a text. */
+export const timeUntil = (page, button, text) => page.evaluate(([button, text]) => new Promise((resolve) => {
+  const find = (id) => document.querySelector(`[data-testid=${id}]`);
+  const started = performance.now();
+  const observer = new MutationObserver(() => {
+    if (!find("status").textContent.startsWith(text)) return;
+    observer.disconnect();
+    resolve(performance.now() - started);
+  });
+  observer.observe(find("status"), { childList: true, characterData: true, subtree: true });
+  find(button).click();
+}), [button, text]);
