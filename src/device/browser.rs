@@ -1,6 +1,11 @@
 //! A worker's one thread, which answers the page in between.
 
-use std::{cell::RefCell, collections::VecDeque, future::Future, rc::Rc};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    rc::Rc,
+};
 
 use futures_channel::oneshot;
 use gloo_timers::future::TimeoutFuture;
@@ -44,51 +49,81 @@ pub async fn breathe(milliseconds: u32) {
     if milliseconds > 0 {
         return TimeoutFuture::new(milliseconds).await;
     }
-    // What waits already when this is called comes before the first hop, and what those leave behind after it: with
-    // one hop, methods side by side would go on before the page is heard.
-    hop().await;
-    hop().await;
-}
-
-/// To the end of the event loop's queue. A message and not a timer: nested timers wait four milliseconds.
-async fn hop() {
     let (sender, receiver) = oneshot::channel();
-    let posted = MESSAGES.with(|messages| messages.as_ref().is_some_and(|messages| messages.post(sender)));
-    if !posted || receiver.await.is_err() {
+    let waits = TURNS.with(|turns| turns.as_ref().is_some_and(|turns| turns.wait(sender)));
+    if !waits || receiver.await.is_err() {
         TimeoutFuture::new(0).await;
     }
 }
 
 thread_local! {
-    static MESSAGES: Option<Messages> = Messages::new();
+    static TURNS: Option<Rc<Turns>> = Turns::new();
 }
 
-/// Messages to oneself, and who waits for them.
-struct Messages {
+/// Who waits for a turn of the event loop, one after another: methods that train side by side would all go on before
+/// the page is heard if each waited by itself.
+///
+/// A message to oneself passes what the page has said before. Not a timer: nested ones wait four milliseconds.
+struct Turns {
     channel: MessageChannel,
-    waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
-    _heard: Closure<dyn FnMut()>,
+    waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
+    stage: Cell<Stage>,
+    heard: OnceCell<Closure<dyn FnMut()>>,
 }
 
-impl Messages {
-    fn new() -> Option<Self> {
-        let channel = MessageChannel::new().ok()?;
-        let waiting = Rc::new(RefCell::new(VecDeque::<oneshot::Sender<()>>::new()));
-        let queue = waiting.clone();
-        let heard = Closure::new(move || {
-            let next = queue.borrow_mut().pop_front();
-            // Nobody may be waiting any more.
-            let _ = next.map(|sender| sender.send(()));
+/// What the message under way is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// There is none, and nobody waits.
+    Idle,
+    /// It was sent before the one whose turn it was had done anything: what the page said meanwhile is behind it.
+    Pass,
+    /// It comes after that; the next one may go on.
+    Release,
+}
+
+impl Turns {
+    fn new() -> Option<Rc<Self>> {
+        let turns = Rc::new(Self {
+            channel: MessageChannel::new().ok()?,
+            waiting: RefCell::default(),
+            stage: Cell::new(Stage::Idle),
+            heard: OnceCell::new(),
         });
-        channel.port1().set_onmessage(Some(heard.as_ref().unchecked_ref()));
-        Some(Self { channel, waiting, _heard: heard })
+        let own = turns.clone();
+        let heard = turns.heard.get_or_init(|| Closure::new(move || own.hear()));
+        turns.channel.port1().set_onmessage(Some(heard.as_ref().unchecked_ref()));
+        Some(turns)
     }
 
-    fn post(&self, sender: oneshot::Sender<()>) -> bool {
-        let posted = self.channel.port2().post_message(&JsValue::NULL).is_ok();
-        if posted {
-            self.waiting.borrow_mut().push_back(sender);
+    fn wait(&self, sender: oneshot::Sender<()>) -> bool {
+        self.waiting.borrow_mut().push_back(sender);
+        self.stage.get() != Stage::Idle || self.send(Stage::Pass)
+    }
+
+    fn send(&self, stage: Stage) -> bool {
+        let sent = self.channel.port2().post_message(&JsValue::NULL).is_ok();
+        self.stage.set(if sent { stage } else { Stage::Idle });
+        if !sent {
+            // They wait for timers instead.
+            self.waiting.borrow_mut().clear();
         }
-        posted
+        sent
+    }
+
+    fn hear(&self) {
+        if self.stage.get() == Stage::Pass {
+            self.send(Stage::Release);
+            return;
+        }
+        let next = self.waiting.borrow_mut().pop_front();
+        // Nobody may be waiting any more. Whoever is goes on after this, not within it.
+        let _ = next.map(|sender| sender.send(()));
+        let alone = self.waiting.borrow().is_empty();
+        if alone {
+            self.stage.set(Stage::Idle);
+        } else {
+            self.send(Stage::Pass);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Seconds between two looks at what a person says: half of what an answer may take, because a machine does other things, too.
-const PART: f64 = 0.25;
+/// Seconds between two looks at what a person says. An answer may take half a second; a machine does other things, too.
+const PART: f64 = 0.3;
 
 /// Multiplications per second, before anything is measured: those of a slow CPU in a browser.
 const SLOW: f64 = 2.0e9;
@@ -40,13 +40,13 @@ mod tests {
     fn parts_fit_the_time_that_was_measured() {
         let mut pace = Pace::new(0.24e9);
         assert_eq!(pace.images(), 2);
-        pace.took(2, Duration::from_millis(120));
+        pace.took(2, Duration::from_millis(140));
         assert_eq!(pace.images(), 4);
-        pace.took(4, Duration::from_millis(600));
+        pace.took(4, Duration::from_millis(800));
         assert_eq!(pace.images(), 1);
         pace.took(1, Duration::from_secs(5));
         assert_eq!(pace.images(), 1, "less than one image is no part");
         pace.took(1, Duration::ZERO);
-        assert_eq!(pace.images(), 250);
+        assert!(pace.images() > 100, "a clock that stood still");
     }
 }
