@@ -115,13 +115,13 @@ check() {
   say "documentation";     CARGO_TARGET_DIR="$NATIVE" RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 }
 
-# site FOLDER: the page's files with its wasm build.
+# site PROFILE FOLDER: the page's files with the wasm build of a profile.
 site() {
-  local out="$1"
+  local profile="$1" out="$2"
   need_rust; need_wasm_bindgen; need_node
-  say "wasm"
+  say "wasm ($profile)"
   CARGO_TARGET_DIR="$WASM" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$WASM_FLAGS" \
-    cargo build -p loraloom-web --target "$WASM_TARGET" --profile web
+    cargo build -p loraloom-web --target "$WASM_TARGET" --profile "$profile"
   rm -rf "$out"
   mkdir -p "$out/vendor"
   cp -r www/. "$out"
@@ -134,11 +134,11 @@ site() {
     cp "node_modules/@fontsource-variable/$family/LICENSE" "$out/vendor/$family-LICENSE.txt"
   done
   "$TOOLS/bin/wasm-bindgen" --target web --no-typescript --remove-name-section --remove-producers-section \
-    --out-dir "$out/pkg" "$WASM/$WASM_TARGET/web/loraloom_web.wasm"
+    --out-dir "$out/pkg" "$WASM/$WASM_TARGET/$profile/loraloom_web.wasm"
 }
 
 web() {
-  site dist
+  site ship dist
   say "wasm-opt"
   node_modules/.bin/wasm-opt -Os --enable-simd --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
     --enable-mutable-globals --enable-reference-types --enable-multivalue dist/pkg/loraloom_web_bg.wasm -o dist/pkg/small.wasm
@@ -154,7 +154,7 @@ serve() {
 
 page_tests() {
   need_chromium
-  site target/site
+  site web target/site
   node web/site/finish.js target/site --fast
   say "the page in Chromium"
   LORALOOM="$NATIVE/debug/loraloom" npm test --silent
