@@ -298,11 +298,8 @@ fn trained_in_parts(
     let examples: Vec<Example> = (0..9).map(example).collect();
     let config = TrainConfig { num_steps: 3, batch_size: 7, ..TrainConfig::default() };
     let head = Head { features: 16, weight: vec![0.1; 48], bias: vec![0.0; 3] };
-    let mut trainer = Trainer::new(&*method, &vit, &head, &examples, &preprocess, &config, &device.autodiff)
-        .padded_to(rows);
-    if let Some(images) = images_per_part {
-        trainer = trainer.in_parts(images);
-    }
+    let trainer = Trainer::new(&*method, &vit, &head, &examples, &preprocess, &config, &device.autodiff);
+    let mut trainer = images_per_part.into_iter().fold(trainer.padded_to(rows), Trainer::in_parts);
     while !trainer.is_done() {
         // What comes before and after the images has turns of its own.
         let parts = (1..).find(|_| trainer.train_part().expect("a part"));

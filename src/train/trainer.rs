@@ -212,9 +212,9 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Takes a step where the device takes all images at once. Where it does not, goes on with a step for about as long
-    /// as a person may wait: its images, a few of them, or what is left to do with their gradients. Says whether that
-    /// completes it.
+    /// Takes a step where the device takes all images at once. Where it does not, goes on with a step for less time than
+    /// a person may wait: reads its images, differentiates by a few of them, or takes all gradients to the values. Says
+    /// whether that completes it.
     ///
     /// Gradients are those of the whole minibatch, up to rounding. A step that is left half-way changes no value.
     ///

@@ -171,14 +171,16 @@ export async function clearAndReopen(page, path) {
   await expect(learned(page)).toHaveText(shown);
 }
 
-/** Clicks a button; milliseconds of the page's own clock until the status begins with a text. */
-export const timeUntil = (page, button, text) => page.evaluate(([button, text]) => new Promise((resolve) => {
+/** Clicks a button; what the status says until it begins with a text, each with milliseconds of the page's own clock. */
+export const saidUntil = (page, button, text) => page.evaluate(([button, text]) => new Promise((resolve) => {
   const find = (id) => document.querySelector(`[data-testid=${id}]`);
   const started = performance.now();
+  const said = [];
   const observer = new MutationObserver(() => {
-    if (!find("status").textContent.startsWith(text)) return;
+    said.push({ text: find("status").textContent, after: performance.now() - started });
+    if (!said.at(-1).text.startsWith(text)) return;
     observer.disconnect();
-    resolve(performance.now() - started);
+    resolve(said);
   });
   observer.observe(find("status"), { childList: true, characterData: true, subtree: true });
   find(button).click();
