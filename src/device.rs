@@ -1,22 +1,27 @@
 //! Opening a compute device and reading tensors back; the only room that knows the platform.
 
-use std::{
-    future::Future,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::future::Future;
 
-use burn::tensor::{Device, Tensor, wgpu};
+use burn::tensor::{DType, Device, Tensor};
 
 #[cfg(target_arch = "wasm32")]
 use self::browser as platform;
+#[cfg(feature = "libtorch")]
+use self::libtorch as gpu;
 #[cfg(not(target_arch = "wasm32"))]
 use self::native as platform;
+#[cfg(not(feature = "libtorch"))]
+use self::webgpu as gpu;
 use crate::error::{Error, Result};
 
 #[cfg(target_arch = "wasm32")]
 mod browser;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
+#[cfg(not(feature = "libtorch"))]
+mod webgpu;
 
 /// Which device to compute on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,50 +79,11 @@ impl OpenDevice {
 pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     match choice {
         DeviceChoice::Cpu => Ok(OpenDevice::cpu()),
-        DeviceChoice::Gpu => open_gpu().await,
-        DeviceChoice::Auto => match open_gpu().await {
+        DeviceChoice::Gpu => gpu::open().await,
+        DeviceChoice::Auto => match gpu::open().await {
             Ok(device) if !device.info.software => Ok(device),
             _ => Ok(OpenDevice::cpu()),
         },
-    }
-}
-
-/// The first GPU, opened once per process: wgpu runtimes cannot be initialised twice, nor by two at once.
-async fn open_gpu() -> Result<OpenDevice> {
-    let _turn = Turn::wait().await;
-    if let Some(device) = GPU.get() {
-        return Ok(device.clone());
-    }
-    let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|error| {
-        Error::Device { device: "gpu".into(), reason: format!("{error}; use --device cpu") }
-    })?;
-    let adapter = setup.adapter.get_info();
-    let info = DeviceInfo {
-        kind: "gpu",
-        software: adapter.device_type == wgpu::wgpu::DeviceType::Cpu,
-        name: adapter.name,
-    };
-    Ok(GPU.get_or_init(|| OpenDevice::new(device, info)).clone())
-}
-
-static GPU: std::sync::OnceLock<OpenDevice> = std::sync::OnceLock::new();
-static OPENING: AtomicBool = AtomicBool::new(false);
-
-/// The right to open the GPU. Not a lock of `std`: a browser's one thread may not wait for itself.
-struct Turn;
-
-impl Turn {
-    async fn wait() -> Self {
-        while OPENING.swap(true, Ordering::Acquire) {
-            breathe(5).await;
-        }
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        OPENING.store(false, Ordering::Release);
     }
 }
 
@@ -158,6 +124,11 @@ pub fn images_per_pass(device: &Device, multiplications: f64) -> usize {
         return platform::IMAGES_PER_PASS;
     }
     platform::images_per_pass(multiplications, platform::IMAGES_PER_PASS)
+}
+
+/// Whether matrix products can be computed in half precision: not on the CPU, whose kernels have single precision only.
+pub fn has_half_precision(device: &Device) -> bool {
+    *device != Device::flex() && device.supports_dtype(DType::F16)
 }
 
 /// Whether a training step is done in parts: a browser's one thread has to answer a person in between. A GPU and many

@@ -154,3 +154,30 @@ fn too_few_photos_give_no_few_shot_figure() {
     let enough = rows((0..5).flat_map(|class| [class; 20]).collect());
     assert_eq!(passes::few_shot_accuracy(&enough, 5, 5, 10, 0), Some((1.0, 0.0)));
 }
+
+#[test]
+fn mixed_precision_learns_as_single_precision_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let photos = photos(dir.path());
+    // Sixteen images: their rows are multiplied in groups.
+    let single = PretrainConfig { batch_size: 16, ..config() };
+    let mixed = PretrainConfig { mixed_precision: true, ..single.clone() };
+    let on_cpu = Pretrain::new(mixed.clone(), &photos, None, None, OpenDevice::cpu());
+    let refused = on_cpu.expect("starts").step().expect_err("no half precision").to_string();
+    assert!(refused.contains("--mixed-precision"), "{refused}");
+    let gpu = block_on(loraloom::open_device(DeviceChoice::Gpu)).expect("a GPU, in software at least");
+    let losses = |config: &PretrainConfig| {
+        let mut run = Pretrain::new(config.clone(), &photos, None, None, gpu.clone()).expect("starts");
+        (0..4).for_each(|_| run.step().expect("steps"));
+        (block_on(run.take_losses()).expect("reads back"), values(&run))
+    };
+    let ((single, single_values), (mixed, mixed_values)) = (losses(&single), losses(&mixed));
+    assert_ne!(single_values, mixed_values);
+    for (single, mixed) in single.iter().zip(&mixed) {
+        assert!((single - mixed).abs() < 0.01 * single, "{single} {mixed}");
+    }
+    let far =
+        |left: &[f32], right: &[f32]| left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // AdamW moves a value by the learning rate at most, whatever the gradient: four steps.
+    assert!(far(&single_values, &mixed_values) < 4.0 * 2.0 * 1e-3, "{}", far(&single_values, &mixed_values));
+}

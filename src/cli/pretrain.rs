@@ -109,7 +109,11 @@ fn with_bar(train: impl FnOnce(OnProgress<'_>) -> Result<PretrainReport>) -> Res
 }
 
 fn config(arguments: &PretrainArgs) -> PretrainConfig {
-    let mut config = PretrainConfig { seed: arguments.seed, ..PretrainConfig::default() };
+    let mut config = PretrainConfig {
+        seed: arguments.seed,
+        mixed_precision: arguments.mixed_precision,
+        ..PretrainConfig::default()
+    };
     config.epochs = arguments.epochs.unwrap_or(config.epochs);
     config.batch_size = arguments.batch_size.unwrap_or(config.batch_size);
     config.learning_rate = arguments.learning_rate.unwrap_or(config.learning_rate);

@@ -53,6 +53,8 @@ pub struct PretrainConfig {
     pub ema_decay: f64,
     /// Smallest area of a random crop.
     pub min_scale: f32,
+    /// Whether the large matrix products are computed in half precision, on a GPU that has it.
+    pub mixed_precision: bool,
     /// Seed of initial values, order and augmentation.
     pub seed: u64,
 }
@@ -76,6 +78,7 @@ impl Default for PretrainConfig {
             hidden_weight: 1.0,
             ema_decay: 0.999,
             min_scale: 0.4,
+            mixed_precision: false,
             seed: 0,
         }
     }

@@ -7,21 +7,20 @@
 //! resumed takes the same steps.
 
 pub mod config;
+pub mod feed;
 pub mod passes;
 pub mod photos;
 pub mod run;
 pub mod state;
 pub mod teacher;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::{
     device::{self, OpenDevice},
     error::{Error, Result},
     head::Head,
-    image::{Picture, augment::Augment, preprocess::Preprocess},
     methods::{Adapt, full::Full},
-    random::{self, Purpose},
     session::{Model, digest::hex},
     train::{
         optimizer::{Rate, schedule},
@@ -30,7 +29,8 @@ use crate::{
     vit::model::{HeadTensors, Vit},
 };
 use config::PretrainConfig;
-use photos::{Photo, Photos};
+use feed::{Batch, Feed};
+use photos::Photos;
 use state::{Identity, State};
 use teacher::Teacher;
 
@@ -43,7 +43,8 @@ pub struct Pretrain<'a> {
     device: OpenDevice,
     full: Full,
     skeleton: Vit,
-    preprocess: Preprocess,
+    /// What its steps see.
+    pub feed: Feed<'a>,
     /// Values, their average, and the step.
     pub state: State,
     losses: Vec<Tensor<1>>,
@@ -69,25 +70,18 @@ impl<'a> Pretrain<'a> {
                 (Vit::init(config.vit(), config.seed, &device.plain), head)
             }
         };
+        let teacher = match config.mixed_precision && device::has_half_precision(&device.plain) {
+            true => teacher.map(|teacher| teacher.with_matmul_in(FloatDType::F16)),
+            false => teacher,
+        };
         let full = Full::new(&skeleton);
         let head = head.to_tensors(&device.plain);
         let mut values = vec![head.weight, head.bias];
         values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
-        let preprocess = config.preprocess()?;
+        let feed = Feed::new(&config, photos, teacher.as_ref().map(|teacher| teacher.preprocess.clone()))?;
         let state = State::new(values);
         let digest = hex(&photos.digest());
-        Ok(Self {
-            config,
-            photos,
-            digest,
-            teacher,
-            device,
-            full,
-            skeleton,
-            preprocess,
-            state,
-            losses: Vec::new(),
-        })
+        Ok(Self { config, photos, digest, teacher, device, full, skeleton, feed, state, losses: Vec::new() })
     }
 
     /// What a checkpoint of this run belongs to.
@@ -104,23 +98,31 @@ impl<'a> Pretrain<'a> {
     /// Takes one step.
     ///
     /// # Errors
-    /// A photo cannot be read.
+    /// As [`Pretrain::learn`]; a photo cannot be read.
     pub fn step(&mut self) -> Result<()> {
-        let step = self.state.step;
-        let indices = self.indices(step);
-        let (images, seen) = self.images(&indices, step)?;
-        let labels = self.labels(&indices);
-        let taught =
-            self.teacher.as_ref().zip(seen).map(|(teacher, images)| (teacher, teacher.lesson(images)));
-        let factor = schedule(step, self.num_steps(), self.config.warmup);
+        let batch = self.feed.batch(self.state.step)?;
+        self.learn(batch)
+    }
+
+    /// Takes one step on the batch that [`Pretrain::feed`] made for it.
+    ///
+    /// # Errors
+    /// The device has no half precision, and the settings want it.
+    pub fn learn(&mut self, batch: Batch) -> Result<()> {
+        let precision = self.precision()?;
+        let inputs = self.feed.upload(batch, &self.device.plain);
+        let teacher = self.teacher.as_ref().zip(inputs.seen);
+        let taught = teacher.map(|(teacher, images)| (teacher, teacher.lesson(images)));
+        let factor = schedule(self.state.step, self.num_steps(), self.config.warmup);
         let rates = self.rates(factor);
         let (full, skeleton, config) = (&self.full, &self.skeleton, &self.config);
-        let loss = self.state.parameters.step(&rates, self.config.clip_norm, |values| {
-            let vit = full.apply(skeleton, &values[2..]);
-            let states = vit.hidden_states(vit.embed(images));
+        let scale = if config.mixed_precision { LOSS_SCALE } else { 1.0 };
+        let loss = self.state.parameters.step_scaled(scale, &rates, config.clip_norm, |values| {
+            let vit = full.apply(skeleton, &values[2..]).with_matmul_in(precision);
+            let states = vit.hidden_states(vit.embed(inputs.images));
             let features = vit.pool(vit.final_norm(states[states.len() - 1].clone()));
             let own = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
-            let label_loss = cross_entropy(own.forward(features.clone()), labels);
+            let label_loss = cross_entropy(own.forward(features.clone()), inputs.labels);
             match taught {
                 Some((teacher, lesson)) => {
                     let loss = teacher.loss(&states, features, lesson);
@@ -135,6 +137,18 @@ impl<'a> Pretrain<'a> {
         self.state.step += 1;
         self.average();
         Ok(())
+    }
+
+    /// What the large matrix products of a step are computed in.
+    fn precision(&self) -> Result<FloatDType> {
+        match self.config.mixed_precision {
+            false => Ok(FloatDType::F32),
+            true if device::has_half_precision(&self.device.plain) => Ok(FloatDType::F16),
+            true => {
+                let reason = format!("{} has no half precision; leave it out", self.device.info.name);
+                Err(Error::mismatch("--mixed-precision", reason))
+            }
+        }
     }
 
     /// Losses since the last call.
@@ -154,61 +168,6 @@ impl<'a> Pretrain<'a> {
         let average = &self.state.average;
         let head = passes::read_head(&average[0], &average[1]).await?;
         Ok((self.full.apply(&self.skeleton, &average[2..]), head))
-    }
-
-    /// Photos of one step: every epoch has its own order, which follows from the seed.
-    fn indices(&self, step: usize) -> Vec<usize> {
-        let (count, size) = (self.photos.train.len(), self.config.batch_size);
-        let mut order: Vec<usize> = Vec::new();
-        let mut epoch = usize::MAX;
-        (step * size..(step + 1) * size)
-            .map(|position| {
-                if position / count != epoch {
-                    epoch = position / count;
-                    order = (0..count).collect();
-                    let seed = self.config.seed.wrapping_mul(0x9e37_79b9).wrapping_add(epoch as u64);
-                    random::shuffle(&mut random::stream(seed, Purpose::Order), &mut order);
-                }
-                order[position % count]
-            })
-            .collect()
-    }
-
-    /// Cropped, mirrored, normalised photos, `[B, 3, H, W]`, for the student and, of the same crops, for the teacher.
-    fn images(&self, indices: &[usize], step: usize) -> Result<(Tensor<4>, Option<Tensor<4>>)> {
-        let base = (self.config.seed << 32).wrapping_add((step * indices.len()) as u64);
-        let augment = Augment { min_scale: self.config.min_scale, flip: true };
-        let student = &self.preprocess;
-        let teacher = self.teacher.as_ref().map(|teacher| &teacher.preprocess);
-        let one = |(row, photo): (usize, &Photo)| -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-            // Decoding costs more than the rest, so it is done once for both.
-            let (picture, seed) = (photo.picture()?, base + row as u64);
-            let vary = |preprocess| varied(augment, &picture, preprocess, seed);
-            Ok((vary(student)?, teacher.map(vary).transpose()?))
-        };
-        let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
-        let rows = device::parallel(photos, one).into_iter().collect::<Result<Vec<_>>>()?;
-        let (own, seen): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        let seen: Vec<_> = seen.into_iter().flatten().collect();
-        Ok((self.batch(own, student), teacher.map(|preprocess| self.batch(seen, preprocess))))
-    }
-
-    /// Photos side by side, `[B, 3, H, W]`.
-    fn batch(&self, rows: Vec<Vec<f32>>, preprocess: &Preprocess) -> Tensor<4> {
-        let (height, width) = preprocess.input_size();
-        let data = TensorData::new(rows.concat(), [rows.len(), 3, height, width]);
-        Tensor::from_data(data, &self.device.plain)
-    }
-
-    /// Smoothed one-hot labels, `[B, C]`.
-    fn labels(&self, indices: &[usize]) -> Tensor<2> {
-        let classes = self.photos.classes.len();
-        let smooth = self.config.label_smoothing;
-        let mut targets = vec![smooth / classes as f32; indices.len() * classes];
-        for (row, &index) in indices.iter().enumerate() {
-            targets[row * classes + self.photos.train[index].class] += 1.0 - smooth;
-        }
-        Tensor::from_data(TensorData::new(targets, [indices.len(), classes]), &self.device.plain)
     }
 
     /// One rate per value; biases, norms and tokens (single rows) are not decayed.
@@ -232,16 +191,6 @@ impl<'a> Pretrain<'a> {
     }
 }
 
-/// A varied, normalised photo, `[3, H, W]`; the seed decides the crop, whatever the size.
-fn varied(augment: Augment, picture: &Picture, preprocess: &Preprocess, seed: u64) -> Result<Vec<f32>> {
-    let (height, width) = preprocess.input_size();
-    let mut rng = random::stream(seed, Purpose::Augment);
-    let picture = augment.apply_to((height, width), picture, &mut rng)?;
-    let mut pixels = vec![0.0; 3 * height * width];
-    preprocess.normalize(&picture, &mut pixels);
-    Ok(pixels)
-}
-
 /// Weights and head of a model to start from.
 fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(Vit, Head)> {
     let name = format!("--init {}", model.name);
@@ -255,6 +204,10 @@ fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(V
         _ => Err(Error::mismatch(name, format!("its head is not one of the photos' {classes} classes"))),
     }
 }
+
+/// Factor on the loss in mixed precision, so that small gradients do not vanish in half precision (Micikevicius et al.,
+/// 2018); a step whose gradients overflow nonetheless moves no value by them.
+const LOSS_SCALE: f64 = 4096.0;
 
 /// Seed with which base models are compared on few-shot episodes.
 pub const EPISODE_SEED: u64 = 0;

@@ -18,7 +18,7 @@ use super::{
     teacher::Teacher,
 };
 use crate::{
-    device::OpenDevice,
+    device::{OpenDevice, block_on},
     error::{Error, Result},
     evaluate,
     files::create_folder,
@@ -108,7 +108,7 @@ pub async fn run(
             return Err(Error::mismatch(checkpoint.display().to_string(), reason));
         }
     }
-    steps(&mut run, files, config, photos, on_progress).await?;
+    steps(&mut run, files, photos, on_progress)?;
     let (vit, head) = run.model().await?;
     let mut measure = Measure { photos: &photos.validation, device, on_progress };
     let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;
@@ -128,37 +128,43 @@ pub async fn run(
 }
 
 /// Steps until the end, or until told to stop; every so many minutes a checkpoint and the model so far.
-async fn steps(
+fn steps(
     run: &mut Pretrain<'_>,
     files: &RunFiles,
-    config: &PretrainConfig,
     photos: &Photos,
     on_progress: OnProgress<'_>,
 ) -> Result<()> {
-    let total = run.num_steps();
-    let (started, first) = (Instant::now(), run.state.step);
+    let (first, total) = (run.state.step, run.num_steps());
     let mut saved = Instant::now();
-    let mut go_on = true;
-    while run.state.step < total && go_on {
-        run.step()?;
-        let step = run.state.step;
-        go_on = on_progress("steps", step, total);
-        let last = step == total || !go_on;
-        if step.is_multiple_of(20) || last {
-            let rate = ((step - first) * config.batch_size) as f64 / started.elapsed().as_secs_f64();
-            log(&files.out, step, &run.take_losses().await?, rate)?;
+    let started = Instant::now();
+    run.feed.clone().ahead(first..total, |batches| {
+        for batch in batches {
+            run.learn(batch?)?;
+            let step = run.state.step;
+            let go_on = on_progress("steps", step, total);
+            let last = step == total || !go_on;
+            if step.is_multiple_of(20) || last {
+                let rate = run.feed.photos_in(step - first) / started.elapsed().as_secs_f64();
+                log(&files.out, step, &block_on(run.take_losses())?, rate)?;
+            }
+            if saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes || last {
+                block_on(save(run, files, photos))?;
+                saved = Instant::now();
+            }
+            if !go_on {
+                break;
+            }
         }
-        if saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes || last {
-            run.state.save(&files.out.join("checkpoint.safetensors"), &run.identity()).await?;
-            let (vit, head) = run.model().await?;
-            let name = files.out.display().to_string();
-            let preprocess = config.preprocess()?;
-            write_model(&files.out, &name, (&vit, &head, Precision::F16), &photos.classes, &preprocess)
-                .await?;
-            saved = Instant::now();
-        }
-    }
-    Ok(())
+        Ok(())
+    })
+}
+
+/// A checkpoint, and the model so far.
+async fn save(run: &Pretrain<'_>, files: &RunFiles, photos: &Photos) -> Result<()> {
+    run.state.save(&files.out.join("checkpoint.safetensors"), &run.identity()).await?;
+    let (vit, head) = run.model().await?;
+    let (name, preprocess) = (files.out.display().to_string(), run.identity().config.preprocess()?);
+    write_model(&files.out, &name, (&vit, &head, Precision::F16), &photos.classes, &preprocess).await
 }
 
 /// One line of JSON per twenty steps: step, mean loss, photos per second.

@@ -5,7 +5,7 @@
 //! states are matched block by block (FitNets, Romero et al., 2015), after standardising each token, and the
 //! student's pooled features are read by the teacher's head (Hinton et al., 2015).
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::{FloatDType, Tensor, activation::softmax};
 
 use crate::{
     device::OpenDevice,
@@ -81,6 +81,12 @@ impl Teacher {
             pairs: pairs(student.depth, own.depth),
             vit: model.vit.clone(),
         })
+    }
+
+    /// The same teacher with large matrix products in another precision.
+    pub fn with_matmul_in(mut self, precision: FloatDType) -> Self {
+        self.vit = self.vit.with_matmul_in(precision);
+        self
     }
 
     /// What the teacher says of images of its own size.

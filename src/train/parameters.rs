@@ -33,9 +33,24 @@ impl Parameters {
         clip: f64,
         loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
     ) -> Tensor<1> {
+        self.step_scaled(1.0, rates, clip, loss)
+    }
+
+    /// [`Parameters::step`] with gradients of `scale` times the loss on the way back, for half precision.
+    pub fn step_scaled(
+        &mut self,
+        scale: f64,
+        rates: &[Rate],
+        clip: f64,
+        loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
+    ) -> Tensor<1> {
         let values = tracked(&self.values);
         let loss = loss(&values);
-        self.update(gradients_of(&loss, &values), rates, clip);
+        let gradients = match scale {
+            1.0 => gradients_of(&loss, &values),
+            _ => gradients_of(&(loss.clone() * scale), &values).unscaled(scale),
+        };
+        self.update(gradients, rates, clip);
         loss.inner()
     }
 
@@ -52,6 +67,21 @@ impl Gradients {
         for (total, own) in self.0.iter_mut().zip(other.0) {
             *total = sum(total.take(), own);
         }
+    }
+
+    /// Gradients of a loss that was multiplied by `scale`, divided by it; all zero if any of them overflowed. Nothing
+    /// is read back.
+    fn unscaled(self, scale: f64) -> Self {
+        let scaled = self.0.iter().flatten();
+        let Some(total) = scaled.map(|own| own.clone().sum()).reduce(|total, own| total + own) else {
+            return self;
+        };
+        let overflow = total.is_finite().bool_not().unsqueeze::<2>();
+        let divide = |own: Tensor<2>| {
+            let overflow = overflow.clone().expand(own.dims());
+            (own / scale).mask_fill(overflow, 0.0)
+        };
+        Self(self.0.into_iter().map(|own| own.map(divide)).collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Multi-head self-attention with separate query, key and value layers, as LoRA modules name them.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::{FloatDType, Tensor, activation::softmax};
 
 use super::layers::Linear;
 
@@ -31,9 +31,19 @@ impl Attention {
         let query = self.split_heads(self.query.forward(input.clone())) * (head_dim as f64).powf(-0.5);
         let key = self.split_heads(self.key.forward(input.clone()));
         let value = self.split_heads(self.value.forward(input));
-        let scores = softmax(query.matmul(key.swap_dims(2, 3)), 3); // [B, H, T, T]
-        let mixed = scores.matmul(value).swap_dims(1, 2).reshape([batch, tokens, dim]); // [B, T, D]
+        let scores = softmax(self.product(query, key.swap_dims(2, 3)), 3); // [B, H, T, T]
+        let mixed = self.product(scores, value).swap_dims(1, 2).reshape([batch, tokens, dim]); // [B, T, D]
         self.proj.forward(mixed)
+    }
+
+    /// A matrix product in the precision of the layers' weights.
+    fn product(&self, left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
+        let (own, inner) = (left.dtype(), self.query.weight.dtype());
+        if own == inner {
+            return left.matmul(right);
+        }
+        let inner = FloatDType::from(inner);
+        left.cast(inner).matmul(right.cast(inner)).cast(FloatDType::from(own))
     }
 
     /// `[B, T, D] -> [B, H, T, D / H]`.

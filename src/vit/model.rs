@@ -3,12 +3,13 @@
 //! The model holds plain tensors. It does not know which of them are trained, nor that LoRA exists:
 //! a method replaces weights and runs the same passes.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 use super::{
     block::Block,
     config::{Pooling, VitConfig},
     layers::{LayerNorm, Linear},
+    target::Target,
 };
 
 /// A Vision Transformer without its classification head.
@@ -51,6 +52,20 @@ impl HeadTensors {
 }
 
 impl Vit {
+    /// The same model with the linear layers of its blocks, and their attention, multiplied in another precision; all
+    /// else stays as it is.
+    pub fn with_matmul_in(mut self, precision: FloatDType) -> Self {
+        for block in &mut self.blocks {
+            for target in Target::ALL {
+                let layer = block.linear_mut(target);
+                if layer.weight.dtype() != precision.into() {
+                    layer.weight = layer.weight.clone().cast(precision);
+                }
+            }
+        }
+        self
+    }
+
     /// Embeds patches and adds positions: everything before the first block.
     ///
     /// # Shapes

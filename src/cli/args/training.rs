@@ -128,6 +128,9 @@ pub struct PretrainArgs {
     /// Decay of the moving average of the weights, which is what is kept.
     #[arg(long)]
     pub ema_decay: Option<f64>,
+    /// Multiply large matrices in half precision; needs a GPU.
+    #[arg(long)]
+    pub mixed_precision: bool,
     /// Input side in pixels.
     #[arg(long)]
     pub img_size: Option<usize>,
