@@ -52,8 +52,8 @@ fn open(dir: &str, side: usize) -> Session {
 fn a_student_comes_nearer_to_its_teacher() {
     let dir = tempfile::tempdir().expect("a folder");
     let photos = photos(dir.path());
-    let teacher = open(&tiny_model(), 32);
-    let own = &teacher.model().vit.config;
+    let same_grid = open(&tiny_model(), 32);
+    let own = &same_grid.model().vit.config;
     // Other patches than the teacher's: the teacher looks at a larger input with the same grid.
     let config = PretrainConfig {
         img_size: 24,
@@ -69,13 +69,20 @@ fn a_student_comes_nearer_to_its_teacher() {
     };
     assert_eq!(Teacher::img_size(own, &config.vit()), 32);
     let device = OpenDevice::cpu();
-    let taught = Teacher::new(teacher.model(), &config.vit(), &device).expect("fits");
-    let mut run = Pretrain::new(config.clone(), &photos, Some(taught), None, device.clone()).expect("starts");
-    (0..run.num_steps()).for_each(|_| run.step().expect("steps"));
-    let losses = block_on(run.take_losses()).expect("reads back");
-    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
-    assert!(last < 0.8 * first, "{first} -> {last}");
+    let learn = |teacher: &Session| {
+        let taught = Teacher::new(teacher.model(), &config.vit(), &device).expect("fits");
+        let mut run =
+            Pretrain::new(config.clone(), &photos, Some(taught), None, device.clone()).expect("starts");
+        (0..run.num_steps()).for_each(|_| run.step().expect("steps"));
+        let losses = block_on(run.take_losses()).expect("reads back");
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
+        assert!(last < 0.8 * first, "{first} -> {last}");
+        last
+    };
+    let finer_grid = open(&tiny_model(), 48);
+    assert_ne!(learn(&same_grid), learn(&finer_grid));
+    let teacher = same_grid;
     let narrow = PretrainConfig { embed_dim: 16, ..config };
     let refused = Teacher::new(teacher.model(), &narrow.vit(), &device).err().expect("too narrow");
     assert!(refused.to_string().contains("must be the same"), "{refused}");

@@ -73,7 +73,8 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let as_shipped = arguments.teacher.as_deref().map(own_size).transpose()?;
     let teacher = match (&arguments.teacher, &as_shipped) {
         (Some(name), Some(session)) => {
-            Some(sized(name, Teacher::img_size(&session.model().vit.config, &config.vit()))?)
+            let same_grid = Teacher::img_size(&session.model().vit.config, &config.vit());
+            Some(sized(name, config.teacher_size.unwrap_or(same_grid))?)
         }
         _ => None,
     };
@@ -112,6 +113,7 @@ fn config(arguments: &PretrainArgs) -> PretrainConfig {
     let mut config = PretrainConfig {
         seed: arguments.seed,
         mixed_precision: arguments.mixed_precision,
+        teacher_size: arguments.teacher_size,
         ..PretrainConfig::default()
     };
     config.epochs = arguments.epochs.unwrap_or(config.epochs);

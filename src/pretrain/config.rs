@@ -49,6 +49,8 @@ pub struct PretrainConfig {
     pub teacher_weight: f64,
     /// Weight of the distance from the teacher's hidden states and features.
     pub hidden_weight: f64,
+    /// Input side of the teacher in pixels; without it the one that gives it the student's grid of patches.
+    pub teacher_size: Option<usize>,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
     /// Smallest area of a random crop.
@@ -76,6 +78,7 @@ impl Default for PretrainConfig {
             label_smoothing: 0.1,
             teacher_weight: 0.5,
             hidden_weight: 1.0,
+            teacher_size: None,
             ema_decay: 0.999,
             min_scale: 0.4,
             mixed_precision: false,

@@ -4,7 +4,10 @@
 
 use std::{ops::Range, sync::mpsc, thread};
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{
+    DType, Device, Int, Tensor, TensorData, module,
+    ops::{InterpolateMode, InterpolateOptions},
+};
 
 use super::{
     config::PretrainConfig,
@@ -13,11 +16,11 @@ use super::{
 use crate::{
     device,
     error::Result,
-    image::{Picture, augment::Augment, preprocess::Preprocess},
+    image::{augment::Augment, preprocess::Preprocess},
     random::{self, Purpose},
 };
 
-/// Batches that wait for the device.
+/// Batches that wait on the device.
 const AHEAD: usize = 2;
 
 /// Makes batches.
@@ -26,44 +29,39 @@ pub struct Feed<'a> {
     config: PretrainConfig,
     photos: &'a Photos,
     student: Preprocess,
-    teacher: Option<Preprocess>,
 }
 
-/// The photos of one step, still on the CPU.
-pub struct Batch {
-    /// Bytes for the student, `[B, H, W, 3]`.
-    images: TensorData,
-    /// The same crops for the teacher, at its own size.
-    seen: Option<TensorData>,
-    /// Smoothed one-hot labels, `[B, C]`.
-    labels: TensorData,
-}
-
-/// The same on the device.
+/// What one step sees, on the device.
 pub struct Inputs {
-    /// Normalised images for the student, `[B, 3, H, W]`.
-    pub images: Tensor<4>,
-    /// The same crops for the teacher.
-    pub seen: Option<Tensor<4>>,
+    /// Red, green and blue from 0 to 255, `[B, 3, H, W]`, at the student's size.
+    pixels: Tensor<4>,
     /// Smoothed one-hot labels, `[B, C]`.
     pub labels: Tensor<2>,
 }
 
 impl<'a> Feed<'a> {
-    /// Batches of photos for a student and perhaps a teacher.
+    /// Batches of photos for a student.
     ///
     /// # Errors
     /// As [`PretrainConfig::preprocess`].
-    pub fn new(config: &PretrainConfig, photos: &'a Photos, teacher: Option<Preprocess>) -> Result<Self> {
-        Ok(Self { config: config.clone(), photos, student: config.preprocess()?, teacher })
+    pub fn new(config: &PretrainConfig, photos: &'a Photos) -> Result<Self> {
+        Ok(Self { config: config.clone(), photos, student: config.preprocess()? })
     }
 
     /// Makes the batches of `steps` on a thread of its own, a few ahead of who takes them.
-    pub fn ahead<T>(&self, steps: Range<usize>, take: impl FnOnce(mpsc::Receiver<Result<Batch>>) -> T) -> T {
+    pub fn ahead<T>(
+        &self,
+        steps: Range<usize>,
+        device: &Device,
+        take: impl FnOnce(mpsc::Receiver<Result<Inputs>>) -> T,
+    ) -> T {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(AHEAD);
             // Sending fails when nobody takes any more: then the rest is not wanted.
-            scope.spawn(move || steps.map(|step| self.batch(step)).all(|batch| sender.send(batch).is_ok()));
+            scope.spawn(move || {
+                let mut batches = steps.map(|step| self.batch(step, device));
+                batches.all(|batch| sender.send(batch).is_ok())
+            });
             take(receiver)
         })
     }
@@ -72,42 +70,29 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// A photo cannot be read.
-    pub fn batch(&self, step: usize) -> Result<Batch> {
+    pub fn batch(&self, step: usize, device: &Device) -> Result<Inputs> {
         let indices = self.indices(step);
         let base = (self.config.seed << 32).wrapping_add((step * indices.len()) as u64);
         let augment = Augment { min_scale: self.config.min_scale, flip: true };
-        let one = |(row, photo): (usize, &Photo)| -> Result<(Picture, Option<Picture>)> {
-            // Decoding costs more than the rest, so it is done once for both.
-            let (picture, seed) = (photo.picture()?, base + row as u64);
-            let vary = |preprocess: &Preprocess| {
-                augment.apply_to(
-                    preprocess.input_size(),
-                    &picture,
-                    &mut random::stream(seed, Purpose::Augment),
-                )
-            };
-            Ok((vary(&self.student)?, self.teacher.as_ref().map(vary).transpose()?))
+        let (height, width) = self.student.input_size();
+        let vary = |(row, photo): (usize, &Photo)| -> Result<Vec<u8>> {
+            let mut draws = random::stream(base + row as u64, Purpose::Augment);
+            Ok(augment.apply_to((height, width), &photo.picture()?, &mut draws)?.rgb)
         };
         let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
-        let rows = device::parallel(photos, one).into_iter().collect::<Result<Vec<_>>>()?;
-        let (own, seen): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        let seen = self.teacher.as_ref().map(|preprocess| bytes(seen.into_iter().flatten(), preprocess));
-        Ok(Batch { images: bytes(own, &self.student), seen, labels: self.labels(&indices) })
+        let rows = device::parallel(photos, vary).into_iter().collect::<Result<Vec<_>>>()?;
+        // As bytes: four times as many would take longer to get there than a GPU takes for the step.
+        let bytes = TensorData::new(rows.concat(), [rows.len(), height, width, 3]);
+        let dtype = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::I32 };
+        Ok(Inputs {
+            pixels: Tensor::<4, Int>::from_data(bytes, (device, dtype)).float().permute([0, 3, 1, 2]),
+            labels: Tensor::from_data(self.labels(&indices), device),
+        })
     }
 
     /// Photos in so many steps.
     pub fn photos_in(&self, steps: usize) -> f64 {
         (steps * self.config.batch_size) as f64
-    }
-
-    /// Brings a batch to a device.
-    pub fn upload(&self, batch: Batch, device: &Device) -> Inputs {
-        let seen = batch.seen.zip(self.teacher.as_ref());
-        Inputs {
-            images: normalized(batch.images, &self.student, device),
-            seen: seen.map(|(seen, preprocess)| normalized(seen, preprocess, device)),
-            labels: Tensor::from_data(batch.labels, device),
-        }
     }
 
     /// Photos of one step: every epoch has its own order, which follows from the seed.
@@ -139,19 +124,19 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// Pictures of the same size side by side.
-fn bytes(pictures: impl IntoIterator<Item = Picture>, preprocess: &Preprocess) -> TensorData {
-    let (height, width) = preprocess.input_size();
-    let rows: Vec<Vec<u8>> = pictures.into_iter().map(|picture| picture.rgb).collect();
-    TensorData::new(rows.concat(), [rows.len(), height, width, 3])
-}
-
-/// Bytes as a model wants them, `[B, 3, H, W]`: they are normalised on the device, because four times as many bytes
-/// would take longer to get there than a GPU takes for the step.
-fn normalized(bytes: TensorData, preprocess: &Preprocess, device: &Device) -> Tensor<4> {
-    let dtype = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::I32 };
-    let values = Tensor::<4, Int>::from_data(bytes, (device, dtype)).float();
-    let per_channel = |values: [f32; 3]| Tensor::<1>::from_floats(values, device).reshape([1usize, 1, 1, 3]);
-    let centered = values * preprocess.rescale - per_channel(preprocess.mean());
-    (centered / per_channel(preprocess.std())).permute([0, 3, 1, 2])
+impl Inputs {
+    /// The images as a model wants them, normalised and at its size, `[B, 3, H, W]`.
+    pub fn images(&self, preprocess: &Preprocess) -> Tensor<4> {
+        let device = self.pixels.device();
+        let per_channel =
+            |values: [f32; 3]| Tensor::<1>::from_floats(values, &device).reshape([1usize, 3, 1, 1]);
+        let centered = self.pixels.clone() * preprocess.rescale - per_channel(preprocess.mean());
+        let images = centered / per_channel(preprocess.std());
+        let ([_, _, height, width], size) = (images.dims(), preprocess.input_size());
+        if (height, width) == size {
+            return images;
+        }
+        let bilinear = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
+        module::interpolate(images, bilinear.with_output_size([size.0, size.1]))
+    }
 }

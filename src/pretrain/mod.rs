@@ -14,7 +14,7 @@ pub mod run;
 pub mod state;
 pub mod teacher;
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use crate::{
     device::{self, OpenDevice},
@@ -29,7 +29,7 @@ use crate::{
     vit::model::{HeadTensors, Vit},
 };
 use config::PretrainConfig;
-use feed::{Batch, Feed};
+use feed::{Feed, Inputs};
 use photos::Photos;
 use state::{Identity, State};
 use teacher::Teacher;
@@ -78,7 +78,7 @@ impl<'a> Pretrain<'a> {
         let head = head.to_tensors(&device.plain);
         let mut values = vec![head.weight, head.bias];
         values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
-        let feed = Feed::new(&config, photos, teacher.as_ref().map(|teacher| teacher.preprocess.clone()))?;
+        let feed = Feed::new(&config, photos)?;
         let state = State::new(values);
         let digest = hex(&photos.digest());
         Ok(Self { config, photos, digest, teacher, device, full, skeleton, feed, state, losses: Vec::new() })
@@ -88,6 +88,11 @@ impl<'a> Pretrain<'a> {
     pub fn identity(&self) -> Identity {
         let taught = self.teacher.is_some();
         Identity { config: self.config.clone(), photos: self.digest.clone(), taught }
+    }
+
+    /// Where the values are.
+    fn device(&self) -> &Device {
+        &self.device.plain
     }
 
     /// Steps in all.
@@ -100,29 +105,29 @@ impl<'a> Pretrain<'a> {
     /// # Errors
     /// As [`Pretrain::learn`]; a photo cannot be read.
     pub fn step(&mut self) -> Result<()> {
-        let batch = self.feed.batch(self.state.step)?;
-        self.learn(batch)
+        let inputs = self.feed.batch(self.state.step, &self.device.plain)?;
+        self.learn(&inputs)
     }
 
     /// Takes one step on the batch that [`Pretrain::feed`] made for it.
     ///
     /// # Errors
     /// The device has no half precision, and the settings want it.
-    pub fn learn(&mut self, batch: Batch) -> Result<()> {
+    pub fn learn(&mut self, inputs: &Inputs) -> Result<()> {
         let precision = self.precision()?;
-        let inputs = self.feed.upload(batch, &self.device.plain);
-        let teacher = self.teacher.as_ref().zip(inputs.seen);
-        let taught = teacher.map(|(teacher, images)| (teacher, teacher.lesson(images)));
+        let lesson = |teacher: &'_ Teacher| teacher.lesson(inputs.images(&teacher.preprocess));
+        let taught = self.teacher.as_ref().map(|teacher| (teacher, lesson(teacher)));
+        let images = inputs.images(&self.config.preprocess()?);
         let factor = schedule(self.state.step, self.num_steps(), self.config.warmup);
         let rates = self.rates(factor);
         let (full, skeleton, config) = (&self.full, &self.skeleton, &self.config);
         let scale = if config.mixed_precision { LOSS_SCALE } else { 1.0 };
         let loss = self.state.parameters.step_scaled(scale, &rates, config.clip_norm, |values| {
             let vit = full.apply(skeleton, &values[2..]).with_matmul_in(precision);
-            let states = vit.hidden_states(vit.embed(inputs.images));
+            let states = vit.hidden_states(vit.embed(images));
             let features = vit.pool(vit.final_norm(states[states.len() - 1].clone()));
             let own = HeadTensors { weight: values[0].clone(), bias: values[1].clone() };
-            let label_loss = cross_entropy(own.forward(features.clone()), inputs.labels);
+            let label_loss = cross_entropy(own.forward(features.clone()), inputs.labels.clone());
             match taught {
                 Some((teacher, lesson)) => {
                     let loss = teacher.loss(&states, features, lesson);

@@ -43,7 +43,7 @@ pub struct RunFiles {
 pub struct RunModels<'a> {
     /// Where the weights start; random ones without it.
     pub init: Option<&'a Model>,
-    /// Who teaches, opened at [`Teacher::img_size`].
+    /// Who teaches, opened at `teacher_size` or [`Teacher::img_size`].
     pub teacher: Option<&'a Model>,
     /// The same at its own input size, to compare with.
     pub teacher_as_shipped: Option<&'a Model>,
@@ -137,9 +137,10 @@ fn steps(
     let (first, total) = (run.state.step, run.num_steps());
     let mut saved = Instant::now();
     let started = Instant::now();
-    run.feed.clone().ahead(first..total, |batches| {
+    let device = run.device().clone();
+    run.feed.clone().ahead(first..total, &device, |batches| {
         for batch in batches {
-            run.learn(batch?)?;
+            run.learn(&batch?)?;
             let step = run.state.step;
             let go_on = on_progress("steps", step, total);
             let last = step == total || !go_on;

@@ -122,6 +122,10 @@ pub struct PretrainArgs {
     /// Weight of the distance from the teacher's hidden states.
     #[arg(long)]
     pub hidden_weight: Option<f64>,
+    /// Input side of the teacher in pixels; without it the one that gives it the student's grid of patches. Larger ones cost more
+    /// and teach more.
+    #[arg(long)]
+    pub teacher_size: Option<usize>,
     /// Smallest area of a random crop.
     #[arg(long)]
     pub min_scale: Option<f32>,
