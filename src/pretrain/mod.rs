@@ -115,7 +115,7 @@ impl<'a> Pretrain<'a> {
     /// The device has no half precision, and the settings want it.
     pub fn learn(&mut self, inputs: &Inputs) -> Result<()> {
         let precision = self.precision()?;
-        let lesson = |teacher: &'_ Teacher| teacher.lesson(inputs.images(&teacher.preprocess));
+        let lesson = |teacher: &Teacher| teacher.lesson(inputs.images(&teacher.preprocess));
         let taught = self.teacher.as_ref().map(|teacher| (teacher, lesson(teacher)));
         let images = inputs.images(&self.config.preprocess()?);
         let factor = schedule(self.state.step, self.num_steps(), self.config.warmup);
