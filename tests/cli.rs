@@ -74,7 +74,7 @@ fn modules_of_different_ranks_leave_lorahub_out_or_say_why() {
 fn what_is_saved_predicts_what_was_measured() {
     let place = Place::new();
     let module = place.train_module("module", "1");
-    for method in ["nearest-mean", "learned", "uniform+lora", "full", "lorahub"] {
+    for method in ["nearest-mean", "learned", "uniform+lora", "uniform-scaled+lora", "full", "lorahub"] {
         let (task, out) = (place.path(method), place.path("adapt.json"));
         let modules = ["--modules", &module];
         let (code, text, err) =

@@ -9,6 +9,7 @@ export const METHODS = [
   { name: "learned-scaled", steps: true, label: "Learned, scaled", hint: "trained weights and how strong they are", color: "var(--m14)", dash: [5, 2, 2, 2], modules: true },
   { name: "learned-free", steps: true, label: "Learned, free", hint: "signed weights of any size", color: "var(--m6)", dash: [2, 3], modules: true },
   { name: "uniform+lora", steps: true, label: "Uniform + LoRA", hint: "a fresh LoRA on top of the mean", color: "var(--m10)", dash: [11, 4], modules: true },
+  { name: "uniform-scaled+lora", steps: true, label: "Uniform, scaled + LoRA", hint: "a fresh LoRA on top of the scaled mean", color: "var(--m15)", dash: [11, 3, 5, 3], modules: true },
   { name: "learned+lora", steps: true, label: "Learned + LoRA", hint: "module weights and a fresh LoRA together", color: "var(--m11)", dash: [9, 3, 2, 3], modules: true },
   { name: "best-module", label: "Best module", hint: "the one module that held-out pictures prefer", color: "var(--m7)", modules: true },
   { name: "lorahub", label: "LoraHub", hint: "weights found without gradients", color: "var(--m12)", modules: true },

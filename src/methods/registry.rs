@@ -68,6 +68,9 @@ pub enum Method {
     /// A LoRA from scratch on top of the modules' mean update.
     #[serde(rename = "uniform+lora")]
     UniformLora,
+    /// A LoRA from scratch on top of the scaled mean of `uniform-scaled`.
+    #[serde(rename = "uniform-scaled+lora")]
+    UniformScaledLora,
     /// A LoRA from scratch trained together with softmax weights.
     #[serde(rename = "learned+lora")]
     LearnedLora,
@@ -84,7 +87,7 @@ pub enum Method {
 
 impl Method {
     /// All methods, cheapest families first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NearestMean,
         Self::LinearProbe,
         Self::Uniform,
@@ -94,6 +97,7 @@ impl Method {
         Self::LearnedFree,
         Self::Lora,
         Self::UniformLora,
+        Self::UniformScaledLora,
         Self::LearnedLora,
         Self::Full,
         Self::BestModule,
@@ -113,6 +117,7 @@ impl Method {
             Self::LearnedFree => "learned-free",
             Self::Lora => "lora",
             Self::UniformLora => "uniform+lora",
+            Self::UniformScaledLora => "uniform-scaled+lora",
             Self::LearnedLora => "learned+lora",
             Self::Full => "full",
             Self::BestModule => "best-module",
@@ -140,7 +145,12 @@ impl Method {
         !matches!(self, Self::NearestMean | Self::LinearProbe | Self::Lora | Self::Full)
     }
 
-    /// The frozen weights that a trained method starts from, if methods share them.
+    /// Whether it takes the mean update at the strength that held-out images prefer.
+    pub fn is_scaled(self) -> bool {
+        matches!(self, Self::UniformScaled | Self::LearnedScaled | Self::UniformScaledLora)
+    }
+
+    /// The frozen weights that a trained method starts from, if methods share them and no image chooses them.
     pub fn starts_from(self) -> Option<FrozenWeights> {
         match self {
             Self::NearestMean | Self::LinearProbe | Self::LearnedFree | Self::Lora | Self::Full => {
@@ -151,6 +161,7 @@ impl Method {
             }
             Self::UniformScaled
             | Self::LearnedScaled
+            | Self::UniformScaledLora
             | Self::BestModule
             | Self::RandomModules
             | Self::LoraHub => None,
@@ -166,6 +177,7 @@ impl Method {
                 | Self::LearnedFree
                 | Self::Lora
                 | Self::UniformLora
+                | Self::UniformScaledLora
                 | Self::LearnedLora
                 | Self::Full
                 | Self::RandomModules
@@ -183,7 +195,7 @@ pub struct Ingredients<'a> {
     pub library: Option<&'a LoraLibrary>,
     /// How many sets of composition weights.
     pub granularity: Granularity,
-    /// What the mean update is multiplied by at the start of `learned-scaled`.
+    /// What the mean update is multiplied by at the start: 1 unless [`Method::is_scaled`].
     pub scale: f32,
     /// Shape of a fresh LoRA.
     pub lora: &'a LoraConfig,
@@ -248,11 +260,12 @@ impl Ingredients<'_> {
                 start(composed(&library, Normalization::Softmax))
             }
             Method::Lora => start(Box::new(self.factors())),
-            Method::UniformLora => {
+            Method::UniformLora | Method::UniformScaledLora => {
                 let library = self.library(method)?;
-                let share = vec![1.0 / library.num_modules() as f32; library.num_modules()];
+                let share = vec![self.scale / library.num_modules() as f32; library.num_modules()];
                 let merged = library.updates(|_| share.clone());
-                Plan { vit: library.merge_uniform(self.vit), adapt: Box::new(self.factors()), merged }
+                let vit = library.merge(self.vit, &library.broadcast(&share));
+                Plan { vit, adapt: Box::new(self.factors()), merged }
             }
             Method::LearnedLora => {
                 let learned = composed(self.library(method)?, Normalization::Softmax);

@@ -87,12 +87,15 @@ impl Session {
     ) -> Result<Adapted> {
         let frozen = FrozenArm { session: self, config, classes };
         let mut ingredients = self.ingredients(config);
-        if method == Method::LearnedScaled {
+        let mut start = method.starts_from();
+        if method.is_scaled() && method.is_trained() {
             let mut ask = || on_steps(&Training::Within(0));
-            ingredients.scale = frozen.scale(method, examples, &mut ask).await?.scale();
+            let chosen = frozen.scale(method, examples, &mut ask).await?;
+            ingredients.scale = chosen.scale();
+            start = Some(chosen);
         }
         match ingredients.plan(method)? {
-            Some(plan) => self.train_plan(method, plan, examples, classes, config, on_steps).await,
+            Some(plan) => self.train_plan(method, (plan, start), examples, classes, config, on_steps).await,
             None => frozen.run(method, examples, &mut || on_steps(&Training::Within(0))).await,
         }
     }
@@ -113,14 +116,14 @@ impl Session {
     async fn train_plan(
         &self,
         method: Method,
-        plan: Plan,
+        (plan, start): (Plan, Option<FrozenWeights>),
         examples: &[Example],
         classes: usize,
         config: &AdaptConfig,
         on_steps: OnSteps<'_>,
     ) -> Result<Adapted> {
         // The head starts from the class means of the arm's own starting weights.
-        let start = match method.starts_from() {
+        let start = match start {
             Some(weights) => self.frozen_features(weights, examples).await?,
             None => self.features(&start_of(&plan), examples).await?,
         };
