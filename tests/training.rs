@@ -9,10 +9,11 @@ use loraloom::{
     Dataset, DeviceChoice, Method, block_on,
     session::{
         ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, Progress},
+        adapt::{AdaptConfig, Flow, Progress, Refit},
     },
+    shipped,
 };
-use support::{tiny_model, write_task};
+use support::{adapters::assert_close, tiny_model, write_task};
 
 fn open(device: DeviceChoice) -> Session {
     let dir = tiny_model();
@@ -80,4 +81,29 @@ fn a_run_that_runs_away_says_what_to_do() {
     let run = session.adapt_method(Method::Lora, &data, None, &config, &mut go_on);
     let error = block_on(run).map(|_| ()).expect_err("no such numbers").to_string();
     assert!(error.contains("lora") && error.contains("lower the learning rate"), "{error}");
+}
+
+#[test]
+fn a_lora_that_stays_still_is_the_composition_that_it_starts_from() {
+    let base = shipped::find(shipped::EMBEDDED).expect("a base model ships");
+    let mut session = block_on(base.open(DeviceChoice::Cpu, &ModelOptions::default())).expect("opens");
+    for name in ["digits", "trash"] {
+        session.add_module(base.module(name).expect("ships")).expect("fits");
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = task(&session, dir.path());
+    let mut config = AdaptConfig { refit: Refit::Always, ..config(2) };
+    config.train.factor_rate = 0.0;
+    let features = |method| {
+        let mut go_on = |_| Flow::GoOn;
+        let run = session.adapt_method(method, &data, None, &config, &mut go_on);
+        block_on(run).expect("runs").1.features.values
+    };
+    for (still, composed) in
+        [(Method::UniformLora, Method::Uniform), (Method::UniformScaledLora, Method::UniformScaled)]
+    {
+        assert_close(&features(still), &features(composed), 1e-5, still.name());
+    }
+    let scaled = features(Method::UniformScaled);
+    assert!(scaled != features(Method::Uniform), "the strength was not chosen");
 }
