@@ -31,6 +31,8 @@ pub enum Purpose {
     Labels = 10,
     /// Resampling for intervals.
     Bootstrap = 11,
+    /// How photos are mixed.
+    Mix = 12,
 }
 
 /// The stream of a seed for a purpose.

@@ -10,6 +10,7 @@ use loraloom::{
     pretrain::{
         Pretrain,
         config::PretrainConfig,
+        feed::Feed,
         passes,
         photos::Photos,
         state::{Identity, State},
@@ -123,6 +124,8 @@ fn a_resumed_run_takes_the_same_steps() {
     let photos = photos(dir.path());
     assert_eq!((photos.train.len(), photos.validation.len()), (20, 4));
     let device = OpenDevice::cpu();
+    // Order, crops and mixes are drawn again.
+    let config = || PretrainConfig { mixup: 0.8, cutmix: 1.0, ..config() };
     let start = || Pretrain::new(config(), &photos, None, None, device.clone()).expect("starts");
     let mut whole = start();
     (0..4).for_each(|_| whole.step().expect("steps"));
@@ -141,12 +144,32 @@ fn a_resumed_run_takes_the_same_steps() {
         State::load(&checkpoint, &other, &device.plain).err().expect("another run").to_string()
     };
     assert!(refused(|run| run.config.learning_rate = 0.1).contains("other settings"));
+    assert!(refused(|run| run.config.mixup = 0.0).contains("other settings"));
     assert!(refused(|run| run.taught = true).contains("no teacher"));
     let mut fewer = photos.clone();
     fewer.train.swap(0, 19);
     let run = Pretrain::new(config(), &fewer, None, None, device.clone()).expect("starts");
     let error = State::load(&checkpoint, &run.identity(), &device.plain).err().expect("other photos");
     assert!(error.to_string().contains("other photos"), "{error}");
+}
+
+#[test]
+fn the_labels_of_mixed_photos_are_those_of_both() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (photos, device) = (photos(dir.path()), OpenDevice::cpu());
+    let labels = |change: PretrainConfig| -> Vec<f32> {
+        let feed = Feed::new(&PretrainConfig { label_smoothing: 0.1, ..change }, &photos).expect("valid");
+        block_on(read(feed.batch(0, &device.plain).expect("reads").labels)).expect("reads back")
+    };
+    let alone = labels(config());
+    assert!(alone.iter().all(|value| [0.05f32, 0.95].iter().any(|own| (value - own).abs() < 1e-6)));
+    let mixed = labels(PretrainConfig { mixup: 0.8, cutmix: 1.0, ..config() });
+    assert!(
+        mixed.chunks(2).all(|row| (row[0] + row[1] - 1.0).abs() < 1e-6 && row[0] > 0.049 && row[1] > 0.049)
+    );
+    assert!(mixed.iter().any(|value| (0.1..0.9).contains(value)), "{mixed:?}");
+    let refused = PretrainConfig { cutmix: -1.0, ..config() }.check().expect_err("refused").to_string();
+    assert!(refused.contains("--cutmix"), "{refused}");
 }
 
 #[test]

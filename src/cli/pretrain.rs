@@ -122,6 +122,8 @@ fn config(arguments: &PretrainArgs) -> PretrainConfig {
     config.teacher_weight = arguments.teacher_weight.unwrap_or(config.teacher_weight);
     config.hidden_weight = arguments.hidden_weight.unwrap_or(config.hidden_weight);
     config.min_scale = arguments.min_scale.unwrap_or(config.min_scale);
+    config.mixup = arguments.mixup.unwrap_or(config.mixup);
+    config.cutmix = arguments.cutmix.unwrap_or(config.cutmix);
     config.ema_decay = arguments.ema_decay.unwrap_or(config.ema_decay);
     config.img_size = arguments.img_size.unwrap_or(config.img_size);
     config.patch_size = arguments.patch_size.unwrap_or(config.patch_size);

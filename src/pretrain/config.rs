@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mix::Mixing;
 use crate::{
     error::{Error, Result},
     image::{
@@ -55,6 +56,10 @@ pub struct PretrainConfig {
     pub ema_decay: f64,
     /// Smallest area of a random crop.
     pub min_scale: f32,
+    /// Strength of mixup: shares are drawn from Beta(mixup, mixup); 0 is none.
+    pub mixup: f32,
+    /// Strength of CutMix, likewise; with both every photo takes one of them.
+    pub cutmix: f32,
     /// Whether the large matrix products are computed in half precision, on a GPU that has it.
     pub mixed_precision: bool,
     /// Seed of initial values, order and augmentation.
@@ -81,6 +86,8 @@ impl Default for PretrainConfig {
             teacher_size: None,
             ema_decay: 0.999,
             min_scale: 0.4,
+            mixup: 0.0,
+            cutmix: 0.0,
             mixed_precision: false,
             seed: 0,
         }
@@ -145,7 +152,7 @@ impl PretrainConfig {
         if !(self.epochs > 0.0 && self.epochs.is_finite()) {
             return bad("--epochs", format!("{} is not above 0", self.epochs));
         }
-        Ok(())
+        Mixing::new(self).map(|_| ())
     }
 
     /// Steps in all.

@@ -11,6 +11,7 @@ use burn::tensor::{
 
 use super::{
     config::PretrainConfig,
+    mix::Mixing,
     photos::{Photo, Photos},
 };
 use crate::{
@@ -29,13 +30,14 @@ pub struct Feed<'a> {
     config: PretrainConfig,
     photos: &'a Photos,
     student: Preprocess,
+    mixing: Option<Mixing>,
 }
 
 /// What one step sees, on the device.
 pub struct Inputs {
     /// Red, green and blue from 0 to 255, `[B, 3, H, W]`, at the student's size.
     pixels: Tensor<4>,
-    /// Smoothed one-hot labels, `[B, C]`.
+    /// Smoothed labels, one-hot or of two photos, `[B, C]`.
     pub labels: Tensor<2>,
 }
 
@@ -43,9 +45,10 @@ impl<'a> Feed<'a> {
     /// Batches of photos for a student.
     ///
     /// # Errors
-    /// As [`PretrainConfig::preprocess`].
+    /// As [`PretrainConfig::preprocess`] and [`Mixing::new`].
     pub fn new(config: &PretrainConfig, photos: &'a Photos) -> Result<Self> {
-        Ok(Self { config: config.clone(), photos, student: config.preprocess()? })
+        let (student, mixing) = (config.preprocess()?, Mixing::new(config)?);
+        Ok(Self { config: config.clone(), photos, student, mixing })
     }
 
     /// Makes the batches of `steps` on a thread of its own, a few ahead of who takes them.
@@ -81,12 +84,13 @@ impl<'a> Feed<'a> {
         };
         let photos = indices.iter().map(|&index| &self.photos.train[index]).enumerate().collect();
         let rows = device::parallel(photos, vary).into_iter().collect::<Result<Vec<_>>>()?;
+        let (rows, shares) = self.mixed(rows, base);
         // As bytes: four times as many would take longer to get there than a GPU takes for the step.
         let bytes = TensorData::new(rows.concat(), [rows.len(), height, width, 3]);
         let dtype = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::I32 };
         Ok(Inputs {
             pixels: Tensor::<4, Int>::from_data(bytes, (device, dtype)).float().permute([0, 3, 1, 2]),
-            labels: Tensor::from_data(self.labels(&indices), device),
+            labels: Tensor::from_data(self.labels(&indices, &shares), device),
         })
     }
 
@@ -113,12 +117,28 @@ impl<'a> Feed<'a> {
             .collect()
     }
 
-    fn labels(&self, indices: &[usize]) -> TensorData {
+    /// Every photo mixed with the one that is as far from the end of the batch, and its own share of the label.
+    fn mixed(&self, rows: Vec<Vec<u8>>, base: u64) -> (Vec<Vec<u8>>, Vec<f32>) {
+        let Some(mixing) = &self.mixing else {
+            let shares = vec![1.0; rows.len()];
+            return (rows, shares);
+        };
+        let pairs = rows.iter().zip(rows.iter().rev()).enumerate().collect();
+        let mix = |(row, (own, other)): (usize, (&Vec<u8>, &Vec<u8>))| {
+            mixing.apply(own, other, &mut random::stream(base + row as u64, Purpose::Mix))
+        };
+        device::parallel(pairs, mix).into_iter().unzip()
+    }
+
+    fn labels(&self, indices: &[usize], shares: &[f32]) -> TensorData {
         let classes = self.photos.classes.len();
         let smooth = self.config.label_smoothing;
         let mut targets = vec![smooth / classes as f32; indices.len() * classes];
-        for (row, &index) in indices.iter().enumerate() {
-            targets[row * classes + self.photos.train[index].class] += 1.0 - smooth;
+        let others = indices.iter().rev();
+        for (row, ((&own, &other), share)) in indices.iter().zip(others).zip(shares).enumerate() {
+            let class = |photo: usize| row * classes + self.photos.train[photo].class;
+            targets[class(own)] += (1.0 - smooth) * share;
+            targets[class(other)] += (1.0 - smooth) * (1.0 - share);
         }
         TensorData::new(targets, [indices.len(), classes])
     }

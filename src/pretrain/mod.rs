@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod feed;
+pub mod mix;
 pub mod passes;
 pub mod photos;
 pub mod run;

@@ -129,6 +129,12 @@ pub struct PretrainArgs {
     /// Smallest area of a random crop.
     #[arg(long)]
     pub min_scale: Option<f32>,
+    /// Strength of mixup, which blends photos in pairs (0.8 is usual); 0 is none.
+    #[arg(long)]
+    pub mixup: Option<f32>,
+    /// Strength of CutMix, which pastes a rectangle of another photo (1 is usual); 0 is none.
+    #[arg(long)]
+    pub cutmix: Option<f32>,
     /// Decay of the moving average of the weights, which is what is kept.
     #[arg(long)]
     pub ema_decay: Option<f64>,
