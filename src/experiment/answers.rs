@@ -17,22 +17,36 @@ pub fn answers(summary: &Summary) -> Vec<String> {
         against(summary, "full fine-tuning", &|row| row.over_full),
         random_modules(summary),
     ];
+    text.extend(start_of_a_lora(summary));
     text.extend(related(summary));
     text
 }
 
 /// Whether the two compositions of the paper beat another method, at which numbers of shots.
 fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<Interval>) -> String {
-    let of = |method: Method| verdicts(summary, method, difference);
-    let parts: Vec<String> = [Method::Uniform, Method::Learned]
-        .into_iter()
-        .filter_map(|m| Some(format!("`{}` {}", m.name(), of(m)?)))
-        .collect();
-    let question = format!("**Does composition beat {other}?**");
-    match parts.is_empty() {
-        true => format!("{question} There are no pairs of runs to say so."),
-        false => format!("{question} {}.", parts.join("; ")),
-    }
+    let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], difference);
+    let answer = found.unwrap_or_else(|| "There are no pairs of runs to say so".into());
+    format!("**Does composition beat {other}?** {answer}.")
+}
+
+/// Whether a LoRA is better trained on top of a composition than on the base model, where that was run.
+fn start_of_a_lora(summary: &Summary) -> Option<String> {
+    let methods = [Method::UniformLora, Method::UniformScaledLora, Method::LearnedLora];
+    let found = verdicts_of(summary, &methods, &|row| row.over_lora)?;
+    Some(format!("**Is a composition a better start for a LoRA than the base model?** Over `lora` {found}."))
+}
+
+/// The verdicts of several methods; `None` where none was run in pairs.
+fn verdicts_of(
+    summary: &Summary,
+    methods: &[Method],
+    difference: &dyn Fn(&Row) -> Option<Interval>,
+) -> Option<String> {
+    let parts = methods.iter().filter_map(|&method| {
+        Some(format!("`{}` {}", method.name(), verdicts(summary, method, difference)?))
+    });
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// "is ahead at 1 (...), behind at full (...), and level within the interval at 5 (...)".
@@ -158,6 +172,7 @@ mod tests {
             runs.push(run("a", 5, seed, Method::Lora, base));
             runs.push(run("a", 5, seed, Method::Learned, base + learned + noise));
             runs.push(run("a", 5, seed, Method::RandomModules, base + 0.02));
+            runs.push(run("a", 5, seed, Method::UniformLora, base + 0.05 + noise));
         }
         answers(&Summary::new(&runs)).join("\n")
     }
@@ -166,6 +181,7 @@ mod tests {
     fn the_words_follow_the_interval() {
         let ahead = text(0.1, 0.01);
         assert!(ahead.contains("`learned` is ahead at 5 shots (+10.0"), "{ahead}");
+        assert!(ahead.contains("Over `lora` `uniform+lora` is ahead at 5 shots (+5.0"), "{ahead}");
         assert!(ahead.contains("5 shots: 20 % of the gain"), "{ahead}");
         assert!(ahead.contains("beat full fine-tuning?** There are no pairs"), "{ahead}");
         assert!(text(-0.1, 0.01).contains("`learned` is behind at 5 shots"));
