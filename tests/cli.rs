@@ -35,7 +35,7 @@ fn every_method_runs_side_by_side_and_twice_the_same() {
 }
 
 fn check_methods(methods: &[serde_json::Value]) {
-    assert_eq!(methods.len(), 14);
+    assert_eq!(methods.len(), 15);
     for method in methods {
         let name = method["method"].as_str().expect("name");
         let accuracy = method["test_accuracy"].as_f64().expect(name);
