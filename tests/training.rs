@@ -9,7 +9,7 @@ use loraloom::{
     Dataset, DeviceChoice, Method, block_on,
     session::{
         ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, Progress, Refit},
+        adapt::{AdaptConfig, Flow, Progress},
     },
     shipped,
 };
@@ -92,7 +92,7 @@ fn a_lora_that_stays_still_is_the_composition_that_it_starts_from() {
     }
     let dir = tempfile::tempdir().expect("a folder");
     let data = task(&session, dir.path());
-    let mut config = AdaptConfig { refit: Refit::Always, ..config(2) };
+    let mut config = config(2);
     config.train.factor_rate = 0.0;
     let features = |method| {
         let mut go_on = |_| Flow::GoOn;

@@ -14,31 +14,38 @@ use crate::error::{Error, Result};
 const CHANNELS: usize = 3;
 
 /// How the photos of a run are mixed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Mixing {
-    /// Shares of mixup, if it is wanted.
-    blend: Option<Beta<f32>>,
-    /// Shares of CutMix, if it is wanted.
-    paste: Option<Beta<f32>>,
+    /// One or both, each with where its shares are drawn from.
+    ways: Vec<(Way, Beta<f32>)>,
     /// Height and width.
     size: (usize, usize),
+}
+
+/// A way to mix two photos.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Mixup.
+    Blend,
+    /// CutMix.
+    Paste,
 }
 
 impl Mixing {
     /// What the settings ask for; `None` where they mix nothing.
     ///
     /// # Errors
-    /// A strength below 0, or none at all; the option is named.
+    /// A strength below 0, infinite or not a number; the option is named.
     pub fn new(config: &PretrainConfig) -> Result<Option<Self>> {
-        let shares = |option: &str, alpha: f32| match alpha {
-            0.0 => Ok(None),
-            _ => Beta::new(alpha, alpha)
-                .map(Some)
-                .map_err(|_| Error::mismatch(option, format!("{alpha} must be a number of 0 or more"))),
-        };
-        let (blend, paste) = (shares("--mixup", config.mixup)?, shares("--cutmix", config.cutmix)?);
+        let strengths = [(Way::Blend, "--mixup", config.mixup), (Way::Paste, "--cutmix", config.cutmix)];
+        let mut ways = Vec::new();
+        for (way, option, alpha) in strengths.into_iter().filter(|(_, _, alpha)| *alpha != 0.0) {
+            let shares = Beta::new(alpha, alpha).ok().filter(|_| alpha.is_finite());
+            let refused = || Error::mismatch(option, format!("{alpha} is not a finite number of 0 or more"));
+            ways.push((way, shares.ok_or_else(refused)?));
+        }
         let size = (config.img_size, config.img_size);
-        Ok((blend.is_some() || paste.is_some()).then_some(Self { blend, paste, size }))
+        Ok((!ways.is_empty()).then_some(Self { ways, size }))
     }
 
     /// A photo with another one mixed in, and its own share of the label.
@@ -48,14 +55,11 @@ impl Mixing {
     /// # Shapes
     /// - own, other, result: `[H, W, 3]`
     pub fn apply(&self, own: &[u8], other: &[u8], rng: &mut ChaCha8Rng) -> (Vec<u8>, f32) {
-        match (self.blend, self.paste) {
-            (Some(blend), Some(paste)) => match rng.random::<bool>() {
-                true => blended(own, other, blend.sample(rng)),
-                false => self.pasted(own, other, paste.sample(rng), rng),
-            },
-            (Some(blend), None) => blended(own, other, blend.sample(rng)),
-            (None, Some(paste)) => self.pasted(own, other, paste.sample(rng), rng),
-            (None, None) => (own.to_vec(), 1.0),
+        let (way, shares) = self.ways[rng.random_range(0..self.ways.len())];
+        let share = shares.sample(rng);
+        match way {
+            Way::Blend => blended(own, other, share),
+            Way::Paste => self.pasted(own, other, share, rng),
         }
     }
 
@@ -99,7 +103,7 @@ mod tests {
             .expect("valid")
     }
 
-    /// Mixes a black photo with a white one many times; says how many were one colour of grey, and checks every label.
+    /// Mixes a black photo with a white one many times and checks every label; says how often there was grey.
     fn greys(mixing: Mixing) -> usize {
         let [black, white] = [0u8, 255].map(|level| vec![level; SIDE * SIDE * CHANNELS]);
         let mut rng = stream(5, Purpose::Mix);
@@ -123,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn a_strength_that_is_none_is_refused() {
-        for alpha in [-1.0, f32::NAN] {
+    fn a_strength_that_cannot_be_is_refused() {
+        for alpha in [-1.0, f32::NAN, f32::INFINITY] {
             let config = PretrainConfig { mixup: alpha, ..PretrainConfig::default() };
             assert!(Mixing::new(&config).expect_err("refused").to_string().contains("--mixup"));
         }
