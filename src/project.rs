@@ -24,6 +24,9 @@ pub struct ProjectFile {
     pub format: u32,
     /// Name of the model that was adapted.
     pub model: String,
+    /// Square input size in pixels, if another one than the model's own was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
     /// Settings of the run.
     pub config: AdaptConfig,
     /// Methods that ran.
@@ -70,6 +73,7 @@ impl Project {
             file: ProjectFile {
                 format: 1,
                 model: String::new(),
+                img_size: None,
                 config: AdaptConfig::default(),
                 methods: Vec::new(),
                 classes: Vec::new(),

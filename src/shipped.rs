@@ -32,6 +32,8 @@ struct Files;
 pub struct Manifest {
     /// Name of the base model.
     pub name: String,
+    /// Input side in pixels that the modules of a downloaded model were trained at.
+    pub img_size: Option<usize>,
     /// Files by path.
     pub files: BTreeMap<String, FileEntry>,
     /// Licence of the base model, if it is stated.
@@ -62,14 +64,19 @@ pub struct ModuleEntry {
     pub license: Option<String>,
 }
 
-/// The folder that belongs to a model: to [`EMBEDDED`] and to the embedded model's own name the base, to any other the
-/// one that is named like the last part of its name.
+/// The base model that ships, by [`EMBEDDED`] or by its own name.
 pub fn find(model: &str) -> Option<Manifest> {
+    all().into_iter().find(|own| own.folder == BASE && (model == EMBEDDED || model == own.name))
+}
+
+/// The folder with modules for a model at an input size (height, width in pixels): for the embedded model its own, for
+/// any other the one with the last part of its name. Among folders for several input sizes it is the nearest: modules
+/// teach a model its input size, too, and help less at another one.
+pub fn modules_for(model: &str, img_size: (usize, usize)) -> Option<Manifest> {
     let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
-    all().into_iter().find(|manifest| match manifest.folder.as_str() {
-        BASE => model == EMBEDDED || model == manifest.name,
-        other => other == last,
-    })
+    let fitting = all().into_iter().filter(|own| own.folder != BASE && own.name == last);
+    let distance = |own: &Manifest| own.img_size.map_or(0, |side| side.abs_diff(img_size.0.max(img_size.1)));
+    find(model).or_else(|| fitting.min_by_key(distance))
 }
 
 /// All folders that ship.

@@ -92,6 +92,18 @@ fn modules_that_ship_for_another_model_of_the_same_name_are_left_out() {
 }
 
 #[test]
+fn an_input_size_that_no_model_can_have_is_refused() {
+    let place = Place::new();
+    let (model, photo) = (place.own_model("model"), place.path("photo.png"));
+    image::RgbImage::new(32, 32).save(&photo).expect("picture");
+    for size in ["0", "17", "1000000000", "18446744073709551615"] {
+        let (code, _, err) =
+            run(&["classify", "--model", &model, "--device", "cpu", "--img-size", size, &photo]);
+        assert!(code == 2 && err.contains("image_size") && err.contains("not a multiple"), "{size}: {err}");
+    }
+}
+
+#[test]
 fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
     let place = Place::new();
     let model = place.own_model("model");

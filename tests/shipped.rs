@@ -35,6 +35,18 @@ fn every_folder_that_ships_reads_and_is_small() {
 }
 
 #[test]
+fn modules_come_for_the_nearest_input_size() {
+    let name = "facebook/deit-tiny-patch16-224";
+    let side = |height, width| shipped::modules_for(name, (height, width)).and_then(|own| own.img_size);
+    let sides = [side(224, 224), side(384, 384), side(128, 128), side(96, 96), side(64, 128)];
+    assert_eq!(sides, [224, 224, 128, 128, 128].map(Some));
+    assert!(shipped::find(name).is_none(), "the model itself does not ship");
+    let base = shipped::modules_for(shipped::EMBEDDED, (48, 48)).expect("modules of the embedded model");
+    assert!(base.has_model() && !base.modules.is_empty());
+    assert!(shipped::modules_for("someone/unknown-model", (224, 224)).is_none());
+}
+
+#[test]
 fn a_manifest_may_state_licences() {
     let text = r#"{"name": "own", "license": "MIT", "files": {}, "modules": [
         {"name": "a", "card": null, "license": "CC0-1.0"}, {"name": "b", "card": "of photos"}]}"#;
@@ -62,6 +74,18 @@ fn adapting_needs_no_model_and_no_module_of_ones_own() {
     let methods = json(&dir.path().join("out.json"))["methods"].as_array().map_or(0, Vec::len);
     assert_eq!(methods, 4, "nearest-mean, linear-probe, lora, full");
     assert!(succeed(&["info"]).contains(&format!("embedded model {}", base.name)));
+}
+
+#[test]
+fn a_missing_desktop_is_not_reported_as_an_error() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"));
+    for name in ["XDG_RUNTIME_DIR", "WAYLAND_DISPLAY", "DISPLAY"] {
+        command.env_remove(name);
+    }
+    let done = command.arg("info").output().expect("runs");
+    assert!(done.status.success() && !done.stdout.is_empty());
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert!(!err.contains("XDG_RUNTIME_DIR"), "{err}");
 }
 
 #[test]

@@ -84,8 +84,8 @@ export class Engine {
     }
   }
 
-  #open(device, { name, config, preprocessor, weights }) {
-    const asked = this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights } });
+  #open(device, { name, config, preprocessor, weights, imgSize }) {
+    const asked = this.#ask(REQUEST.open, { device, model: { name, config, preprocessor, weights, imgSize } });
     const opened = new Promise((resolve, reject) => {
       this.#opening = reject;
       asked.then(resolve, reject);

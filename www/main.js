@@ -110,7 +110,7 @@ async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
     if (!opening.model) throw notYet();
-    if (project.model !== opening.model.name) await modelOf(project);
+    if (!isOpen(project)) await modelOf(project);
     const { train = {}, folds } = project.config;
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
     await run.settle();
@@ -126,10 +126,11 @@ async function open(file) {
     const names = own.map(({ name }) => name);
     // Under another model or other settings the results are shown, as out of date.
     const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
-    run.restore(project.results.map((report) => ({ report, names, fresh: project.model === opening.model.name, config })));
+    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen(project), config })));
     testZone.refresh();
     visit.remember();
-    say(project.model === opening.model.name ? "project opened" : `project opened; it was made with ${project.model}, and results can differ`);
+    const size = project.img_size ? ` at ${project.img_size} px` : "";
+    say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
     if (error.code === "no-project") await library.addFiles([file]);
     else fail(error);
@@ -138,12 +139,15 @@ async function open(file) {
 
 const notYet = () => ({ code: "mismatch", message: "the model is not there yet; wait until the page says “ready”" });
 
+/** Whether a project was made with the model that is open, at its input size. */
+const isOpen = ({ model, img_size: side }) => model === opening.model.name && (side ?? undefined) === opening.model.imgSize;
+
 /** The model that a project was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
-async function modelOf({ model }) {
+async function modelOf({ model, img_size: side }) {
   if (!isHubId(model)) {
     const folder = await shippedAs(model);
     if (folder) await chooseModel(() => shippedModel(folder));
-  } else if (await agreed(model)) await chooseModel(() => hubModel(model));
+  } else if (await agreed(model)) await chooseModel(() => hubModel(model, side ?? undefined));
 }
 
 function agreed(id) {
@@ -160,18 +164,18 @@ async function save() {
   const whole = [...run.found].filter(([name]) => run.complete(name));
   const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
-  download(await saveProject({ model: opening.model.name, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
+  download(await saveProject({ model: opening.model.name, imgSize: opening.model.imgSize, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
   say(whole.length < run.found.size ? "project saved without the results that are out of date or were stopped early" : "project saved");
 }
 
 /** The model of the address, or else the last one, or else the embedded one. */
 async function firstModel(kept) {
-  if (settings.model) return namedModel(settings.model);
+  if (settings.model) return namedModel(settings.model, settings.imgSize);
   const { source, ...files } = kept?.model ?? {};
   try {
     if (source?.kind === "files" && files.weights) return { model: { ...files, source }, modules: [] };
     if (source?.kind === "files") fail({ message: `this browser no longer has the files of ${files.name}: drop them again to go on with it` });
-    if (source?.kind === "hub") return await hubModel(source.id);
+    if (source?.kind === "hub") return await hubModel(source.id, source.imgSize);
   } catch (error) {
     if (error.code === "cancelled") throw error;
     fail(error);
@@ -204,7 +208,7 @@ $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(
 $("hub-form").addEventListener("submit", (event) => {
   event.preventDefault();
   // The form itself refuses what is no id, and says so.
-  chooseModel(() => hubModel($("hub-id").value.trim()));
+  chooseModel(() => hubModel($("hub-id").value.trim(), Number($("hub-size").value) || undefined));
 });
 $("model-files").addEventListener("change", (event) => {
   const files = [...event.target.files];

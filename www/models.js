@@ -122,16 +122,19 @@ export async function shippedModel(name) {
   return { model, modules: await modulesOf(own) };
 }
 
-/** What ships: [{folder, name, hub?}]. */
+/** What ships: [{folder, name, hub?, img_size?}]. */
 const shipped = () => getKept(new URL("./models/index.json", location.href)).then((response) => response.json()).catch(() => []);
 
 /** The folder of the model that ships under a name, if there is one. */
 export const shippedAs = async (name) => (await shipped()).find((own) => !own.hub && own.name === name)?.folder;
 
-/** The modules that ship for a model of the Hub. A model without its modules is still a model. */
-async function hubModules(id) {
-  const own = (await shipped()).find(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
-  if (!own) return [];
+/** The modules that ship for a model of the Hub, those for the nearest input size: modules teach a model its size, too.
+ *  A model without its modules is still a model. */
+async function hubModules(id, imgSize) {
+  const fitting = (await shipped()).filter(({ folder: name, hub }) => (hub ? hub === id : name === id.split("/").at(-1)));
+  if (!fitting.length) return [];
+  const away = ({ img_size: side }) => Math.abs((side ?? imgSize) - imgSize);
+  const own = fitting.reduce((best, other) => (away(other) < away(best) ? other : best));
   try {
     return await modulesOf(await folder(own.folder, getKept));
   } catch (error) {
@@ -141,8 +144,9 @@ async function hubModules(id) {
   }
 }
 
-/** A model of the Hub, in pieces that stay cached: a broken download goes on where it stopped. */
-export async function hubModel(id) {
+/** A model of the Hub, in pieces that stay cached: a broken download goes on where it stopped. `imgSize` is the side of its
+ *  input in pixels; absent it is the model's own. */
+export async function hubModel(id, imgSize) {
   say(`asking for ${id}`);
   const listing = await list(id);
   for (const name of ["config.json", "model.safetensors"]) {
@@ -163,8 +167,17 @@ export async function hubModel(id) {
     }
   }
   const model = { name: id, config: await files["config.json"].text(), preprocessor: await files["preprocessor_config.json"]?.text(),
-    weights: files["model.safetensors"], source: { kind: "hub", id } };
-  return { model, modules: await hubModules(id) };
+    weights: files["model.safetensors"], imgSize, source: { kind: "hub", id, imgSize } };
+  return { model, modules: await hubModules(id, imgSize ?? ownSize(model.config)) };
+}
+
+/** The side of the input that a configuration states, if it is one that can be read. */
+function ownSize(config) {
+  try {
+    return JSON.parse(config).image_size;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the Hub says of a model's files; the last answer is kept for when there is no network. */
@@ -244,5 +257,5 @@ export async function droppedModel(files) {
   return { model: { name, config: await config.text(), preprocessor: await preprocessor?.text(), weights, source: { kind: "files" } }, modules: [] };
 }
 
-/** The embedded model by its folder's name, or a model of the Hub by its id. */
-export const namedModel = (name) => (isHubId(name) ? hubModel(name) : shippedModel(name));
+/** The embedded model by its folder's name, or a model of the Hub by its id, at an input size if one is asked for. */
+export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name));

@@ -19,7 +19,7 @@ export class Opening {
   #choices = 0;
   /** Models are opened one after another. */
   #turns = Promise.resolve();
-  /** {name, config, preprocessor, weights, source}, or null before the first one is open. */
+  /** {name, config, preprocessor, weights, imgSize?, source}, or null before the first one is open. */
   model = null;
   /** `cpu` or `gpu`. */
   device = "cpu";

@@ -15,8 +15,8 @@ export function safe(name) {
 /** What a picture was called before its number and its folder. */
 const nameIn = (path) => path.split("/").at(-1).replace(/^\d{3,}-/, "");
 
-/** `state`: {model, config, methods, classes, modules, results}. */
-export async function saveProject({ model, config, methods, classes, modules, results }) {
+/** `state`: {model, imgSize?, config, methods, classes, modules, results}. */
+export async function saveProject({ model, imgSize, config, methods, classes, modules, results }) {
   const files = {};
   const described = [];
   for (const [index, own] of classes.entries()) {
@@ -34,7 +34,7 @@ export async function saveProject({ model, config, methods, classes, modules, re
     files[`modules/${module.name}/adapter_config.json`] = module.config;
     files[`modules/${module.name}/adapter_model.safetensors`] = module.weights;
   }
-  const project = { format: 1, model, config, methods, classes: described, modules: modules.map(({ name }) => name), results };
+  const project = { format: 1, model, img_size: imgSize, config, methods, classes: described, modules: modules.map(({ name }) => name), results };
   files["project.json"] = JSON.stringify(project, null, 2);
   return zip(files);
 }
@@ -70,6 +70,7 @@ const optional = (check) => (value, field) => value === undefined || value === n
 
 const PROJECT = record({
   model: text,
+  img_size: optional(whole),
   config: record({ train: record({ num_steps: whole, seed: whole }), folds: whole }),
   methods: list(text),
   classes: list(record({ name: text, train: list(text), test: list(text) })),

@@ -6,7 +6,7 @@
 // event    {event, ...}              worker -> page, without an id
 
 export const REQUEST = Object.freeze({
-  open: "open", // device, model {name, config, preprocessor, weights: Blob} -> session report
+  open: "open", // device, model {name, config, preprocessor, weights: Blob, imgSize?} -> session report
   addModule: "add-module", // name, config, weights: Blob -> warnings
   removeModule: "remove-module", // name
   addPicture: "add-picture", // picture: its number, name, file: Blob -> {width, height, rgba}

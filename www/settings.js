@@ -1,4 +1,4 @@
-// What decides a run: from the address (?device=&model=&example&steps=&seed=&folds=), from the fields, from the last visit.
+// What decides a run: from the address (?device=&model=&img_size=&example&steps=&seed=&folds=), from the fields, from the last visit.
 import { $ } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
@@ -20,6 +20,8 @@ export const settings = {
   /** Why this device was asked for. */
   why: "asked for in the address",
   model: query.get("model"),
+  /** Side of the input in pixels of that model, if another one than its own is asked for. */
+  imgSize: Number(query.get("img_size")) || undefined,
   example: query.has("example"),
   ...NUMBERS,
 

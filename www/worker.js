@@ -26,7 +26,7 @@ const actions = {
   [REQUEST.open]: async ({ device, model }) => {
     await ready;
     const weights = await bytes(model.weights, `${model.name}/model.safetensors`);
-    const opened = await Engine.open(device, model.name, model.config, model.preprocessor, weights);
+    const opened = await Engine.open(device, model.name, model.config, model.preprocessor, weights, model.imgSize);
     // An answer on its way still holds the one before.
     await quiet();
     engine?.free();

@@ -30,6 +30,8 @@ struct DeviceLine {
 #[derive(Serialize)]
 struct ShippedLine {
     model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    img_size: Option<usize>,
     license: Option<String>,
     has_weights: bool,
     bytes: usize,
@@ -90,6 +92,7 @@ fn shipped_lines() -> Vec<ShippedLine> {
     let line = |manifest: shipped::Manifest| ShippedLine {
         has_weights: manifest.has_model(),
         bytes: manifest.bytes(),
+        img_size: manifest.img_size,
         model: manifest.name,
         license: manifest.license,
         modules: manifest.modules,
@@ -144,11 +147,9 @@ fn print(info: &Info) {
         let what = if own.has_weights { "embedded model" } else { "modules for" };
         let size = own.bytes as f64 / 1e6;
         let count = own.modules.len();
-        output::print(&format!(
-            "{what} {}: {size:.1} MB, {count} modules{}",
-            own.model,
-            license(&own.license)
-        ));
+        let at = own.img_size.map_or(String::new(), |side| format!(" at {side} px"));
+        let licence = license(&own.license);
+        output::print(&format!("{what} {}{at}: {size:.1} MB, {count} modules{licence}", own.model));
         for module in &own.modules {
             let card = module.card.as_deref().unwrap_or("no card");
             output::print(&format!("  {}: {card}{}", module.name, license(&module.license)));

@@ -31,7 +31,7 @@ pub fn open(arguments: &ModelArgs, device: DeviceName) -> Result<Session> {
 pub fn open_named(model: &str, options: &ModelOptions, device: DeviceName) -> Result<Session> {
     // A folder of results may have the name, too; one's own checkpoint comes first.
     let own = Path::new(model).join("config.json").exists();
-    if let Some(manifest) = shipped::find(model).filter(|manifest| manifest.has_model() && !own) {
+    if let Some(manifest) = shipped::find(model).filter(|_| !own) {
         return block_on(manifest.open(device.into(), options));
     }
     let dir = model_dir(model)?;
@@ -84,7 +84,8 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
 }
 
 fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
-    let Some(manifest) = shipped::find(&session.model().name) else { return Ok(Vec::new()) };
+    let (name, size) = (&session.model().name, session.info().input_size);
+    let Some(manifest) = shipped::modules_for(name, size) else { return Ok(Vec::new()) };
     let mut warnings = Vec::new();
     for entry in &manifest.modules {
         let module = manifest.module(&entry.name)?;

@@ -29,7 +29,8 @@ pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
         return Err(Error::config(&name, "results", reason));
     }
     let base = arguments.model.clone().unwrap_or_else(|| project.file.model.clone());
-    let mut session = model::open_named(&base, &ModelOptions::default(), arguments.compute.device)?;
+    let options = ModelOptions { img_size: project.file.img_size, ..ModelOptions::default() };
+    let mut session = model::open_named(&base, &options, arguments.compute.device)?;
     project.add_modules(&mut session)?;
     let (train, test) = project.datasets(&session)?;
     interrupt::listen();

@@ -96,7 +96,10 @@ impl Preprocess {
     /// The same preprocessing at another input size: what is cut off stays the same part of the image.
     pub fn with_input_size(mut self, height: usize, width: usize) -> Self {
         let (old_height, old_width) = self.input_size;
-        let scaled = |value: usize, new: usize, old: usize| (value * new + old / 2) / old.max(1);
+        // A size that no model can have is refused with the model; until then it must not overflow.
+        let scaled = |value: usize, new: usize, old: usize| {
+            value.saturating_mul(new).saturating_add(old / 2) / old.max(1)
+        };
         self.scale = match self.scale {
             _ if (height, width) == self.input_size => self.scale,
             Scale::Keep => Scale::Keep,

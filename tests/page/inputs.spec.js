@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, test } from "@playwright/test";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { HUB_ID } from "./setup.js";
-import { addTests, choose, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -115,44 +115,50 @@ test("a task joins the library, and a module that does not fit another model com
   await expect(page.getByTestId("library")).toContainText("my learned");
 });
 
-test("a model of the Hub downloads in pieces, goes on after a break, is checked, brings its modules, and works offline", async ({ page }) => {
+/** The Hub with a tiny model: `hub.state` is how it answers, `hub.asked` which files it was asked for. */
+async function serveHub(page, hub) {
   const files = Object.fromEntries(Object.entries(tinyModel(9)).map(([path, bytes]) => [path, Buffer.from(bytes)]));
   const git = (bytes) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
   const tree = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length, oid: git(bytes) }));
   tree.find((file) => file.path === "model.safetensors").lfs = { oid: createHash("sha256").update(files["model.safetensors"]).digest("hex") };
-  let state = "broken";
-  const asked = [];
   await page.route("https://huggingface.co/**", async (route) => {
     const url = route.request().url();
     const headers = { "access-control-allow-origin": "*", "access-control-expose-headers": "*", "access-control-allow-headers": "*" };
-    if (state === "offline") return route.abort();
+    if (hub.state === "offline") return route.abort();
     if (url.endsWith("/tree/main")) return route.fulfill({ json: tree, headers });
     const name = url.split("/").at(-1);
-    asked.push(name);
-    if (name === "model.safetensors" && state === "broken") return route.abort();
+    hub.asked.push(name);
+    if (name === "model.safetensors" && hub.state === "broken") return route.abort();
     const bytes = Buffer.from(files[name]);
-    if (name === "model.safetensors" && state === "damaged") bytes[bytes.length - 1] ^= 1;
+    if (name === "model.safetensors" && hub.state === "damaged") bytes[bytes.length - 1] ^= 1;
     const [, start, end] = /bytes=(\d+)-(\d+)/.exec(route.request().headers().range);
     return route.fulfill({ status: 206, body: bytes.subarray(Number(start), Number(end) + 1), headers });
   });
+}
+
+async function loadFromHub(page, size = "") {
+  await page.getByTestId("model").click();
+  await page.getByTestId("hub-id").fill(HUB_ID);
+  await page.getByTestId("hub-size").fill(size);
+  await page.getByTestId("hub-load").click();
+}
+
+test("a model of the Hub downloads in pieces, goes on after a break, is checked, brings its modules, and works offline", async ({ page }) => {
+  const hub = { state: "broken", asked: [] };
+  await serveHub(page, hub);
   await open(page, TINY);
-  const load = async () => {
-    await page.getByTestId("model").click();
-    await page.getByTestId("hub-id").fill(HUB_ID);
-    await page.getByTestId("hub-load").click();
-  };
-  await load();
+  await loadFromHub(page);
   await expect(page.getByTestId("error")).toContainText("cannot be reached");
-  state = "damaged";
-  await load();
+  hub.state = "damaged";
+  await loadFromHub(page);
   await expect(page.getByTestId("error")).toContainText("damaged");
-  state = "fine";
-  await load();
+  hub.state = "fine";
+  await loadFromHub(page);
   await expect(page.getByTestId("model")).toContainText(HUB_ID);
-  expect(asked.filter((name) => name === "config.json")).toHaveLength(1);
+  expect(hub.asked.filter((name) => name === "config.json")).toHaveLength(1);
   await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
   await expect(page.getByTestId("library")).toContainText("boats");
-  state = "offline";
+  hub.state = "offline";
   // What the service worker does not keep ahead is gone, too.
   await page.route("**/models/**", (route) => route.abort());
   await page.goto(`?device=cpu&model=${HUB_ID}`);
@@ -160,6 +166,39 @@ test("a model of the Hub downloads in pieces, goes on after a break, is checked,
   await expect(page.getByTestId("status")).toHaveText("ready");
   await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
   await page.unroute("**/models/**");
+  await page.unroute("https://huggingface.co/**");
+});
+
+test("a model of the Hub opens at another input size, with the modules for it, and projects and visits keep it", async ({ page }) => {
+  await serveHub(page, { state: "fine", asked: [] });
+  await open(page, TINY);
+  await loadFromHub(page, "44");
+  await expect(page.getByTestId("error")).toContainText("not a multiple of the 8x8 patch");
+  await loadFromHub(page, "48");
+  const model = page.getByTestId("model");
+  await expect(model).toContainText("48 × 48 px");
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(1);
+  await expect(page.getByTestId("library")).toContainText("lakes");
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  await choose(page, ["nearest-mean", "learned"]);
+  await startAndFinish(page);
+  const path = await saveAs(page, "save-project");
+  const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
+  writeFolder(folder, tinyModel(9));
+  replay(path, folder, ["learned", "nearest-mean"]);
+  await page.goto("?device=cpu&steps=4&folds=2");
+  await expect(cards(page)).toHaveCount(2);
+  await expect(model).toContainText("48 × 48 px");
+  await loadFromHub(page);
+  await expect(model).toContainText("32 × 32 px");
+  await expect(page.getByTestId("library")).toContainText("boats");
+  await page.getByTestId("open-project").setInputFiles(path);
+  await page.getByTestId("fetch-yes").click();
+  await expect(model).toContainText("48 × 48 px");
+  await expect(page.getByTestId("stale")).toBeHidden();
+  await page.goto(`?device=cpu&model=${HUB_ID}&img_size=64`);
+  await expect(model).toContainText("64 × 64 px");
   await page.unroute("https://huggingface.co/**");
 });
 

@@ -18,6 +18,8 @@ export default function setup() {
   manifest(TINY, "tiny");
   const config = JSON.parse(tinyModel()["config.json"]);
   for (const [index, name] of ["birds", "boats"].entries()) writeFolder(`${MODELS}hubbed/modules/${name}`, module(config, 20 + index));
-  manifest(`${MODELS}hubbed/`, "tiny-vit", HUB_ID);
+  manifest(`${MODELS}hubbed/`, "tiny-vit", HUB_ID, "32");
+  writeFolder(`${MODELS}hubbed-large/modules/lakes`, module(config, 22));
+  manifest(`${MODELS}hubbed-large/`, "tiny-vit", HUB_ID, "48");
   writeIndex(MODELS);
 }

@@ -1,12 +1,12 @@
 // Writes manifest.json of a model folder that ships: every file with its size and SHA-256, every module with its card.
-// With a Hub id the folder holds modules alone, for the model of that id.
+// With a Hub id the folder holds modules alone, for the model of that id, trained at an input side in pixels.
 //
-//   node web/site/manifest.js www/models/base NAME [HUB_ID]
+//   node web/site/manifest.js www/models/base NAME [HUB_ID [IMG_SIZE]]
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const [folder, name, hub] = process.argv.slice(2);
+const [folder, name, hub, side] = process.argv.slice(2);
 const files = {};
 const add = (path) => {
   const bytes = readFileSync(join(folder, path));
@@ -33,5 +33,5 @@ const described = modules.map((module) => {
   ["adapter_config.json", "adapter_model.safetensors"].forEach((file) => add(`${path}/${file}`));
   return { name: module, ...about(path) };
 });
-writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, ...(hub ? { hub } : { license: LICENSE }), files, modules: described }, null, 2)}\n`);
+writeFileSync(join(folder, "manifest.json"), `${JSON.stringify({ name, ...(hub ? { hub, img_size: side && Number(side) } : { license: LICENSE }), files, modules: described }, null, 2)}\n`);
 console.log(`${Object.keys(files).length} files, ${modules.length} modules`);

@@ -48,8 +48,9 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a device (`auto`, `gpu` or `cpu`) and a model from its files. A GPU is taken only if it computes what the
-    /// CPU computes; comparing them and one training step compile its shaders.
+    /// Opens a device (`auto`, `gpu` or `cpu`) and a model from its files, at a square input size of `img_size` pixels or
+    /// the model's own. A GPU is taken only if it computes what the CPU computes; comparing them and one training step
+    /// compile its shaders.
     #[wasm_bindgen(js_name = open)]
     pub async fn open(
         device: String,
@@ -57,8 +58,10 @@ impl Engine {
         config: String,
         preprocessor: Option<String>,
         weights: Vec<u8>,
+        img_size: Option<usize>,
     ) -> std::result::Result<Engine, JsValue> {
         watch_panics();
+        let options = ModelOptions { img_size, ..ModelOptions::default() };
         let choice = match device.as_str() {
             "gpu" => DeviceChoice::Gpu,
             "cpu" => DeviceChoice::Cpu,
@@ -71,7 +74,8 @@ impl Engine {
                 preprocessor: preprocessor.as_deref(),
                 weights: &weights,
             };
-            async move { Session::open(choice, files, &ModelOptions::default()).await.map_err(to_error) }
+            let options = &options;
+            async move { Session::open(choice, files, options).await.map_err(to_error) }
         };
         let session = open(choice).await?;
         if session.info().device == "gpu" {
