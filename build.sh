@@ -163,8 +163,7 @@ page_tests() {
 tests() {
   check
   say "tests"
-  CARGO_TARGET_DIR="$NATIVE" cargo test --quiet
-  CARGO_TARGET_DIR="$NATIVE" cargo build --quiet
+  CARGO_TARGET_DIR="$NATIVE" cargo test --quiet # Leaves the command line that the page's tests replay projects with.
   page_tests
 }
 
