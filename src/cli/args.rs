@@ -107,7 +107,7 @@ pub struct ModelArgs {
 /// How images reach the model, where that differs from its files.
 #[derive(Debug, Args)]
 pub struct InputArgs {
-    /// Input side in pixels; position embeddings are interpolated.
+    /// Input side in pixels; position embeddings are interpolated, and modules that ship come for the nearest size.
     #[arg(long, value_name = "PIXELS")]
     pub img_size: Option<usize>,
     /// Mean per channel on the 0..1 scale, e.g. 0.485,0.456,0.406.
