@@ -83,6 +83,7 @@ fn project() -> Vec<u8> {
     json(&ProjectFile {
         format: 1,
         model: "tiny-vit".into(),
+        img_size: Some(32),
         config: AdaptConfig::default(),
         methods: vec![Method::NearestMean, Method::Learned],
         classes: vec![class("across"), class("down")],
