@@ -77,18 +77,6 @@ fn adapting_needs_no_model_and_no_module_of_ones_own() {
 }
 
 #[test]
-fn a_missing_desktop_is_not_reported_as_an_error() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"));
-    for name in ["XDG_RUNTIME_DIR", "WAYLAND_DISPLAY", "DISPLAY"] {
-        command.env_remove(name);
-    }
-    let done = command.arg("info").output().expect("runs");
-    assert!(done.status.success() && !done.stdout.is_empty());
-    let err = String::from_utf8_lossy(&done.stderr);
-    assert!(!err.contains("XDG_RUNTIME_DIR"), "{err}");
-}
-
-#[test]
 fn a_folder_that_is_no_checkpoint_does_not_hide_what_ships() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(dir.path().join(shipped::EMBEDDED)).expect("a folder of results, say");

@@ -144,10 +144,11 @@ const isOpen = ({ model, img_size: side }) => model === opening.model.name && (s
 
 /** The model that a project was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
 async function modelOf({ model, img_size: side }) {
+  const imgSize = side ?? undefined;
   if (!isHubId(model)) {
     const folder = await shippedAs(model);
-    if (folder) await chooseModel(() => shippedModel(folder));
-  } else if (await agreed(model)) await chooseModel(() => hubModel(model, side ?? undefined));
+    if (folder) await chooseModel(() => shippedModel(folder, imgSize));
+  } else if (await agreed(model)) await chooseModel(() => hubModel(model, imgSize));
 }
 
 function agreed(id) {

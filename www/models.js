@@ -114,11 +114,12 @@ async function modulesOf({ manifest, load }) {
   return modules;
 }
 
-/** A model that ships with the page, and its modules. */
-export async function shippedModel(name) {
+/** A model that ships with the page, and its modules, at an input size if one is asked for. */
+export async function shippedModel(name, imgSize) {
   const own = await folder(name);
   const [config, preprocessor, weights] = await Promise.all(WANTED.map((path) => own.load(path)));
-  const model = { name: own.manifest.name, config: await config.text(), preprocessor: await preprocessor.text(), weights, source: { kind: "shipped", name } };
+  const model = { name: own.manifest.name, config: await config.text(), preprocessor: await preprocessor.text(), weights,
+    imgSize, source: { kind: "shipped", name, imgSize } };
   return { model, modules: await modulesOf(own) };
 }
 
@@ -258,4 +259,4 @@ export async function droppedModel(files) {
 }
 
 /** The embedded model by its folder's name, or a model of the Hub by its id, at an input size if one is asked for. */
-export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name));
+export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name, imgSize));

@@ -31,7 +31,7 @@ pub fn open(arguments: &ModelArgs, device: DeviceName) -> Result<Session> {
 pub fn open_named(model: &str, options: &ModelOptions, device: DeviceName) -> Result<Session> {
     // A folder of results may have the name, too; one's own checkpoint comes first.
     let own = Path::new(model).join("config.json").exists();
-    if let Some(manifest) = shipped::find(model).filter(|_| !own) {
+    if !own && let Some(manifest) = shipped::find(model) {
         return block_on(manifest.open(device.into(), options));
     }
     let dir = model_dir(model)?;

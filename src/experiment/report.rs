@@ -71,6 +71,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
     let modules: Vec<&str> = settings.modules.iter().map(|module| module.name.as_str()).collect();
     let train = &settings.adapt.train;
     let (fewest, most) = summary.test_images;
+    let size = settings.img_size.map_or(String::new(), |side| format!(", input at {side} px"));
     let lines = [
         format!("Runs: {} ({:.1} hours of computing); {}.", summary.runs, summary.hours, missing(summary)),
         format!(
@@ -79,7 +80,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             summary.seeds,
             summary.methods.len()
         ),
-        format!("Model: sha256 `{}`. Settings: `{}`.", start(&settings.model_sha256), settings.hash()),
+        format!("Model: sha256 `{}`{size}. Settings: `{}`.", start(&settings.model_sha256), settings.hash()),
         format!("Modules: {}.", if modules.is_empty() { "none".into() } else { modules.join(", ") }),
         format!(
             "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, scales {}, free \

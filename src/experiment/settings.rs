@@ -36,6 +36,9 @@ pub struct Settings {
     pub model: String,
     /// Hash of the model's weights and preprocessing.
     pub model_sha256: String,
+    /// Input side in pixels, if one was asked for; absent it is the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
     /// The library.
     pub modules: Vec<ModuleEntry>,
     /// Steps, rates, shape of a fresh LoRA; the seed is the cell's.
@@ -61,6 +64,7 @@ impl Settings {
         Ok(Self {
             model: name.rsplit('/').next().unwrap_or(name).into(),
             model_sha256: hex(&session.model_digest().await?),
+            img_size: session.model().options.img_size,
             modules: modules.map(|(name, digest)| ModuleEntry { name, sha256: hex(&digest) }).collect(),
             full_steps: adapt.train.num_steps,
             adapt,
@@ -157,6 +161,7 @@ mod tests {
         Settings {
             model: "base".into(),
             model_sha256: "00".into(),
+            img_size: None,
             modules: vec![ModuleEntry { name: "animals".into(), sha256: "11".into() }],
             adapt: AdaptConfig::default(),
             full_steps: 40,
@@ -179,6 +184,9 @@ mod tests {
             "{error}"
         );
         assert_ne!(other.hash(), settings().hash());
+        let sized = Settings { img_size: Some(128), ..settings() };
+        let error = sized.claim(dir.path()).expect_err("differs").to_string();
+        assert!(error.contains("img_size") && error.contains("128"), "{error}");
         other = settings();
         other.modules[0].sha256 = "12".into();
         let error = other.claim(dir.path()).expect_err("differs").to_string();

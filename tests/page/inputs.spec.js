@@ -183,6 +183,7 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await addTests(page, "across", 0);
   await choose(page, ["nearest-mean", "learned"]);
   await startAndFinish(page);
+  const shown = await page.getByTestId("held-out-learned").textContent();
   const path = await saveAs(page, "save-project");
   const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
   writeFolder(folder, tinyModel(9));
@@ -196,9 +197,13 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await page.getByTestId("open-project").setInputFiles(path);
   await page.getByTestId("fetch-yes").click();
   await expect(model).toContainText("48 × 48 px");
+  await expect(page.getByTestId("status")).toContainText("project opened");
+  await expect(page.getByTestId("held-out-learned")).toHaveText(shown);
   await expect(page.getByTestId("stale")).toBeHidden();
   await page.goto(`?device=cpu&model=${HUB_ID}&img_size=64`);
   await expect(model).toContainText("64 × 64 px");
+  await page.goto("?device=cpu&model=tiny&img_size=40");
+  await expect(model).toContainText("40 × 40 px");
   await page.unroute("https://huggingface.co/**");
 });
 
