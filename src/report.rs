@@ -139,6 +139,9 @@ pub struct SessionReport {
     pub parameters: usize,
     /// Height and width that the model sees, in pixels.
     pub input_size: (usize, usize),
+    /// Side of the input in pixels where another one than the model's own was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub img_size: Option<usize>,
     /// Classes of the model's own head; 0 if it has none.
     pub labels: usize,
     /// Names of the modules.

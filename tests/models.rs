@@ -232,3 +232,16 @@ fn devices_are_compared_by_a_pass() {
     let other = block_on(open("deit", DeviceChoice::Cpu).agrees_with(&cpu));
     assert_eq!(other.expect_err("other weights").code(), "device");
 }
+
+/// A model's own input size, asked for by its number, is the same as none: projects and results stay comparable.
+#[test]
+fn its_own_size_is_no_other_size() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/vit");
+    let info = |img_size| {
+        let options = ModelOptions { img_size, ..ModelOptions::default() };
+        block_on(Session::open_dir(DeviceChoice::Cpu, "vit", &dir, &options)).expect("a session").info()
+    };
+    let (side, _) = info(None).input_size;
+    assert_eq!(info(Some(side)), info(None));
+    assert_eq!(info(Some(2 * side)).img_size, Some(2 * side));
+}

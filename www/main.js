@@ -171,12 +171,13 @@ async function save() {
 
 /** The model of the address, or else the last one, or else the embedded one. */
 async function firstModel(kept) {
-  if (settings.model) return namedModel(settings.model, settings.imgSize);
+  if (settings.model || settings.imgSize) return namedModel(settings.model ?? EMBEDDED, settings.imgSize);
   const { source, ...files } = kept?.model ?? {};
   try {
     if (source?.kind === "files" && files.weights) return { model: { ...files, source }, modules: [] };
     if (source?.kind === "files") fail({ message: `this browser no longer has the files of ${files.name}: drop them again to go on with it` });
     if (source?.kind === "hub") return await hubModel(source.id, source.imgSize);
+    if (source?.kind === "shipped") return await shippedModel(source.name, source.imgSize);
   } catch (error) {
     if (error.code === "cancelled") throw error;
     fail(error);

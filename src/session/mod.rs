@@ -122,6 +122,7 @@ impl Session {
             model: self.model.name.clone(),
             parameters: vit.num_parameters(),
             input_size: self.model.preprocess.input_size(),
+            img_size: self.model.options.img_size,
             labels: self.model.labels.len(),
             modules: self.module_names(),
         }
@@ -342,7 +343,8 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let preprocessor_name = format!("{}/preprocessor_config.json", files.name);
     let preprocessor = files.preprocessor.map(|json| (preprocessor_name.as_str(), json));
     let mut preprocess = Preprocess::from_json(preprocessor, (&config_name, files.config))?;
-    let img_size = options.img_size.map(|side| (side, side)).unwrap_or(preprocess.input_size());
+    let own_size = preprocess.input_size();
+    let img_size = options.img_size.map_or(own_size, |side| (side, side));
     preprocess = preprocess.with_input_size(img_size.0, img_size.1);
     let (mean, std) = (options.mean.unwrap_or(preprocess.mean()), options.std.unwrap_or(preprocess.std()));
     // A deviation below the normal numbers has no reciprocal.
@@ -367,6 +369,8 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let named = checkpoint.info.labels.len() == classes;
     let labels = if named { checkpoint.info.labels } else { Vec::new() };
     let (timm, name) = (checkpoint.info.timm, files.name.into());
+    // Its own size, named, is no other size: projects and results with and without it are the same.
+    let other_size = options.img_size.filter(|_| img_size != own_size);
     Ok(Model {
         name,
         vit: checkpoint.vit,
@@ -374,7 +378,7 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
         labels,
         timm,
         preprocess,
-        options: options.clone(),
+        options: ModelOptions { img_size: other_size, ..options.clone() },
     })
 }
 

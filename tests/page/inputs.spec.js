@@ -202,6 +202,14 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await expect(page.getByTestId("stale")).toBeHidden();
   await page.goto(`?device=cpu&model=${HUB_ID}&img_size=64`);
   await expect(model).toContainText("64 × 64 px");
+  // Its own size, named, is no other size: the project opens without asking for the model.
+  await page.goto(`?device=cpu&model=${HUB_ID}&img_size=32`);
+  await expect(page.getByTestId("status")).toContainText("pictures from last time are back");
+  const named = await saveAs(page, "save-project");
+  await page.goto(`?device=cpu&model=${HUB_ID}`);
+  await expect(page.getByTestId("status")).toContainText("pictures from last time are back");
+  await page.getByTestId("open-project").setInputFiles(named);
+  await expect(page.getByTestId("status")).toHaveText("project opened");
   await page.goto("?device=cpu&model=tiny&img_size=40");
   await expect(model).toContainText("40 × 40 px");
   await page.unroute("https://huggingface.co/**");
