@@ -4,7 +4,7 @@ use super::{
     Session,
     adapt::{AdaptConfig, Flow, may_go_on},
     arm::Adapted,
-    held_out,
+    choice, held_out,
 };
 use crate::{
     dataset::{Example, folds},
@@ -112,8 +112,9 @@ impl FrozenArm<'_> {
         Ok(Chosen { extra_parameters: 1, ..chosen })
     }
 
-    /// The mean update times the one of [`SCALES`] with the lowest held-out loss of a class-mean head; times 1 when
-    /// nothing can be held out. When `ask` says stop, the best of those that were tried.
+    /// The mean update times the one of [`SCALES`] that is closest to 1 among those whose held-out loss of a class-mean head
+    /// is within one standard error of the lowest ([`choice::simplest`]); times 1 when nothing can be held out. When `ask` says
+    /// stop, one of those that were tried.
     pub async fn scale(
         &self,
         method: Method,
@@ -125,37 +126,37 @@ impl FrozenArm<'_> {
         if folds(&labels, self.config.head_folds, self.config.train.seed).is_empty() {
             return Ok(FrozenWeights::Scaled(0));
         }
-        let best = self.lowest_loss(SCALES.len(), FrozenWeights::Scaled, examples, ask).await?;
-        Ok(FrozenWeights::Scaled(best))
+        let losses = self.all_losses(SCALES.len(), FrozenWeights::Scaled, examples, ask).await?;
+        let from_one = |index: usize| SCALES[index].ln().abs();
+        Ok(FrozenWeights::Scaled(choice::simplest(&losses, from_one)))
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.
     async fn best_module(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
         let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
-        let best = self.lowest_loss(modules, FrozenWeights::Module, examples, ask).await?;
+        let losses = self.all_losses(modules, FrozenWeights::Module, examples, ask).await?;
+        let best = choice::lowest(&losses);
         let one_hot = (0..modules).map(|module| f32::from(module == best)).collect();
         let chosen = self.frozen(FrozenWeights::Module(best), Some(one_hot), examples).await?;
         Ok(Chosen { module: Some(best), ..chosen })
     }
 
-    async fn lowest_loss(
+    /// Held-out losses under each of `count` weights, or under the first ones when `ask` says stop.
+    async fn all_losses(
         &self,
         count: usize,
         weights: impl Fn(usize) -> FrozenWeights,
         examples: &[Example],
         ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<usize> {
-        let mut best = (f32::INFINITY, 0);
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut losses = Vec::with_capacity(count);
         for index in 0..count {
             if index > 0 && !may_go_on(&mut *ask).await {
                 break;
             }
-            let loss = self.loss(self.session.frozen_features(weights(index), examples).await)?;
-            if loss < best.0 {
-                best = (loss, index);
-            }
+            losses.push(self.losses(self.session.frozen_features(weights(index), examples).await)?);
         }
-        Ok(best.1)
+        Ok(losses)
     }
 
     async fn lorahub(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
@@ -166,8 +167,8 @@ impl FrozenArm<'_> {
         while let Some(weights) = search.ask() {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-            let loss = self.loss(session.features(&vit, &looked_at).await)?;
-            search.tell(weights, loss);
+            let losses = self.losses(session.features(&vit, &looked_at).await)?;
+            search.tell(weights, losses.iter().sum::<f32>() / losses.len().max(1) as f32);
             if !may_go_on(&mut *ask).await {
                 break;
             }
@@ -180,14 +181,14 @@ impl FrozenArm<'_> {
         Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters: modules, updates })
     }
 
-    /// Held-out cross-entropy of a class-mean head; with one image per class, its training loss. Weights that give no
-    /// finite features are the worst choice, and none that ends the search.
-    fn loss(&self, features: Result<Features>) -> Result<f32> {
+    /// Held-out cross-entropy of a class-mean head, image by image; with one image per class, its training losses. Weights
+    /// that give no finite features are the worst choice, and none that ends the search.
+    fn losses(&self, features: Result<Features>) -> Result<Vec<f32>> {
         match features {
             Ok(features) => {
-                Ok(held_out::loss(&features, self.config, &|rest| Head::nearest_mean(rest, self.classes)))
+                Ok(held_out::losses(&features, self.config, &|rest| Head::nearest_mean(rest, self.classes)))
             }
-            Err(Error::NotFinite { .. }) => Ok(f32::INFINITY),
+            Err(Error::NotFinite { .. }) => Ok(vec![f32::INFINITY]),
             Err(error) => Err(error),
         }
     }

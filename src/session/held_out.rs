@@ -131,26 +131,24 @@ fn head_only(method: Method, features: &Features, classes: usize, config: &Adapt
     (total > 0).then_some(HeldOut { folds: vec![all], num_folds: folds.len() })
 }
 
-/// Mean cross-entropy of held-out rows under a head fitted without them; the training loss when
-/// nothing can be held out.
-pub(super) fn loss(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Features) -> Head) -> f32 {
+/// Cross-entropy of every held-out row under a head fitted without it, fold by fold; the training losses when nothing can
+/// be held out.
+pub(super) fn losses(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Features) -> Head) -> Vec<f32> {
     let folds = folds(&features.labels, config.head_folds, config.train.seed);
     let row_loss = |head: &Head, index: usize| {
         -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
     };
     let count = features.labels.len();
-    let held: usize = folds.iter().map(Vec::len).sum();
-    if held == 0 {
+    if folds.is_empty() {
         let head = fit(features);
-        return (0..count).map(|index| row_loss(&head, index)).sum::<f32>() / count.max(1) as f32;
+        return (0..count).map(|index| row_loss(&head, index)).collect();
     }
-    let mut total = 0.0;
-    for fold in &folds {
+    let of_fold = |fold: &Vec<usize>| -> Vec<f32> {
         let rest: Vec<usize> = (0..count).filter(|index| !fold.contains(index)).collect();
         let head = fit(&features.select(&rest));
-        total += fold.iter().map(|&index| row_loss(&head, index)).sum::<f32>();
-    }
-    total / held as f32
+        fold.iter().map(|&index| row_loss(&head, index)).collect()
+    };
+    folds.iter().flat_map(of_fold).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod adapt;
 pub mod arm;
 mod cache;
 pub mod check;
+mod choice;
 pub mod digest;
 pub mod files;
 pub mod frozen;
