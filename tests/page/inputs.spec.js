@@ -169,6 +169,9 @@ test("a model of the Hub downloads in pieces, goes on after a break, is checked,
   await page.unroute("https://huggingface.co/**");
 });
 
+/** What the page says once the pictures of the last visit are in. */
+const BACK = /pictures from last time are back|first answers are in/;
+
 test("a model of the Hub opens at another input size, with the modules for it, and projects and visits keep it", async ({ page }) => {
   await serveHub(page, { state: "fine", asked: [] });
   await open(page, TINY);
@@ -204,12 +207,16 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await expect(model).toContainText("64 × 64 px");
   // Its own size, named, is no other size: the project opens without asking for the model.
   await page.goto(`?device=cpu&model=${HUB_ID}&img_size=32`);
-  await expect(page.getByTestId("status")).toContainText("pictures from last time are back");
+  await expect(page.getByTestId("status")).toHaveText(BACK);
   const named = await saveAs(page, "save-project");
   await page.goto(`?device=cpu&model=${HUB_ID}`);
-  await expect(page.getByTestId("status")).toContainText("pictures from last time are back");
+  await expect(page.getByTestId("status")).toHaveText(BACK);
+  const before = await thumbs(page, 0).count();
+  await thumbs(page, 0).first().click();
+  await expect(thumbs(page, 0)).toHaveCount(before - 1);
   await page.getByTestId("open-project").setInputFiles(named);
-  await expect(page.getByTestId("status")).toHaveText("project opened");
+  await expect(thumbs(page, 0)).toHaveCount(before);
+  await expect(page.getByTestId("fetch-yes")).toBeHidden();
   await page.goto("?device=cpu&model=tiny&img_size=40");
   await expect(model).toContainText("40 × 40 px");
   await page.unroute("https://huggingface.co/**");
