@@ -55,7 +55,8 @@ pub enum Method {
     LinearProbe,
     /// Logistic regression on the features of the modules' mean update.
     Uniform,
-    /// As `uniform`, with the mean multiplied by one of [`SCALES`]: by another one than 1 where held-out images clearly prefer it.
+    /// As `uniform`, with the mean multiplied by one of [`SCALES`], another one than 1 where held-out images clearly
+    /// prefer it.
     UniformScaled,
     /// Softmax weights per module and layer group, trained with the head.
     Learned,
@@ -145,7 +146,7 @@ impl Method {
         !matches!(self, Self::NearestMean | Self::LinearProbe | Self::Lora | Self::Full)
     }
 
-    /// Whether it takes the mean update at the strength that held-out images prefer.
+    /// Whether it takes the mean update at a strength that held-out images choose.
     pub fn is_scaled(self) -> bool {
         matches!(self, Self::UniformScaled | Self::LearnedScaled | Self::UniformScaledLora)
     }

@@ -29,7 +29,8 @@ fn within_one_error(own: &[f32], best: &[f32]) -> bool {
     mean <= (variance / count).sqrt()
 }
 
-fn mean(values: &[f32]) -> f32 {
+/// Mean of losses; 0 if there are none.
+pub(super) fn mean(values: &[f32]) -> f32 {
     values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 

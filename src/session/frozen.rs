@@ -168,7 +168,7 @@ impl FrozenArm<'_> {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
             let losses = self.losses(session.features(&vit, &looked_at).await)?;
-            search.tell(weights, losses.iter().sum::<f32>() / losses.len().max(1) as f32);
+            search.tell(weights, choice::mean(&losses));
             if !may_go_on(&mut *ask).await {
                 break;
             }

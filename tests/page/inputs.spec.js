@@ -219,6 +219,15 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await expect(page.getByTestId("fetch-yes")).toBeHidden();
   await page.goto("?device=cpu&model=tiny&img_size=40");
   await expect(model).toContainText("40 × 40 px");
+  await expect(page.getByTestId("status")).toHaveText(BACK);
+  await thumbs(page, 0).first().click();
+  await expect(page.locator("#kept")).toContainText("kept");
+  // A visit comes back to a model that ships, at its size; a size alone in the address is the embedded model's.
+  await page.goto("?device=cpu");
+  await expect(model).toContainText("40 × 40 px");
+  await page.goto("?device=cpu&img_size=72");
+  await expect(model).toContainText("72 × 72 px");
+  await expect(model).toContainText("loraloom-base");
   await page.unroute("https://huggingface.co/**");
 });
 
