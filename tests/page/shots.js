@@ -11,6 +11,8 @@ const PORT = 8391;
 if (!out || out.startsWith("-")) throw new Error("usage: node tests/page/shots.js OUTDIR [SITE] [QUERY]");
 const WIDTHS = [1440, 1024, 390];
 const MINUTES = 20;
+/** The picture that the README shows (`docs/page.jpg`): the top of the page when all methods are done. */
+const README = { type: "jpeg", quality: 85, fullPage: true, clip: { x: 0, y: 0, width: WIDTHS[0], height: 1420 } };
 
 async function shoot(page, state) {
   await page.mouse.move(0, 0);
@@ -56,6 +58,8 @@ async function walk(page) {
   await page.locator("#confusion button.wrong:not([disabled]), #confusion button.cell:not([disabled])").first().click();
   await page.waitForTimeout(500);
   await shoot(page, "done");
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
+  await page.screenshot({ ...README, path: join(out, "page.jpg") });
 }
 
 mkdirSync(out, { recursive: true });
