@@ -97,10 +97,11 @@ fn run_method(
     result
 }
 
-/// Many images, many steps: higher rate, augmentation, no held-out runs.
+/// Many images, many steps: higher rate, augmentation, no held-out runs. Steps and rate are those of the modules that
+/// ship, chosen by what transfers (`docs/models.md`).
 fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
-    config.train.num_steps = 70;
+    config.train.num_steps = 100;
     config.train.factor_rate = arguments.learning_rate;
     config.train.head_rate = arguments.learning_rate;
     config.train.augment = true;
