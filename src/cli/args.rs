@@ -12,7 +12,7 @@ mod experiment;
 mod training;
 
 pub use experiment::{ExperimentArgs, ShiftName};
-pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
+pub use training::{MODULE_STEPS, PretrainArgs, TrainModuleArgs, TrainingArgs};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     adapt::{self, load},
-    args::TrainModuleArgs,
+    args::{MODULE_STEPS, TrainModuleArgs},
     interrupt, model, output,
 };
 
@@ -97,11 +97,10 @@ fn run_method(
     result
 }
 
-/// Many images, many steps: higher rate, augmentation, no held-out runs. Steps and rate are those of the modules that
-/// ship, chosen by what transfers (`docs/models.md`).
+/// Many images, many steps: higher rate, augmentation, no held-out runs.
 fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
-    config.train.num_steps = 100;
+    config.train.num_steps = MODULE_STEPS;
     config.train.factor_rate = arguments.learning_rate;
     config.train.head_rate = arguments.learning_rate;
     config.train.augment = true;

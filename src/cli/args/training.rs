@@ -3,15 +3,23 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use loraloom::{Precision, Target};
+use loraloom::{Precision, Target, session::adapt::AdaptConfig};
 
 use super::{ComputeArgs, ModelArgs, NamesName, at_least_one};
+
+/// Steps that a module for others gets where nothing is said: those of the modules that ship (`docs/models.md`).
+pub const MODULE_STEPS: usize = 100;
+
+fn steps_help() -> String {
+    let steps = AdaptConfig::default().train.num_steps;
+    format!("Optimiser steps [default: {steps}, for a module {MODULE_STEPS}]")
+}
 
 /// How to train.
 #[derive(Debug, Args)]
 pub struct TrainingArgs {
-    /// Optimiser steps: 40 where nothing is said, 100 for a module.
-    #[arg(long, value_parser = at_least_one())]
+    /// Optimiser steps.
+    #[arg(long, value_parser = at_least_one(), help = steps_help())]
     pub steps: Option<usize>,
     /// Images per step, at most.
     #[arg(long, value_parser = at_least_one())]
