@@ -2,7 +2,8 @@
 //!
 //! Asadi et al., "Does Combining Parameter-efficient Modules Improve Few-shot Transfer Accuracy?":
 //! `W = W0 + sum_n softmax(v)_n dW_n`, per linear layer. Products are averaged, never the factors.
-//! The free variant follows aTLAS (Zhang et al., 2024): signed coefficients of any size that start at 0.
+//! The free variant has signed coefficients of any size, as aTLAS (Zhang et al., 2024), which starts them at 0. Here they start
+//! at the mean, which is worth about three points (docs/experiment.md): a few steps from 0 do not get there.
 
 use burn::tensor::{Tensor, activation::softmax};
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub enum Normalization {
     Softmax,
     /// Logits, and the logarithm of what the weights sum to per group, which starts at this sum.
     Scaled(f32),
-    /// The weights themselves: signed, of any size. They start at 0, that is at the base model.
+    /// The weights themselves: signed, of any size. They start at uniform composition.
     Free,
 }
 
@@ -79,7 +80,9 @@ impl Adapt for Composition {
     fn parameters(&self) -> Vec<Parameter> {
         let groups = self.rows().into_iter().max().map_or(0, |last| last + 1);
         let Some(layer) = self.library.layers.values().next() else { return Vec::new() };
-        let value = Tensor::zeros([groups, self.library.num_modules()], &layer.a.device());
+        let modules = self.library.num_modules();
+        let start = if self.normalization == Normalization::Free { 1.0 / modules as f32 } else { 0.0 };
+        let value = Tensor::full([groups, modules], start, &layer.a.device());
         let scales = |sum: f32| Tensor::full([groups, 1], sum.ln(), &layer.a.device());
         match self.normalization {
             Normalization::Softmax => vec![Parameter { value, group: Group::Logits }],

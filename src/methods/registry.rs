@@ -62,7 +62,7 @@ pub enum Method {
     Learned,
     /// Softmax weights times a scale per layer group, trained with the head; starts at `uniform-scaled`.
     LearnedScaled,
-    /// Signed weights of any size per module and layer group, trained with the head.
+    /// Signed weights of any size per module and layer group, trained with the head from the mean on.
     LearnedFree,
     /// A LoRA from scratch.
     Lora,
@@ -154,10 +154,8 @@ impl Method {
     /// The frozen weights that a trained method starts from, if methods share them and no image chooses them.
     pub fn starts_from(self) -> Option<FrozenWeights> {
         match self {
-            Self::NearestMean | Self::LinearProbe | Self::LearnedFree | Self::Lora | Self::Full => {
-                Some(FrozenWeights::Base)
-            }
-            Self::Uniform | Self::Learned | Self::UniformLora | Self::LearnedLora => {
+            Self::NearestMean | Self::LinearProbe | Self::Lora | Self::Full => Some(FrozenWeights::Base),
+            Self::Uniform | Self::Learned | Self::LearnedFree | Self::UniformLora | Self::LearnedLora => {
                 Some(FrozenWeights::Uniform)
             }
             Self::UniformScaled

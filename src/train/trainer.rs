@@ -65,7 +65,7 @@ impl Default for TrainConfig {
             head_rate: 2e-3,
             logit_rate: 0.1,
             scale_rate: 0.02,
-            free_rate: 0.05,
+            free_rate: 0.01,
             factor_rate: 2e-3,
             full_rate: 1e-4,
             weight_decay: 1e-4,
