@@ -78,7 +78,7 @@ fn median(mut work: impl FnMut()) -> f64 {
 fn forward(vit: &Vit, batch: usize, device: &Device) {
     let pixels = vec![0.1; batch * 3 * 224 * 224];
     let images = Tensor::from_data(TensorData::new(pixels, [batch, 3, 224, 224]), device);
-    block_on(read(vit.pool(vit.forward_features(images)))).expect("reads back");
+    block_on(read(vit.forward_pooled(images))).expect("reads back");
 }
 
 fn learned_step(vit: &Vit, batch: usize, modules: usize, rank: usize, device: &OpenDevice) -> f64 {

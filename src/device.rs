@@ -112,11 +112,6 @@ pub fn parallel<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + S
     platform::parallel(jobs, work)
 }
 
-/// How a matrix product of the CPU kernels may use threads.
-pub fn gemm_parallelism(threads: bool) -> gemm::Parallelism {
-    if threads { platform::gemm_parallelism() } else { gemm::Parallelism::None }
-}
-
 /// Images per pass without gradients. On a GPU always as many, so that it compiles one set of shaders; fewer in a
 /// browser, and on its CPU as few as let its one thread answer a person in time: `multiplications` are one image's.
 pub fn images_per_pass(device: &Device, multiplications: f64) -> usize {

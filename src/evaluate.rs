@@ -31,7 +31,7 @@ pub async fn features(
     let mut values = Vec::with_capacity(examples.len() * dim);
     for (index, batch) in examples.chunks(size).enumerate() {
         let images = images(batch, size, preprocess, device);
-        let pooled = device::read(vit.pool(vit.forward_features(images))).await?;
+        let pooled = device::read(vit.forward_pooled(images)).await?;
         for (example, row) in batch.iter().zip(pooled.chunks(dim.max(1))) {
             Error::check_finite(row, &example.name, "features")?;
         }

@@ -31,10 +31,6 @@ pub fn parallel<T, R>(jobs: Vec<T>, work: impl Fn(T) -> R) -> Vec<R> {
     jobs.into_iter().map(work).collect()
 }
 
-pub fn gemm_parallelism() -> gemm::Parallelism {
-    gemm::Parallelism::None
-}
-
 /// Does some work, whether or not somebody still waits for it; `None` if it ended without a result.
 pub async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> Option<T> {
     let (sender, receiver) = oneshot::channel();

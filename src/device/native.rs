@@ -19,10 +19,6 @@ pub fn parallel<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync + S
     jobs.into_par_iter().map(work).collect()
 }
 
-pub fn gemm_parallelism() -> gemm::Parallelism {
-    gemm::Parallelism::Rayon(0)
-}
-
 pub async fn to_the_end<T>(work: impl Future<Output = T>) -> Option<T> {
     Some(work.await)
 }

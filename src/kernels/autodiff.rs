@@ -2,26 +2,23 @@
 
 use std::sync::Arc;
 
-use burn::{
-    backend::{
-        Autodiff, Backend, Flex, TensorMetadata,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients as Registry,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+use burn::backend::{
+    Autodiff, Backend, Flex,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients as Registry,
+        ops::{Backward, Ops, OpsKind},
     },
-    tensor::TensorData,
+    backend_extension,
+    tensor::FloatTensor,
 };
 
 use super::{
     BlockOptions, NUM_WEIGHTS,
-    backward::{self, Gradients, Image, Needs, backward},
-    forward::{self, Saved, Weights, forward},
+    backward::{Gradients, Needs},
+    call::{Call, tensor},
+    forward::Saved,
 };
-use crate::device;
 
 /// A pre-norm block with GELU: norm1, query, key, value, proj, norm2, fc1, fc2, each with weight and bias.
 #[backend_extension(Flex, Autodiff)]
@@ -47,110 +44,6 @@ pub trait BlockKernel: Backend {
         fc2_bias: FloatTensor<Self>,
         options: BlockOptions,
     ) -> FloatTensor<Self>;
-}
-
-type Values = FloatTensor<Flex>;
-
-/// The tensors of one call, contiguous, with query, key and value joined.
-#[derive(Clone, Debug)]
-struct Call {
-    input: Values,
-    weights: [Values; NUM_WEIGHTS],
-    qkv: [Vec<f32>; 2],
-    options: BlockOptions,
-}
-
-fn slice(values: &Values) -> &[f32] {
-    values.as_slice::<f32>().unwrap_or_default()
-}
-
-fn tensor(values: Vec<f32>, shape: &[usize]) -> Values {
-    Values::from_data(TensorData::new(values, shape.to_vec()))
-}
-
-impl Call {
-    fn new(input: Values, weights: [Values; NUM_WEIGHTS], options: BlockOptions) -> Self {
-        let weights = weights.map(|weight| weight.to_contiguous());
-        let [query, key, value] = [2, 4, 6].map(|index| (slice(&weights[index]), slice(&weights[index + 1])));
-        let width = query.1.len();
-        let rows =
-            query.0.chunks_exact(width).zip(key.0.chunks_exact(width)).zip(value.0.chunks_exact(width));
-        let joined =
-            rows.flat_map(|((query, key), value)| query.iter().chain(key).chain(value).copied()).collect();
-        let qkv = [joined, [query.1, key.1, value.1].concat()];
-        Self { input: input.to_contiguous(), weights, qkv, options }
-    }
-
-    fn weights(&self) -> Weights<'_> {
-        let pair = |index: usize| [slice(&self.weights[index]), slice(&self.weights[index + 1])];
-        Weights {
-            dim: pair(0)[0].len(),
-            hidden: pair(12)[1].len(),
-            norm1: pair(0),
-            qkv: [&self.qkv[0], &self.qkv[1]],
-            proj: pair(8),
-            norm2: pair(10),
-            fc1: pair(12),
-            fc2: pair(14),
-            options: self.options,
-        }
-    }
-
-    /// Batch size, tokens and values per image.
-    fn sizes(&self) -> (usize, usize, usize) {
-        let shape = self.input.shape();
-        (shape[0], shape[1], shape[1] * shape[2])
-    }
-
-    /// Images per thread.
-    fn share(&self) -> usize {
-        self.sizes().0.div_ceil(device::num_threads()).max(1)
-    }
-
-    /// The output, and per image what the backward pass needs if `keep`.
-    fn forward(&self, keep: bool) -> (Values, Vec<Saved>) {
-        let (batch, tokens, len) = self.sizes();
-        let (weights, share) = (self.weights(), self.share());
-        let mut out = vec![0.0; batch * len];
-        let input = slice(&self.input).chunks(share * len);
-        let jobs: Vec<_> = input.zip(out.chunks_mut(share * len)).collect();
-        let saved = device::parallel(jobs, |(input, out)| {
-            let mut scratch = forward::Scratch::new(tokens, &weights);
-            let mut saved: Vec<Saved> = Vec::new();
-            for (input, out) in input.chunks_exact(len).zip(out.chunks_exact_mut(len)) {
-                if keep || saved.is_empty() {
-                    saved.push(Saved::new(tokens, &weights));
-                }
-                if let Some(own) = saved.last_mut() {
-                    forward(input, &weights, own, &mut scratch, out, batch == 1);
-                }
-            }
-            if keep { saved } else { Vec::new() }
-        });
-        (tensor(out, &self.input.shape()), saved.into_iter().flatten().collect())
-    }
-
-    /// Gradients of the input (empty unless needed) and of the weights.
-    fn backward(&self, saved: &[Saved], grad: &Values, needs: &Needs) -> (Vec<f32>, Gradients) {
-        let (batch, tokens, len) = self.sizes();
-        let (weights, share, grad) = (self.weights(), self.share(), grad.to_contiguous());
-        let mut grad_input = vec![0.0; batch * len];
-        let parts = slice(&self.input).chunks(share * len).zip(slice(&grad).chunks(share * len));
-        let jobs: Vec<_> = parts.zip(saved.chunks(share)).zip(grad_input.chunks_mut(share * len)).collect();
-        let sums = device::parallel(jobs, |(((input, grad), saved), grad_input)| {
-            let mut scratch = backward::Scratch::new(tokens, &weights);
-            let mut sums = Gradients::new(&weights, needs);
-            let images = input.chunks_exact(len).zip(grad.chunks_exact(len)).zip(saved);
-            for (((input, grad), saved), out) in images.zip(grad_input.chunks_exact_mut(len)) {
-                backward(Image { input, grad, saved }, &weights, needs, &mut scratch, &mut sums, out);
-            }
-            sums
-        });
-        let mut sums = sums.into_iter();
-        let mut total = sums.next().unwrap_or_else(|| Gradients::new(&weights, needs));
-        sums.for_each(|sum| total.add(&sum));
-        (grad_input, total)
-    }
 }
 
 macro_rules! implement {
@@ -219,12 +112,12 @@ impl Backward<Flex, { NUM_WEIGHTS + 1 }> for BlockBackward {
         let grad = grads.consume::<Flex>(&ops.node);
         let (grad_input, sums) = call.backward(saved, &grad, &needs);
         if let Some(node) = &ops.parents[0] {
-            grads.register::<Flex>(node.id, tensor(grad_input, &call.input.shape()));
+            grads.register::<Flex>(node.id, tensor(grad_input, &call.input_shape()));
         }
         let values = unjoin(sums);
-        for ((node, weight), values) in ops.parents.iter().skip(1).zip(&call.weights).zip(values) {
+        for (index, (node, values)) in ops.parents.iter().skip(1).zip(values).enumerate() {
             if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(values, &weight.shape()));
+                grads.register::<Flex>(node.id, tensor(values, &call.weight_shape(index)));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! One image back through a block.
 
+use std::ops::Range;
+
 use super::{
     forward::{Head, Saved, Weights},
     math::{add_rows, gelu, gelu_backward, layer_norm_backward_rows, layer_norm_rows, softmax_backward_rows},
@@ -83,18 +85,19 @@ pub struct Scratch {
 impl Scratch {
     /// Buffers for images of `tokens` tokens.
     pub fn new(tokens: usize, weights: &Weights) -> Self {
-        let zeros = |width: usize| vec![0.0; tokens * width];
+        let all = |width: usize| vec![0.0; tokens * width];
+        let asked = |width: usize| vec![0.0; weights.options.queries * width];
         let (dim, hidden) = (weights.dim, weights.hidden);
         Self {
-            normed: zeros(dim),
-            wide: zeros(hidden),
-            grad_wide: zeros(hidden),
-            grad_normed: zeros(dim),
-            grad_attended: zeros(dim),
-            grad_mixed: zeros(dim),
-            grad_qkv: zeros(3 * dim),
-            scores: zeros(tokens),
-            grad_scores: zeros(tokens),
+            normed: all(dim),
+            wide: asked(hidden),
+            grad_wide: asked(hidden),
+            grad_normed: all(dim),
+            grad_attended: all(dim),
+            grad_mixed: asked(dim),
+            grad_qkv: all(3 * dim),
+            scores: asked(tokens),
+            grad_scores: asked(tokens),
         }
     }
 }
@@ -104,7 +107,7 @@ impl Scratch {
 pub struct Image<'a> {
     /// The block's input, `[T, D]`.
     pub input: &'a [f32],
-    /// Gradient of the block's output, `[T, D]`.
+    /// Gradient of the block's output, `[Q, D]`.
     pub grad: &'a [f32],
     /// What the forward pass kept.
     pub saved: &'a Saved,
@@ -125,58 +128,60 @@ pub fn backward(
     let Image { input, grad, saved } = image;
     feed_forward(grad, weights, saved, scratch, sums);
     attention(weights, saved, scratch, sums);
-    let epsilon = weights.options.epsilon;
+    let (epsilon, back) = (weights.options.epsilon, needs.input || needs.norm1);
     layer_norm_rows(input, weights.norm1[0], weights.norm1[1], epsilon, &mut scratch.normed);
-    let Scratch { normed, grad_qkv, grad_normed, grad_attended, .. } = scratch;
-    let back = needs.input || needs.norm1;
-    let grad_normed_out = back.then_some(grad_normed.as_mut_slice());
-    linear(normed, grad_qkv, weights.qkv, weights.dim, &mut sums.qkv, grad_normed_out);
+    projections(weights, back, scratch, sums);
     if back {
+        let Scratch { grad_normed, grad_attended, .. } = scratch;
         let ([sum_weight, sum_bias], weight) = (&mut sums.norm1, weights.norm1[0]);
         layer_norm_backward_rows(input, weight, epsilon, grad_normed, grad_attended, sum_weight, sum_bias);
         grad_input.copy_from_slice(grad_attended);
     }
 }
 
-/// From the output's gradient to `grad_attended`.
+/// From the output's gradient to `grad_attended`, which is 0 for tokens without an output.
 fn feed_forward(grad: &[f32], weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut Gradients) {
     let Scratch { normed, wide, grad_wide, grad_normed, grad_attended, .. } = scratch;
-    let epsilon = weights.options.epsilon;
+    let (epsilon, [scale, shift]) = (weights.options.epsilon, weights.norm2);
+    let (normed, grad_normed) = (&mut normed[..grad.len()], &mut grad_normed[..grad.len()]);
     gelu(&saved.hidden, wide);
-    linear(wide, grad, weights.fc2, weights.hidden, &mut sums.fc2, Some(grad_wide));
+    let every = 0..weights.dim;
+    linear(wide, grad, weights.fc2, every, &mut sums.fc2, Some((grad_wide, Write::Replace)));
     gelu_backward(&saved.hidden, grad_wide);
-    layer_norm_rows(&saved.attended, weights.norm2[0], weights.norm2[1], epsilon, normed);
-    linear(normed, grad_wide, weights.fc1, weights.dim, &mut sums.fc1, Some(grad_normed));
-    grad_attended.copy_from_slice(grad);
+    layer_norm_rows(&saved.attended, scale, shift, epsilon, normed);
+    let every = 0..weights.hidden;
+    linear(normed, grad_wide, weights.fc1, every, &mut sums.fc1, Some((grad_normed, Write::Replace)));
+    let (asked, others) = grad_attended.split_at_mut(grad.len());
+    asked.copy_from_slice(grad);
+    others.fill(0.0);
     let [sum_weight, sum_bias] = &mut sums.norm2;
-    let weight = weights.norm2[0];
-    layer_norm_backward_rows(
-        &saved.attended,
-        weight,
-        epsilon,
-        grad_normed,
-        grad_attended,
-        sum_weight,
-        sum_bias,
-    );
+    layer_norm_backward_rows(&saved.attended, scale, epsilon, grad_normed, asked, sum_weight, sum_bias);
 }
 
-/// From `grad_attended` to `grad_qkv`.
+/// From `grad_attended` to `grad_qkv`, where the queries of tokens without an output stay 0.
 fn attention(weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut Gradients) {
     let Scratch { grad_attended, grad_mixed, grad_qkv, scores, grad_scores, .. } = scratch;
-    linear(&saved.mixed, grad_attended, weights.proj, weights.dim, &mut sums.proj, Some(grad_mixed));
-    let (dim, head_dim) = (weights.dim, weights.head_dim());
-    let tokens = saved.mixed.len() / dim;
+    let (dim, head_dim, queries) = (weights.dim, weights.head_dim(), weights.options.queries);
+    let tokens = saved.qkv.len() / (3 * dim);
+    let grad_asked = &grad_attended[..queries * dim];
+    linear(
+        &saved.mixed,
+        grad_asked,
+        weights.proj,
+        0..dim,
+        &mut sums.proj,
+        Some((grad_mixed, Write::Replace)),
+    );
     for head in 0..weights.options.num_heads {
-        let own = Head { qkv: &saved.qkv, tokens, dim, head_dim, head };
-        own.scores(weights.scale(), scores, false);
-        let grad = Matrix::strided(&grad_mixed[head * head_dim..], tokens, head_dim, dim);
-        product(grad_scores, tokens, grad, own.value().transposed(), Write::Replace, false);
+        let own = Head::new(&saved.qkv, 0..queries, weights, head);
+        own.scores(weights.scale(), scores);
+        let grad = Matrix::strided(&grad_mixed[head * head_dim..], queries, head_dim, dim);
+        product(grad_scores, tokens, grad, own.value().transposed(), Write::Replace);
         softmax_backward_rows(scores, grad_scores, tokens, weights.scale());
-        let (p, ds) = (Matrix::new(scores, tokens, tokens), Matrix::new(grad_scores, tokens, tokens));
+        let (p, ds) = (Matrix::new(scores, queries, tokens), Matrix::new(grad_scores, queries, tokens));
         let mut write = |part: usize, left: Matrix, right: Matrix| {
             let out = &mut grad_qkv[part * dim + head * head_dim..];
-            product(out, 3 * dim, left, right, Write::Replace, false);
+            product(out, 3 * dim, left, right, Write::Replace);
         };
         write(0, ds, own.key());
         write(1, ds.transposed(), own.query());
@@ -184,31 +189,44 @@ fn attention(weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut
     }
 }
 
-/// Back through `y = x weight + bias`: adds to the sums, writes the gradient of x if it is asked for.
+/// From `grad_qkv` to `grad_normed` if somebody asks for it.
+fn projections(weights: &Weights, back: bool, scratch: &mut Scratch, sums: &mut Gradients) {
+    let Scratch { normed, grad_qkv, grad_normed, .. } = scratch;
+    let (dim, queries) = (weights.dim, weights.options.queries);
+    let mut part = |rows: usize, columns: Range<usize>, write: Write| {
+        let (x, grad) = (&normed[..rows * dim], &grad_qkv[..rows * 3 * dim]);
+        let grad_x = back.then_some((grad_normed.as_mut_slice(), write));
+        linear(x, grad, weights.qkv, columns, &mut sums.qkv, grad_x);
+    };
+    let tokens = normed.len() / dim;
+    if queries == tokens {
+        part(tokens, 0..3 * dim, Write::Replace);
+    } else {
+        part(tokens, dim..3 * dim, Write::Replace);
+        part(queries, 0..dim, Write::Add);
+    }
+}
+
+/// Back through some columns of `y = x weight + bias`: adds to the sums, and gives the gradient of x if it is asked for.
 fn linear(
     x: &[f32],
     grad: &[f32],
     [weight, bias]: [&[f32]; 2],
-    inputs: usize,
+    columns: Range<usize>,
     [sum_weight, sum_bias]: &mut [Vec<f32>; 2],
-    grad_x: Option<&mut [f32]>,
+    grad_x: Option<(&mut [f32], Write)>,
 ) {
-    let outputs = bias.len();
-    let rows = x.len() / inputs;
-    let grad_matrix = Matrix::new(grad, rows, outputs);
-    add_rows(grad, sum_bias);
+    let width = bias.len();
+    let (inputs, rows) = (weight.len() / width, grad.len() / width);
+    let start = columns.start;
+    add_rows(grad, columns.clone(), sum_bias);
+    let grad = Matrix::strided(&grad[start..], rows, columns.len(), width);
     if !sum_weight.is_empty() {
-        product(
-            sum_weight,
-            outputs,
-            Matrix::new(x, rows, inputs).transposed(),
-            grad_matrix,
-            Write::Add,
-            false,
-        );
+        let x = Matrix::new(x, rows, inputs).transposed();
+        product(&mut sum_weight[start..], width, x, grad, Write::Add);
     }
-    if let Some(grad_x) = grad_x {
-        let weight = Matrix::new(weight, inputs, outputs).transposed();
-        product(grad_x, inputs, grad_matrix, weight, Write::Replace, false);
+    if let Some((grad_x, write)) = grad_x {
+        let weight = Matrix::strided(&weight[start..], inputs, columns.len(), width).transposed();
+        product(grad_x, inputs, grad, weight, write);
     }
 }

@@ -1,6 +1,8 @@
 //! Vectorised elementwise parts. The compiler vectorises plain loops; `multiversion` compiles each for
 //! several instruction sets and picks one when it runs.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -126,11 +128,12 @@ pub fn layer_norm_backward_rows(
     }
 }
 
-/// Adds every row of `x` to `sums`.
+/// Adds some columns of every row of `x` to those of `sums`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+avx2+fma", "x86_64+avx2+fma"))]
-pub fn add_rows(x: &[f32], sums: &mut [f32]) {
+pub fn add_rows(x: &[f32], columns: Range<usize>, sums: &mut [f32]) {
     for row in x.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        let sums = &mut sums[columns.clone()];
+        sums.iter_mut().zip(&row[columns.clone()]).for_each(|(sum, value)| *sum += value);
     }
 }
 

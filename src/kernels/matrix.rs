@@ -43,14 +43,15 @@ pub enum Write {
     Add,
 }
 
-/// A matrix product into rows of `out` that are `out_stride` apart.
-///
-/// `threads` lets one product use all cores: for a batch of one image.
-pub fn product(out: &mut [f32], out_stride: usize, left: Matrix, right: Matrix, write: Write, threads: bool) {
+/// A matrix product into rows of `out` that are `out_stride` apart, on one core.
+pub fn product(out: &mut [f32], out_stride: usize, left: Matrix, right: Matrix, write: Write) {
     let (rows, inner, columns) = (left.rows, left.columns, right.columns);
     assert_eq!(inner, right.rows, "inner sizes of a product");
-    assert!(rows > 0 && (rows - 1) * out_stride + columns <= out.len(), "output inside its slice");
-    let (keep, parallelism) = (write == Write::Add, crate::device::gemm_parallelism(threads));
+    if rows == 0 {
+        return;
+    }
+    assert!((rows - 1) * out_stride + columns <= out.len(), "output inside its slice");
+    let keep = write == Write::Add;
     // SAFETY: both inputs are inside their slices (checked when they were made, and `transposed` only swaps
     // axes), the output is (checked above), and `out` is borrowed mutably, so nothing overlaps.
     unsafe {
@@ -73,7 +74,7 @@ pub fn product(out: &mut [f32], out_stride: usize, left: Matrix, right: Matrix, 
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }
@@ -87,9 +88,9 @@ mod tests {
         let a = [1.0, 2.0, 9.0, 3.0, 4.0, 9.0]; // 2 x 2 inside rows of 3
         let b = [1.0, 10.0, 100.0, 1000.0];
         let mut out = [5.0; 5]; // rows 3 apart
-        product(&mut out, 3, Matrix::strided(&a, 2, 2, 3), Matrix::new(&b, 2, 2), Write::Replace, false);
+        product(&mut out, 3, Matrix::strided(&a, 2, 2, 3), Matrix::new(&b, 2, 2), Write::Replace);
         assert_eq!(out, [201.0, 2010.0, 5.0, 403.0, 4030.0]);
-        product(&mut out, 3, Matrix::new(&b, 2, 2).transposed(), Matrix::new(&b, 2, 2), Write::Add, false);
+        product(&mut out, 3, Matrix::new(&b, 2, 2).transposed(), Matrix::new(&b, 2, 2), Write::Add);
         assert_eq!(out, [201.0 + 10001.0, 2010.0 + 100_010.0, 5.0, 403.0 + 100_010.0, 4030.0 + 1_000_100.0]);
     }
 }

@@ -9,12 +9,14 @@
 //! - [`math`] has vectorised exponential, GELU, softmax, layer norm and their derivatives
 //! - [`matrix`] has strided matrix products
 //! - [`forward`] and [`backward`] take one image through a block and back
+//! - [`call`] shares a batch among threads; where there are fewer images than threads, some share an image
 //! - [`autodiff`] is the operation as burn sees it
 //!
 //! On a GPU, and for blocks with SwiGLU, [`Block`](crate::vit::block::Block) composes burn's own operations.
 
 pub mod autodiff;
 pub mod backward;
+pub mod call;
 pub mod forward;
 pub mod math;
 pub mod matrix;
@@ -29,9 +31,11 @@ use autodiff::BlockKernel;
 /// The weights of a block, in the order in which the operation takes them.
 pub const NUM_WEIGHTS: usize = 16;
 
-/// Sizes of a block that its weights do not say.
+/// What a block's weights do not say.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockOptions {
+    /// How many tokens have an output, Q: the first ones. Attention looks at all.
+    pub queries: usize,
     /// Attention heads.
     pub num_heads: usize,
     /// Epsilon of both layer norms.
@@ -60,7 +64,8 @@ pub fn is_available(device: &Device) -> bool {
 /// Applies a block; only where [`is_available`].
 ///
 /// # Shapes
-/// - input and output: `[B, T, D]`
+/// - input: `[B, T, D]`
+/// - output: `[B, Q, D]`
 pub fn block(input: Tensor<3>, weights: BlockWeights, options: BlockOptions) -> Tensor<3> {
     let [n1w, n1b] = weights.norm1.map(Tensor::into_dispatch);
     let [n2w, n2b] = weights.norm2.map(Tensor::into_dispatch);

@@ -267,7 +267,7 @@ impl Session {
         self.model.preprocess.normalize(&self.model.preprocess.crop(picture)?, &mut pixels);
         let images = TensorData::new(pixels, [1, 3, height, width]);
         let images = Tensor::<4>::from_data(images, &self.device.plain);
-        device::read(self.model.vit.pool(self.model.vit.forward_features(images))).await
+        device::read(self.model.vit.forward_pooled(images)).await
     }
 
     /// Last hidden state `[B, T, D]` and, if there is a head, logits `[B, C]` of normalised pixels.

@@ -34,10 +34,28 @@ impl Block {
     /// # Shapes
     /// - input and output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        if let Some(weights) = self.fused_weights(&input) {
-            let options = BlockOptions { num_heads: self.attn.num_heads, epsilon: self.norm1.epsilon as f32 };
-            return kernels::block(input, weights, options);
+        let [_, tokens, _] = input.dims();
+        self.forward_first(input, tokens)
+    }
+
+    /// Applies the block for its first tokens, which attend to all; on the CPU device the others cost little.
+    ///
+    /// # Shapes
+    /// - input: `[B, T, D]`
+    /// - output: `[B, queries, D]`
+    pub fn forward_first(&self, input: Tensor<3>, queries: usize) -> Tensor<3> {
+        match self.fused_weights(&input) {
+            Some(weights) => {
+                let (num_heads, epsilon) = (self.attn.num_heads, self.norm1.epsilon as f32);
+                kernels::block(input, weights, BlockOptions { queries, num_heads, epsilon })
+            }
+            // On a GPU every shape of its own compiles shaders of its own.
+            None => self.composed(input).narrow(1, 0, queries),
         }
+    }
+
+    /// The block in burn's operations.
+    fn composed(&self, input: Tensor<3>) -> Tensor<3> {
         let attended = self.attn.forward(self.norm1.forward(input.clone()));
         let x = input + scale(attended, &self.ls1);
         let fed = self.mlp.forward(self.norm2.forward(x.clone()));

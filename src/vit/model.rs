@@ -152,6 +152,25 @@ impl Vit {
         }
     }
 
+    /// Pooled features of images: what [`Vit::pool`] makes of [`Vit::forward_features`], without what the last block
+    /// would do for tokens that nobody pools.
+    ///
+    /// # Shapes
+    /// - images: `[B, 3, H, W]`
+    /// - output: `[B, F]`
+    pub fn forward_pooled(&self, images: Tensor<4>) -> Tensor<2> {
+        let Some((last, others)) = self.blocks.split_last() else {
+            return self.pool(self.forward_features(images));
+        };
+        let tokens = others.iter().fold(self.embed(images), |tokens, block| block.forward(tokens));
+        let pooled = match self.config.pooling {
+            Pooling::Cls => 1,
+            Pooling::ClsDist => 2,
+            Pooling::ClsPatchMean | Pooling::PatchMean => tokens.dims()[1],
+        };
+        self.pool(self.final_norm(last.forward_first(tokens, pooled)))
+    }
+
     /// Logits from the last hidden state.
     ///
     /// # Shapes
@@ -167,6 +186,6 @@ impl Vit {
     /// - images: `[B, 3, H, W]`
     /// - output: `[B, C]`
     pub fn forward(&self, images: Tensor<4>, head: &HeadTensors) -> Tensor<2> {
-        self.forward_head(self.forward_features(images), head)
+        head.forward(self.forward_pooled(images))
     }
 }
