@@ -126,10 +126,10 @@ impl Loader<'_> {
         let pooled_first = self.weights.contains("fc_norm.weight");
         let norm = self.norm(if pooled_first { "fc_norm" } else { "norm" }, epsilon)?;
         Ok(Vit {
-            patch_embed: Linear {
-                weight: self.tensor(patch_weight, [config.patch_dim(), self.dim]),
-                bias: Some(patch_bias),
-            },
+            patch_embed: Linear::new(
+                self.tensor(patch_weight, [config.patch_dim(), self.dim]),
+                Some(patch_bias),
+            ),
             prefix_tokens: self.tensor(prefix, [1, config.num_prefix_tokens, self.dim]),
             pos_embed: self.tensor(pos_embed, [1, config.num_tokens(), self.dim]),
             blocks,
@@ -204,7 +204,7 @@ impl Loader<'_> {
             true => Some(self.vector(&format!("{name}.bias"), outputs)?),
             false => None,
         };
-        Ok(Linear { weight: self.tensor(weight, [inputs, outputs]), bias })
+        Ok(Linear::new(self.tensor(weight, [inputs, outputs]), bias))
     }
 
     fn norm(&mut self, name: &str, epsilon: f64) -> Result<LayerNorm> {

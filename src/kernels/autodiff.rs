@@ -14,13 +14,13 @@ use burn::backend::{
 };
 
 use super::{
-    BlockOptions, NUM_WEIGHTS,
-    backward::{Gradients, Needs},
+    BlockOptions, NUM_TENSORS,
     call::{Call, tensor},
     forward::Saved,
 };
 
-/// A pre-norm block with GELU: norm1, query, key, value, proj, norm2, fc1, fc2, each with weight and bias.
+/// A pre-norm block with GELU: norm1, query, key, value, proj, norm2, fc1, fc2, each with weight and bias,
+/// and the factors of linear layers.
 #[backend_extension(Flex, Autodiff)]
 #[allow(clippy::too_many_arguments, missing_docs)] // The macro wants one argument per tensor.
 pub trait BlockKernel: Backend {
@@ -42,6 +42,18 @@ pub trait BlockKernel: Backend {
         fc1_bias: FloatTensor<Self>,
         fc2_weight: FloatTensor<Self>,
         fc2_bias: FloatTensor<Self>,
+        query_a: FloatTensor<Self>,
+        query_b: FloatTensor<Self>,
+        key_a: FloatTensor<Self>,
+        key_b: FloatTensor<Self>,
+        value_a: FloatTensor<Self>,
+        value_b: FloatTensor<Self>,
+        proj_a: FloatTensor<Self>,
+        proj_b: FloatTensor<Self>,
+        fc1_a: FloatTensor<Self>,
+        fc1_b: FloatTensor<Self>,
+        fc2_a: FloatTensor<Self>,
+        fc2_b: FloatTensor<Self>,
         options: BlockOptions,
     ) -> FloatTensor<Self>;
 }
@@ -55,29 +67,36 @@ macro_rules! implement {
                 w4: FloatTensor<Self>, w5: FloatTensor<Self>, w6: FloatTensor<Self>, w7: FloatTensor<Self>,
                 w8: FloatTensor<Self>, w9: FloatTensor<Self>, w10: FloatTensor<Self>, w11: FloatTensor<Self>,
                 w12: FloatTensor<Self>, w13: FloatTensor<Self>, w14: FloatTensor<Self>, w15: FloatTensor<Self>,
+                f0: FloatTensor<Self>, f1: FloatTensor<Self>, f2: FloatTensor<Self>, f3: FloatTensor<Self>,
+                f4: FloatTensor<Self>, f5: FloatTensor<Self>, f6: FloatTensor<Self>, f7: FloatTensor<Self>,
+                f8: FloatTensor<Self>, f9: FloatTensor<Self>, f10: FloatTensor<Self>, f11: FloatTensor<Self>,
                 options: BlockOptions,
             ) -> FloatTensor<Self> {
-                $call(input, [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15], options)
+                let tensors = [
+                    w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15,
+                    f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11,
+                ];
+                $call(input, tensors, options)
             }
         }
     };
 }
 
-implement!(Flex, [], |input, weights, options| Call::new(input, weights, options).forward(false).0);
+implement!(Flex, [], |input, tensors, options| Call::new(input, tensors, options).forward(false).0);
 implement!(Autodiff<Flex, C>, [<C: CheckpointStrategy>], tracked::<C>);
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
 fn tracked<C: CheckpointStrategy>(
     input: Tracked,
-    weights: [Tracked; NUM_WEIGHTS],
+    tensors: [Tracked; NUM_TENSORS],
     options: BlockOptions,
 ) -> Tracked {
     let mut guards = vec![input.node()];
-    guards.extend(weights.iter().map(|weight| weight.node()));
-    let call = Call::new(input.into_primitive(), weights.map(|weight| weight.into_primitive()), options);
-    let Ok(nodes) = guards.try_into() else { unreachable!("one input and {NUM_WEIGHTS} weights") };
-    match Backward::<Flex, { NUM_WEIGHTS + 1 }>::prepare::<C>(BlockBackward, nodes).compute_bound().stateful()
+    guards.extend(tensors.iter().map(|tensor| tensor.node()));
+    let call = Call::new(input.into_primitive(), tensors.map(|tensor| tensor.into_primitive()), options);
+    let Ok(nodes) = guards.try_into() else { unreachable!("one input and {NUM_TENSORS} tensors") };
+    match Backward::<Flex, { NUM_TENSORS + 1 }>::prepare::<C>(BlockBackward, nodes).compute_bound().stateful()
     {
         OpsKind::Tracked(prep) => {
             let (output, saved) = call.forward(true);
@@ -90,55 +109,27 @@ fn tracked<C: CheckpointStrategy>(
 #[derive(Debug)]
 struct BlockBackward;
 
-impl Backward<Flex, { NUM_WEIGHTS + 1 }> for BlockBackward {
+impl Backward<Flex, { NUM_TENSORS + 1 }> for BlockBackward {
     type State = Arc<(Call, Vec<Saved>)>;
 
     fn backward(
         self,
-        ops: Ops<Self::State, { NUM_WEIGHTS + 1 }>,
+        ops: Ops<Self::State, { NUM_TENSORS + 1 }>,
         grads: &mut Registry,
         _: &mut Checkpointer,
     ) {
         let (call, saved) = ops.state.as_ref();
-        let needed = |index: usize| ops.parents[index].is_some();
-        let needs = Needs {
-            input: needed(0),
-            norm1: needed(1) || needed(2),
-            qkv: needed(3) || needed(5) || needed(7),
-            proj: needed(9),
-            fc1: needed(13),
-            fc2: needed(15),
-        };
+        let [input, parents @ ..] = &ops.parents;
+        let wanted = std::array::from_fn(|index| parents[index].is_some());
         let grad = grads.consume::<Flex>(&ops.node);
-        let (grad_input, sums) = call.backward(saved, &grad, &needs);
-        if let Some(node) = &ops.parents[0] {
+        let (grad_input, gradients) = call.backward(saved, &grad, input.is_some(), &wanted);
+        if let Some(node) = input {
             grads.register::<Flex>(node.id, tensor(grad_input, &call.input_shape()));
         }
-        let values = unjoin(sums);
-        for (index, (node, values)) in ops.parents.iter().skip(1).zip(values).enumerate() {
+        for (index, (node, values)) in parents.iter().zip(gradients).enumerate() {
             if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(values, &call.weight_shape(index)));
+                grads.register::<Flex>(node.id, tensor(values, &call.tensor_shape(index)));
             }
         }
     }
-}
-
-/// Sums in the order of the operation's weights.
-fn unjoin(sums: Gradients) -> Vec<Vec<f32>> {
-    let width = sums.qkv[1].len() / 3;
-    let third = |values: &[f32], part: usize| -> Vec<f32> {
-        values
-            .chunks_exact(3 * width)
-            .flat_map(|row| &row[part * width..(part + 1) * width])
-            .copied()
-            .collect()
-    };
-    let qkv = (0..3).flat_map(|part| [third(&sums.qkv[0], part), third(&sums.qkv[1], part)]);
-    let mut values: Vec<Vec<f32>> = Vec::with_capacity(NUM_WEIGHTS);
-    values.extend(sums.norm1.iter().cloned());
-    values.extend(qkv);
-    for pair in [sums.proj, sums.norm2, sums.fc1, sums.fc2] {
-        values.extend(pair);
-    }
-    values
 }

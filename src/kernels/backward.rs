@@ -4,70 +4,10 @@ use std::ops::Range;
 
 use super::{
     forward::{Head, Saved, Weights},
+    gradients::{Gradients, LayerSums, Needs, Wanted},
     math::{add_rows, gelu, gelu_backward, layer_norm_backward_rows, layer_norm_rows, softmax_backward_rows},
     matrix::{Matrix, Write, product},
 };
-
-/// Which gradients anybody asks for; those of norms and biases are cheap and always there.
-#[derive(Clone, Copy, Debug)]
-pub struct Needs {
-    /// Of the block's input.
-    pub input: bool,
-    /// Of the first norm's scale or shift.
-    pub norm1: bool,
-    /// Of query's, key's or value's weight.
-    pub qkv: bool,
-    /// Of the output projection's weight.
-    pub proj: bool,
-    /// Of the first feed-forward weight.
-    pub fc1: bool,
-    /// Of the second feed-forward weight.
-    pub fc2: bool,
-}
-
-/// Sums over images, in the layout of [`Weights`]; a weight that nobody needs is empty.
-#[derive(Clone, Debug)]
-pub struct Gradients {
-    /// Scale and shift.
-    pub norm1: [Vec<f32>; 2],
-    /// Weight and bias.
-    pub qkv: [Vec<f32>; 2],
-    /// Weight and bias.
-    pub proj: [Vec<f32>; 2],
-    /// Scale and shift.
-    pub norm2: [Vec<f32>; 2],
-    /// Weight and bias.
-    pub fc1: [Vec<f32>; 2],
-    /// Weight and bias.
-    pub fc2: [Vec<f32>; 2],
-}
-
-impl Gradients {
-    /// Zeros.
-    pub fn new(weights: &Weights, needs: &Needs) -> Self {
-        let pair = |like: [&[f32]; 2], needed: bool| {
-            [vec![0.0; if needed { like[0].len() } else { 0 }], vec![0.0; like[1].len()]]
-        };
-        Self {
-            norm1: pair(weights.norm1, true),
-            qkv: pair(weights.qkv, needs.qkv),
-            proj: pair(weights.proj, needs.proj),
-            norm2: pair(weights.norm2, true),
-            fc1: pair(weights.fc1, needs.fc1),
-            fc2: pair(weights.fc2, needs.fc2),
-        }
-    }
-
-    /// Adds another thread's sums.
-    pub fn add(&mut self, other: &Self) {
-        let own =
-            [&mut self.norm1, &mut self.qkv, &mut self.proj, &mut self.norm2, &mut self.fc1, &mut self.fc2];
-        let others = [&other.norm1, &other.qkv, &other.proj, &other.norm2, &other.fc1, &other.fc2];
-        for (own, other) in own.into_iter().flatten().zip(others.into_iter().flatten()) {
-            own.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
-        }
-    }
-}
 
 /// Buffers reused from image to image.
 pub struct Scratch {
@@ -80,11 +20,14 @@ pub struct Scratch {
     grad_qkv: Vec<f32>,
     scores: Vec<f32>,
     grad_scores: Vec<f32>,
+    thin: Vec<f32>,
 }
 
 impl Scratch {
     /// Buffers for images of `tokens` tokens.
-    pub fn new(tokens: usize, weights: &Weights) -> Self {
+    pub fn new(tokens: usize, weights: &Weights, needs: &Needs) -> Self {
+        let wanted = [&needs.qkv, &needs.proj, &needs.fc1, &needs.fc2];
+        let rank = wanted.into_iter().map(Wanted::rank).max().unwrap_or(0);
         let all = |width: usize| vec![0.0; tokens * width];
         let asked = |width: usize| vec![0.0; weights.options.queries * width];
         let (dim, hidden) = (weights.dim, weights.hidden);
@@ -98,6 +41,7 @@ impl Scratch {
             grad_qkv: all(3 * dim),
             scores: asked(tokens),
             grad_scores: asked(tokens),
+            thin: all(rank),
         }
     }
 }
@@ -125,12 +69,12 @@ pub fn backward(
     sums: &mut Gradients,
     grad_input: &mut [f32],
 ) {
-    let Image { input, grad, saved } = image;
-    feed_forward(grad, weights, saved, scratch, sums);
-    attention(weights, saved, scratch, sums);
+    let Image { input, saved, .. } = image;
+    feed_forward(image, weights, needs, scratch, sums);
+    attention(saved, weights, needs, scratch, sums);
     let (epsilon, back) = (weights.options.epsilon, needs.input || needs.norm1);
     layer_norm_rows(input, weights.norm1[0], weights.norm1[1], epsilon, &mut scratch.normed);
-    projections(weights, back, scratch, sums);
+    projections(weights, needs, back, scratch, sums);
     if back {
         let Scratch { grad_normed, grad_attended, .. } = scratch;
         let ([sum_weight, sum_bias], weight) = (&mut sums.norm1, weights.norm1[0]);
@@ -140,17 +84,22 @@ pub fn backward(
 }
 
 /// From the output's gradient to `grad_attended`, which is 0 for tokens without an output.
-fn feed_forward(grad: &[f32], weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut Gradients) {
-    let Scratch { normed, wide, grad_wide, grad_normed, grad_attended, .. } = scratch;
+fn feed_forward(
+    Image { grad, saved, .. }: Image,
+    weights: &Weights,
+    needs: &Needs,
+    scratch: &mut Scratch,
+    sums: &mut Gradients,
+) {
+    let Scratch { normed, wide, grad_wide, grad_normed, grad_attended, thin, .. } = scratch;
+    let (fc1, fc2) = (Layer::new(weights.fc1, &needs.fc1), Layer::new(weights.fc2, &needs.fc2));
     let (epsilon, [scale, shift]) = (weights.options.epsilon, weights.norm2);
     let (normed, grad_normed) = (&mut normed[..grad.len()], &mut grad_normed[..grad.len()]);
     gelu(&saved.hidden, wide);
-    let every = 0..weights.dim;
-    linear(wide, grad, weights.fc2, every, &mut sums.fc2, Some((grad_wide, Write::Replace)));
+    fc2.backward(wide, grad, thin, &mut sums.fc2, Some((grad_wide, Write::Replace)));
     gelu_backward(&saved.hidden, grad_wide);
     layer_norm_rows(&saved.attended, scale, shift, epsilon, normed);
-    let every = 0..weights.hidden;
-    linear(normed, grad_wide, weights.fc1, every, &mut sums.fc1, Some((grad_normed, Write::Replace)));
+    fc1.backward(normed, grad_wide, thin, &mut sums.fc1, Some((grad_normed, Write::Replace)));
     let (asked, others) = grad_attended.split_at_mut(grad.len());
     asked.copy_from_slice(grad);
     others.fill(0.0);
@@ -159,19 +108,13 @@ fn feed_forward(grad: &[f32], weights: &Weights, saved: &Saved, scratch: &mut Sc
 }
 
 /// From `grad_attended` to `grad_qkv`, where the queries of tokens without an output stay 0.
-fn attention(weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut Gradients) {
-    let Scratch { grad_attended, grad_mixed, grad_qkv, scores, grad_scores, .. } = scratch;
+fn attention(saved: &Saved, weights: &Weights, needs: &Needs, scratch: &mut Scratch, sums: &mut Gradients) {
+    let Scratch { grad_attended, grad_mixed, grad_qkv, scores, grad_scores, thin, .. } = scratch;
     let (dim, head_dim, queries) = (weights.dim, weights.head_dim(), weights.options.queries);
     let tokens = saved.qkv.len() / (3 * dim);
     let grad_asked = &grad_attended[..queries * dim];
-    linear(
-        &saved.mixed,
-        grad_asked,
-        weights.proj,
-        0..dim,
-        &mut sums.proj,
-        Some((grad_mixed, Write::Replace)),
-    );
+    let proj = Layer::new(weights.proj, &needs.proj);
+    proj.backward(&saved.mixed, grad_asked, thin, &mut sums.proj, Some((grad_mixed, Write::Replace)));
     for head in 0..weights.options.num_heads {
         let own = Head::new(&saved.qkv, 0..queries, weights, head);
         own.scores(weights.scale(), scores);
@@ -190,13 +133,14 @@ fn attention(weights: &Weights, saved: &Saved, scratch: &mut Scratch, sums: &mut
 }
 
 /// From `grad_qkv` to `grad_normed` if somebody asks for it.
-fn projections(weights: &Weights, back: bool, scratch: &mut Scratch, sums: &mut Gradients) {
-    let Scratch { normed, grad_qkv, grad_normed, .. } = scratch;
+fn projections(weights: &Weights, needs: &Needs, back: bool, scratch: &mut Scratch, sums: &mut Gradients) {
+    let Scratch { normed, grad_qkv, grad_normed, thin, .. } = scratch;
     let (dim, queries) = (weights.dim, weights.options.queries);
     let mut part = |rows: usize, columns: Range<usize>, write: Write| {
         let (x, grad) = (&normed[..rows * dim], &grad_qkv[..rows * 3 * dim]);
         let grad_x = back.then_some((grad_normed.as_mut_slice(), write));
-        linear(x, grad, weights.qkv, columns, &mut sums.qkv, grad_x);
+        let layer = Layer { columns, ..Layer::new(weights.qkv, &needs.qkv) };
+        layer.backward(x, grad, thin, &mut sums.qkv, grad_x);
     };
     let tokens = normed.len() / dim;
     if queries == tokens {
@@ -207,26 +151,46 @@ fn projections(weights: &Weights, back: bool, scratch: &mut Scratch, sums: &mut 
     }
 }
 
-/// Back through some columns of `y = x weight + bias`: adds to the sums, and gives the gradient of x if it is asked for.
-fn linear(
-    x: &[f32],
-    grad: &[f32],
-    [weight, bias]: [&[f32]; 2],
+/// Some columns of a linear layer on the way back.
+struct Layer<'a> {
+    weight: &'a [f32],
+    width: usize,
     columns: Range<usize>,
-    [sum_weight, sum_bias]: &mut [Vec<f32>; 2],
-    grad_x: Option<(&mut [f32], Write)>,
-) {
-    let width = bias.len();
-    let (inputs, rows) = (weight.len() / width, grad.len() / width);
-    let start = columns.start;
-    add_rows(grad, columns.clone(), sum_bias);
-    let grad = Matrix::strided(&grad[start..], rows, columns.len(), width);
-    if !sum_weight.is_empty() {
-        let x = Matrix::new(x, rows, inputs).transposed();
-        product(&mut sum_weight[start..], width, x, grad, Write::Add);
+    wanted: &'a Wanted<'a>,
+}
+
+impl<'a> Layer<'a> {
+    /// All columns.
+    fn new([weight, bias]: [&'a [f32]; 2], wanted: &'a Wanted<'a>) -> Self {
+        Self { weight, width: bias.len(), columns: 0..bias.len(), wanted }
     }
-    if let Some((grad_x, write)) = grad_x {
-        let weight = Matrix::strided(&weight[start..], inputs, columns.len(), width).transposed();
-        product(grad_x, inputs, grad, weight, write);
+
+    /// Back through `y = x weight + bias`: adds to the sums, and gives the gradient of x if it is asked for.
+    fn backward(
+        &self,
+        x: &[f32],
+        grad: &[f32],
+        thin: &mut [f32],
+        sums: &mut LayerSums,
+        grad_x: Option<(&mut [f32], Write)>,
+    ) {
+        let (inputs, rows) = (self.weight.len() / self.width, grad.len() / self.width);
+        let start = self.columns.start;
+        let of =
+            |columns: &Range<usize>| Matrix::strided(&grad[columns.start..], rows, columns.len(), self.width);
+        add_rows(grad, self.columns.clone(), &mut sums.bias);
+        let x = Matrix::new(x, rows, inputs);
+        if self.wanted.weight {
+            product(&mut sums.weight[start..], self.width, x.transposed(), of(&self.columns), Write::Add);
+        }
+        for (factors, sums) in self.wanted.factors.iter().zip(&mut sums.factors) {
+            if self.columns.contains(&factors.columns.start) {
+                factors.add(x, of(&factors.columns), thin, sums);
+            }
+        }
+        if let Some((grad_x, write)) = grad_x {
+            let weight = Matrix::strided(&self.weight[start..], inputs, self.columns.len(), self.width);
+            product(grad_x, inputs, of(&self.columns), weight.transposed(), write);
+        }
     }
 }

@@ -22,6 +22,11 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride, column_stride: 1 }
     }
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The transpose, without a copy.
     pub fn transposed(self) -> Self {
         Self {
@@ -47,7 +52,7 @@ pub enum Write {
 pub fn product(out: &mut [f32], out_stride: usize, left: Matrix, right: Matrix, write: Write) {
     let (rows, inner, columns) = (left.rows, left.columns, right.columns);
     assert_eq!(inner, right.rows, "inner sizes of a product");
-    if rows == 0 {
+    if rows == 0 || columns == 0 {
         return;
     }
     assert!((rows - 1) * out_stride + columns <= out.len(), "output inside its slice");

@@ -9,6 +9,8 @@
 //! - [`math`] has vectorised exponential, GELU, softmax, layer norm and their derivatives
 //! - [`matrix`] has strided matrix products
 //! - [`forward`] and [`backward`] take one image through a block and back
+//! - [`gradients`] is what the way back is asked for: of a weight that is trained through factors, their gradients,
+//!   which take a tenth of the work of the weight's
 //! - [`call`] shares a batch among threads; where there are fewer images than threads, some share an image
 //! - [`autodiff`] is the operation as burn sees it
 //!
@@ -18,18 +20,20 @@ pub mod autodiff;
 pub mod backward;
 pub mod call;
 pub mod forward;
+pub mod gradients;
 pub mod math;
 pub mod matrix;
 
 use burn::{
     backend::Dispatch,
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, TensorData},
 };
 
 use autodiff::BlockKernel;
 
-/// The weights of a block, in the order in which the operation takes them.
-pub const NUM_WEIGHTS: usize = 16;
+/// The tensors of a block, in the order in which the operation takes them: norm1, query, key, value, proj, norm2, fc1
+/// and fc2, each with weight and bias, then the factors of the six linear layers.
+pub const NUM_TENSORS: usize = 28;
 
 /// What a block's weights do not say.
 #[derive(Clone, Copy, Debug)]
@@ -42,17 +46,28 @@ pub struct BlockOptions {
     pub epsilon: f32,
 }
 
+/// A linear layer.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// Weight, `[in, out]`, with the factors' product in it.
+    pub weight: Tensor<2>,
+    /// Bias, `[out]`.
+    pub bias: Tensor<1>,
+    /// Factors that get the weight's gradient, `[in, R]` and `[R, out]`.
+    pub factors: Option<[Tensor<2>; 2]>,
+}
+
 /// Weights of a pre-norm block with GELU; layer scale is folded into `proj` and `fc2`.
 #[derive(Clone, Debug)]
 pub struct BlockWeights {
     /// Scale and shift of the first norm, `[D]`.
     pub norm1: [Tensor<1>; 2],
-    /// Query, key, value and output projection: weight `[D, D]` and bias `[D]`.
-    pub attention: [(Tensor<2>, Tensor<1>); 4],
+    /// Query, key, value and output projection, from D to D.
+    pub attention: [LayerWeights; 4],
     /// Scale and shift of the second norm, `[D]`.
     pub norm2: [Tensor<1>; 2],
-    /// `[D, M]`, `[M]`, then `[M, D]`, `[D]`.
-    pub mlp: [(Tensor<2>, Tensor<1>); 2],
+    /// From D to M and back.
+    pub mlp: [LayerWeights; 2],
 }
 
 /// Whether tensors of a device can take the fused path.
@@ -69,8 +84,15 @@ pub fn is_available(device: &Device) -> bool {
 pub fn block(input: Tensor<3>, weights: BlockWeights, options: BlockOptions) -> Tensor<3> {
     let [n1w, n1b] = weights.norm1.map(Tensor::into_dispatch);
     let [n2w, n2b] = weights.norm2.map(Tensor::into_dispatch);
-    let [query, key, value, proj] = weights.attention.map(|(w, b)| (w.into_dispatch(), b.into_dispatch()));
-    let [fc1, fc2] = weights.mlp.map(|(w, b)| (w.into_dispatch(), b.into_dispatch()));
+    let layer = |layer: LayerWeights| {
+        // No factors are factors of rank 0.
+        let [inputs, outputs] = layer.weight.dims();
+        let none = |shape| Tensor::from_data(TensorData::new(Vec::<f32>::new(), shape), &layer.bias.device());
+        let [a, b] = layer.factors.unwrap_or_else(|| [none([inputs, 0]), none([0, outputs])]);
+        (layer.weight.into_dispatch(), layer.bias.into_dispatch(), a.into_dispatch(), b.into_dispatch())
+    };
+    let [query, key, value, proj] = weights.attention.map(layer);
+    let [fc1, fc2] = weights.mlp.map(layer);
     Tensor::from_dispatch(<Dispatch as BlockKernel>::vit_block(
         input.into_dispatch(),
         n1w,
@@ -89,6 +111,18 @@ pub fn block(input: Tensor<3>, weights: BlockWeights, options: BlockOptions) -> 
         fc1.1,
         fc2.0,
         fc2.1,
+        query.2,
+        query.3,
+        key.2,
+        key.3,
+        value.2,
+        value.3,
+        proj.2,
+        proj.3,
+        fc1.2,
+        fc1.3,
+        fc2.2,
+        fc2.3,
         options,
     ))
 }

@@ -61,21 +61,21 @@ impl LoraLibrary {
         self.modules.len()
     }
 
-    /// The weighted sum of the modules' updates at one layer.
+    /// Adds the weighted sum of the modules' updates to every layer of a model.
     ///
     /// `sum_n c_n dW_n = A diag(expand(c)) B`: exact, and its cost does not depend on the batch. The smaller factor is
-    /// the one that gets scaled.
-    ///
-    /// # Shapes
-    /// - coefficients: `[1, N]`
-    /// - output: `[in, out]`
-    pub fn delta(&self, layer: &LibraryLayer, coefficients: Tensor<2>) -> Tensor<2> {
-        let ([inputs, rank], [_, outputs]) = (layer.a.dims(), layer.b.dims());
-        let scales = coefficients.matmul(layer.expand.clone()); // [1, R]
-        if inputs <= outputs {
-            (layer.a.clone() * scales).matmul(layer.b.clone())
-        } else {
-            layer.a.clone().matmul(layer.b.clone() * scales.reshape([rank, 1]))
+    /// the one that gets scaled. `coefficients` gives `[1, N]`, trained or not, for a layer of the library's order.
+    pub fn add(&self, vit: &mut Vit, coefficients: impl Fn(usize) -> Tensor<2>) {
+        for (index, (&(block, target), layer)) in self.layers.iter().enumerate() {
+            let ([inputs, rank], [_, outputs]) = (layer.a.dims(), layer.b.dims());
+            let scales = coefficients(index).matmul(layer.expand.clone()); // [1, R]
+            let (mut a, mut b) = (layer.a.clone(), layer.b.clone());
+            if inputs <= outputs {
+                a = a * scales;
+            } else {
+                b = b * scales.reshape([rank, 1]);
+            }
+            vit.blocks[block].add_product(target, a, b);
         }
     }
 
@@ -84,11 +84,10 @@ impl LoraLibrary {
     /// `coefficients` holds one vector of N per layer, in the order of `layers`.
     pub fn merge(&self, vit: &Vit, coefficients: &[Vec<f32>]) -> Vit {
         let mut merged = vit.clone();
-        for ((key, layer), row) in self.layers.iter().zip(coefficients) {
-            let row = TensorData::new(row.clone(), [1, self.num_modules()]);
-            let delta = self.delta(layer, Tensor::from_data(row, &layer.a.device()));
-            add_delta(&mut merged, *key, delta);
-        }
+        self.add(&mut merged, |layer| {
+            let row = TensorData::new(coefficients[layer].clone(), [1, self.num_modules()]);
+            Tensor::from_data(row, &vit.pos_embed.device())
+        });
         merged
     }
 
@@ -120,20 +119,14 @@ impl LoraLibrary {
 /// The model with updates folded into its weights.
 pub fn merge_updates(vit: &Vit, updates: &Updates, device: &Device) -> Vit {
     let mut merged = vit.clone();
-    for (key, layer) in updates {
+    for (&(block, target), layer) in updates {
         let a = transpose(&layer.a, layer.rank, layer.in_dim);
         let b: Vec<f32> = transpose(&layer.b, layer.out_dim, layer.rank);
         let a = Tensor::<2>::from_data(TensorData::new(a, [layer.in_dim, layer.rank]), device);
         let b = Tensor::<2>::from_data(TensorData::new(b, [layer.rank, layer.out_dim]), device);
-        add_delta(&mut merged, *key, a.matmul(b) * layer.scaling);
+        merged.blocks[block].add_product(target, a, b * layer.scaling);
     }
     merged
-}
-
-/// Adds an update to one linear layer's weight, `[in, out]`.
-pub fn add_delta(vit: &mut Vit, (block, target): LayerKey, delta: Tensor<2>) {
-    let linear = vit.blocks[block].linear_mut(target);
-    linear.weight = linear.weight.clone() + delta;
 }
 
 fn check_fit(module: &LoraModule, vit: &Vit) -> Result<()> {

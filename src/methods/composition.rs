@@ -13,7 +13,7 @@ use crate::{
     head,
     lora::{
         cat::Updates,
-        library::{LayerKey, LoraLibrary, add_delta},
+        library::{LayerKey, LoraLibrary},
     },
     vit::model::Vit,
 };
@@ -102,10 +102,8 @@ impl Adapt for Composition {
             (Normalization::Free, [value]) => value.clone(),
             _ => return composed,
         };
-        for ((key, layer), row) in self.library.layers.iter().zip(self.rows()) {
-            let delta = self.library.delta(layer, coefficients.clone().narrow(0, row, 1));
-            add_delta(&mut composed, *key, delta);
-        }
+        let rows = self.rows();
+        self.library.add(&mut composed, |layer| coefficients.clone().narrow(0, rows[layer], 1));
         composed
     }
 

@@ -7,11 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Adapt, Group, Parameter};
 use crate::{
     error::{Error, Result},
-    lora::{
-        cat::Updates,
-        library::{LayerKey, add_delta},
-        module::LoraLayer,
-    },
+    lora::{cat::Updates, library::LayerKey, module::LoraLayer},
     matrix::transpose,
     random,
     vit::{model::Vit, target::Target},
@@ -112,9 +108,8 @@ impl Adapt for Factors {
 
     fn apply(&self, vit: &Vit, values: &[Tensor<2>]) -> Vit {
         let mut adapted = vit.clone();
-        for ((key, ..), factors) in self.layers.iter().zip(values.chunks_exact(2)) {
-            let delta = factors[0].clone().matmul(factors[1].clone()) * self.scaling;
-            add_delta(&mut adapted, *key, delta);
+        for (&((block, target), ..), factors) in self.layers.iter().zip(values.chunks_exact(2)) {
+            adapted.blocks[block].add_product(target, factors[0].clone(), factors[1].clone() * self.scaling);
         }
         adapted
     }

@@ -50,7 +50,8 @@ pub trait Adapt {
 
     /// The model whose weights follow from `values`, one per parameter, in the same order.
     ///
-    /// Values may be plain (evaluation) or autodiff tensors (training); frozen weights stay plain.
+    /// Values may be plain (evaluation) or autodiff tensors (training); frozen weights stay plain. An update of low rank
+    /// is added by [`Block::add_product`](crate::vit::block::Block::add_product), which keeps its gradients small.
     fn apply(&self, vit: &Vit, values: &[Tensor<2>]) -> Vit;
 
     /// Composition weights that `values` (row-major, as read back) stand for: one row per layer

@@ -1,6 +1,6 @@
 //! One pre-norm transformer block.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::{
     attention::Attention,
@@ -9,7 +9,7 @@ use super::{
     mlp::Mlp,
     target::Target,
 };
-use crate::kernels::{self, BlockOptions, BlockWeights};
+use crate::kernels::{self, BlockOptions, BlockWeights, LayerWeights};
 
 /// Pre-norm block: `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Block {
 
     /// The weights for the fused operation of the CPU device, where it computes what this block does.
     fn fused_weights(&self, input: &Tensor<3>) -> Option<BlockWeights> {
-        if self.mlp.kind != MlpKind::Gelu || !kernels::is_available(&input.device()) {
+        if !self.is_fused(&input.device()) {
             return None;
         }
         let norm = |norm: &LayerNorm| [norm.weight.clone(), norm.bias.clone()];
@@ -76,6 +76,16 @@ impl Block {
             norm2: norm(&self.norm2),
             mlp: [fused(&self.mlp.fc1, &None), fused(&self.mlp.fc2, &self.ls2)],
         })
+    }
+
+    fn is_fused(&self, device: &Device) -> bool {
+        self.mlp.kind == MlpKind::Gelu && kernels::is_available(device)
+    }
+
+    /// Adds the product of factors `[in, R]` and `[R, out]`, trained or not, to the weight of a linear layer.
+    pub fn add_product(&mut self, target: Target, a: Tensor<2>, b: Tensor<2>) {
+        let apart = self.is_fused(&a.device());
+        self.linear_mut(target).add_product(a, b, apart);
     }
 
     /// The linear layer that a LoRA target names.
@@ -103,13 +113,21 @@ impl Block {
     }
 }
 
-/// Weight and bias with a layer scale folded in; a missing bias is zero.
-fn fused(layer: &Linear, gamma: &Option<Tensor<1>>) -> (Tensor<2>, Tensor<1>) {
+/// A layer with a layer scale folded in; a missing bias is zero.
+fn fused(layer: &Linear, gamma: &Option<Tensor<1>>) -> LayerWeights {
     let [_, outputs] = layer.weight.dims();
     let bias = layer.bias.clone().unwrap_or_else(|| Tensor::zeros([outputs], &layer.weight.device()));
+    let (weight, factors) = (layer.weight.clone(), layer.factors.clone());
     match gamma {
-        Some(gamma) => (layer.weight.clone() * gamma.clone().unsqueeze::<2>(), bias * gamma.clone()),
-        None => (layer.weight.clone(), bias),
+        Some(gamma) => {
+            let columns = gamma.clone().unsqueeze::<2>();
+            LayerWeights {
+                weight: weight * columns.clone(),
+                bias: bias * gamma.clone(),
+                factors: factors.map(|[a, b]| [a, b * columns]),
+            }
+        }
+        None => LayerWeights { weight, bias, factors },
     }
 }
 

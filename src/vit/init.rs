@@ -58,10 +58,8 @@ impl Init<'_> {
 
     fn linear(&mut self, inputs: usize, outputs: usize, bias: bool) -> Linear {
         let weight = TensorData::new(self.values(inputs * outputs), [inputs, outputs]);
-        Linear {
-            weight: Tensor::from_data(weight, self.device),
-            bias: bias.then(|| Tensor::zeros([outputs], self.device)),
-        }
+        let bias = bias.then(|| Tensor::zeros([outputs], self.device));
+        Linear::new(Tensor::from_data(weight, self.device), bias)
     }
 
     fn norm(&self, dim: usize, epsilon: f64) -> LayerNorm {

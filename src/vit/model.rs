@@ -1,7 +1,7 @@
 //! The Vision Transformer: patch embedding, blocks, final norm, and the three-way forward of timm.
 //!
-//! The model holds plain tensors. It does not know which of them are trained, nor that LoRA exists:
-//! a method replaces weights and runs the same passes.
+//! The model holds plain tensors. It does not know which of them are trained, nor that LoRA exists: a method replaces
+//! weights, or adds products of factors to them, and runs the same passes.
 
 use burn::tensor::{FloatDType, Tensor};
 

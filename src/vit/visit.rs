@@ -94,6 +94,10 @@ impl Vit {
 fn linear<'a>(named: &mut Named<'a>, name: &str, layer: &'a mut Linear) {
     named.push((format!("{name}.weight"), TensorMut::Two(&mut layer.weight)));
     named.extend(layer.bias.as_mut().map(|bias| (format!("{name}.bias"), TensorMut::One(bias))));
+    // Only while they are trained: what is saved has none.
+    for (factor, tensor) in ["a", "b"].iter().zip(layer.factors.as_mut().into_iter().flatten()) {
+        named.push((format!("{name}.{factor}"), TensorMut::Two(tensor)));
+    }
 }
 
 fn norm<'a>(named: &mut Named<'a>, name: &str, layer: &'a mut LayerNorm) {
