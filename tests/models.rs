@@ -72,11 +72,15 @@ fn compare(model: &str, size: (usize, usize), device: &OpenDevice, tolerance: f3
     let suffix = format!("{}x{}", size.0, size.1);
     let (shape, pixels) = reference(&tensors, &format!("pixel_values.{suffix}")).expect("pixels");
     let images = Tensor::<4>::from_data(TensorData::new(pixels, shape), &device.plain);
-    let hidden = checkpoint.vit.forward_features(images);
+    let hidden = checkpoint.vit.forward_features(images.clone());
     let (_, expected) = reference(&tensors, &format!("last_hidden_state.{suffix}")).expect("hidden state");
     let found = block_on(read(hidden.clone())).expect("reads back");
     let difference = largest_difference(&found, &expected, model);
     assert!(difference < tolerance, "{model} {suffix} last_hidden_state: {difference}");
+    let expected = block_on(read(checkpoint.vit.pool(hidden.clone()))).expect("reads back");
+    let found = block_on(read(checkpoint.vit.forward_pooled(images))).expect("reads back");
+    let difference = largest_difference(&found, &expected, model);
+    assert!(difference < tolerance, "{model} {suffix} pooled features: {difference}");
     let expected = reference(&tensors, &format!("logits.{suffix}"));
     assert_eq!(expected.is_some(), checkpoint.head.is_some(), "{model} head");
     if let (Some((_, expected)), Some(head)) = (expected, &checkpoint.head) {

@@ -91,13 +91,13 @@ impl Call {
         }
     }
 
-    /// The output `[B, Q, D]`, and per image what the backward pass needs if `keep`.
+    /// The output `[B, Q, D]`, and per image what the backward pass needs, certainly if `keep`.
     pub fn forward(&self, keep: bool) -> (Values, Vec<Saved>) {
-        let [batch, tokens, dim] = self.input_shape();
+        let [batch, _, dim] = self.input_shape();
         let queries = self.options.queries;
         let mut out = vec![0.0; batch * queries * dim];
         let parts = device::num_threads() / batch.max(1);
-        let saved = if parts > 1 && tokens > 0 && queries > 0 {
+        let saved = if parts > 1 {
             self.forward_in_parts(parts, &mut out)
         } else {
             self.forward_whole(keep, &mut out)
