@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{
     forward::{Head, Saved, Weights},
     gradients::{Gradients, LayerSums, Needs, Wanted},
-    math::{add_rows, gelu, gelu_backward, layer_norm_backward_rows, layer_norm_rows, softmax_backward_rows},
+    math::{add_rows, gelu_and_slope, layer_norm_backward_rows, layer_norm_rows, softmax_backward_rows},
     matrix::{Matrix, Write, product},
 };
 
@@ -13,6 +13,7 @@ use super::{
 pub struct Scratch {
     normed: Vec<f32>,
     wide: Vec<f32>,
+    slope: Vec<f32>,
     grad_wide: Vec<f32>,
     grad_normed: Vec<f32>,
     grad_attended: Vec<f32>,
@@ -34,6 +35,7 @@ impl Scratch {
         Self {
             normed: all(dim),
             wide: asked(hidden),
+            slope: asked(hidden),
             grad_wide: asked(hidden),
             grad_normed: all(dim),
             grad_attended: all(dim),
@@ -91,13 +93,13 @@ fn feed_forward(
     scratch: &mut Scratch,
     sums: &mut Gradients,
 ) {
-    let Scratch { normed, wide, grad_wide, grad_normed, grad_attended, thin, .. } = scratch;
+    let Scratch { normed, wide, slope, grad_wide, grad_normed, grad_attended, thin, .. } = scratch;
     let (fc1, fc2) = (Layer::new(weights.fc1, &needs.fc1), Layer::new(weights.fc2, &needs.fc2));
     let (epsilon, [scale, shift]) = (weights.options.epsilon, weights.norm2);
     let (normed, grad_normed) = (&mut normed[..grad.len()], &mut grad_normed[..grad.len()]);
-    gelu(&saved.hidden, wide);
+    gelu_and_slope(&saved.hidden, wide, slope);
     fc2.backward(wide, grad, thin, &mut sums.fc2, Some((grad_wide, Write::Replace)));
-    gelu_backward(&saved.hidden, grad_wide);
+    grad_wide.iter_mut().zip(slope).for_each(|(grad, slope)| *grad *= *slope);
     layer_norm_rows(&saved.attended, scale, shift, epsilon, normed);
     fc1.backward(normed, grad_wide, thin, &mut sums.fc1, Some((grad_normed, Write::Replace)));
     let (asked, others) = grad_attended.split_at_mut(grad.len());

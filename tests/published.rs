@@ -1,0 +1,212 @@
+//! What the documents publish is what was recorded: reports and plots of `docs/comparison` are made anew from the
+//! results beside them, and tables that people edit are compared with those reports and with the modules' cards.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use support::{json, succeed};
+
+/// The models of the tables, in their order, and the folders of their records.
+const MODELS: [(&str, &str); 3] =
+    [("embedded", "embedded"), ("DeiT-Tiny", "deit-tiny"), ("DeiT-Tiny at 128 px", "deit-tiny-128px")];
+
+/// Rows of the documents' tables of shifts, the report's table and the column there.
+const SHIFTS: [(&str, &str, &str); 6] = [
+    ("test images as they are", "## Covariate shift", "clean"),
+    ("noise", "## Covariate shift", "noise 2"),
+    ("blur", "## Covariate shift", "blur 2"),
+    ("contrast", "## Covariate shift", "contrast 2"),
+    ("JPEG", "## Covariate shift", "jpeg 2"),
+    ("unequal numbers per class, as many in all", "## Label shift", "uneven classes"),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A table of a document: its head and its rows.
+struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// The cells of a row by the head's names, without the first.
+    fn row(&self, name: &str) -> Option<BTreeMap<&str, &str>> {
+        let row = self.rows.iter().find(|row| row[0] == name)?;
+        Some(self.head.iter().map(String::as_str).zip(row.iter().map(String::as_str)).skip(1).collect())
+    }
+}
+
+/// All tables of a text, in order.
+fn tables(text: &str) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let cells = line.strip_prefix('|').and_then(|line| line.strip_suffix('|'));
+        let row: Option<Vec<String>> =
+            cells.map(|cells| cells.split('|').map(|cell| cell.trim().into()).collect());
+        match (row, tables.last_mut()) {
+            (Some(row), Some(table)) if inside => table.rows.extend((row[0] != "---").then_some(row)),
+            (Some(head), _) => tables.push(Table { head, rows: Vec::new() }),
+            (None, _) => {}
+        }
+        inside = cells.is_some();
+    }
+    tables
+}
+
+/// The tables that follow a line which begins with `start`.
+fn tables_after(report: &str, start: &str) -> Vec<Table> {
+    let from = report.find(&format!("\n{start}")).unwrap_or_else(|| panic!("no line {start}"));
+    tables(&report[from..])
+}
+
+/// A cell where nothing was run is empty in the documents.
+fn shown(cell: &str) -> &str {
+    if cell == "-" { "" } else { cell }
+}
+
+fn folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("docs/comparison")).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.is_dir()).collect()
+}
+
+fn assert_same(published: &Path, made: &Path) {
+    let [published_text, made_text] =
+        [published, made].map(|path| fs::read_to_string(path).unwrap_or_default());
+    assert!(
+        !made_text.is_empty() && published_text == made_text,
+        "{} is not up to date",
+        published.display()
+    );
+}
+
+#[test]
+fn reports_and_plots_are_what_their_records_give() {
+    let folders = folders();
+    assert_eq!(folders.len(), 6);
+    for folder in folders {
+        let out = tempfile::tempdir().expect("a folder");
+        for file in ["experiment.json", "results.jsonl"] {
+            fs::copy(folder.join(file), out.path().join(file)).expect(file);
+        }
+        succeed(&["experiment", "--report-only", "--out", &out.path().display().to_string()]);
+        assert_same(&folder.join("report.md"), &out.path().join("report.md"));
+        let plots = |dir: &Path| -> Vec<_> {
+            let entries = fs::read_dir(dir.join("plots")).expect("plots");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(plots(&folder), plots(out.path()), "{}", folder.display());
+        for plot in plots(&folder) {
+            assert_same(&folder.join("plots").join(&plot), &out.path().join("plots").join(&plot));
+        }
+    }
+}
+
+/// Columns of the documents are those of the reports without the word for images.
+fn by_number<'a>(row: &BTreeMap<&'a str, &'a str>) -> BTreeMap<&'a str, &'a str> {
+    row.iter().map(|(name, cell)| (name.split(' ').next().unwrap_or(name), shown(cell))).collect()
+}
+
+#[test]
+fn tables_of_accuracies_are_those_of_the_reports() {
+    for document in ["README.md", "docs/comparison/README.md"] {
+        let tables = tables(&read(document));
+        let table = tables.iter().find(|table| table.head[0] == "images per class").expect(document);
+        let mut models = MODELS.iter();
+        let mut report = String::new();
+        for row in &table.rows {
+            if !row[0].is_empty() {
+                let (name, folder) = models.next().expect("one of three models");
+                assert_eq!(row[0], *name, "{document}");
+                report = read(&format!("docs/comparison/{folder}/report.md"));
+            }
+            let method = if row[1] == "full fine-tuning" { "full" } else { &row[1] };
+            let start = match method {
+                "linear-probe" => "Mean test accuracy over tasks and seeds",
+                _ => "Difference from `linear-probe`, intervals over (task, seed)",
+            };
+            let made = tables_after(&report, start).remove(0);
+            let made = by_number(&made.row(method).unwrap_or_else(|| panic!("{document}: no {method}")));
+            let published: BTreeMap<&str, &str> = table
+                .head
+                .iter()
+                .zip(row)
+                .skip(2)
+                .map(|(name, cell)| (name.as_str(), cell.as_str()))
+                .collect();
+            assert_eq!(published, made, "{document}: {} {}", row[0], row[1]);
+        }
+        assert_eq!(models.next(), None, "{document}");
+    }
+}
+
+#[test]
+fn tables_of_shifts_are_those_of_the_reports() {
+    let document = read("docs/comparison/README.md");
+    let published: Vec<Table> =
+        tables(&document).into_iter().filter(|table| table.head[0] == "shift").collect();
+    assert_eq!(published.len(), MODELS.len());
+    for (table, (_, folder)) in published.iter().zip(MODELS) {
+        let report = read(&format!("docs/comparison/{folder}-shifts/report.md"));
+        assert_eq!(table.rows.len(), SHIFTS.len(), "{folder}");
+        for (name, start, column) in SHIFTS {
+            let of_report = tables_after(&report, start);
+            // Under label shift accuracy and difference stand side by side.
+            let (gains, gain) = match column {
+                "uneven classes" => (&of_report[0], "uneven: against linear-probe"),
+                _ => (&of_report[1], column),
+            };
+            let probe = of_report[0].row("linear-probe").expect("a probe")[column];
+            let row = table.row(name).unwrap_or_else(|| panic!("{folder}: no {name}"));
+            assert_eq!(row["linear-probe"], probe, "{folder}: {name}");
+            for method in ["uniform", "uniform-scaled"] {
+                assert_eq!(row[method], gains.row(method).expect(method)[gain], "{folder}: {name}, {method}");
+            }
+        }
+    }
+}
+
+/// A module's card, and its accuracies before and after as the documents show them.
+fn card(folder: &str, task: &str) -> (serde_json::Value, [String; 2]) {
+    let card = json(&root().join("www/models").join(folder).join("modules").join(task).join("training.json"));
+    let accuracies = [&card["probe_test_accuracy"], &card["module"]["test_accuracy"]];
+    let shown = accuracies.map(|value| format!("{:.1}", 100.0 * value.as_f64().expect("an accuracy")));
+    (card, shown)
+}
+
+#[test]
+fn tables_of_modules_are_those_of_their_cards() {
+    let tables = tables(&read("docs/models.md"));
+    let tables: Vec<&Table> = tables.iter().filter(|table| table.head[0] == "task").collect();
+    let [embedded, deit] = tables[..] else { panic!("two tables of modules") };
+    assert_eq!((embedded.rows.len(), deit.rows.len()), (10, 10));
+    for row in &embedded.rows {
+        let (card, accuracies) = card("base", &row[0]);
+        let classes = card["classes"].as_array().expect("classes").len();
+        assert_eq!(row[1], card["source"], "{}", row[0]);
+        assert_eq!(
+            row[2..5],
+            [classes.to_string(), card["num_train"].to_string(), card["num_test"].to_string()]
+        );
+        assert_eq!(row[5..], accuracies, "{}", row[0]);
+    }
+    for row in &deit.rows {
+        let sizes = ["deit-tiny-patch16-224", "deit-tiny-patch16-224-128px"];
+        let accuracies = sizes.map(|folder| card(folder, &row[0]).1).concat();
+        assert_eq!(row[1..], accuracies, "{}", row[0]);
+    }
+}
