@@ -1,5 +1,11 @@
 //! Which of several fixed weights held-out images prefer.
 
+use super::adapt::AdaptConfig;
+use crate::{
+    dataset::folds,
+    head::{Features, Head, softmax},
+};
+
 /// The weights with the lowest mean loss. `losses` has one list per weights, of the same images in the same order; weights
 /// that give no finite features have infinite losses.
 pub(super) fn lowest(losses: &[Vec<f32>]) -> usize {
@@ -27,6 +33,26 @@ fn within_one_error(own: &[f32], best: &[f32]) -> bool {
     let variance =
         differences.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / (count - 1.0).max(1.0);
     mean <= (variance / count).sqrt()
+}
+
+/// Cross-entropy of every held-out row under a head fitted without it, fold by fold; the training losses when nothing can
+/// be held out.
+pub(super) fn losses(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Features) -> Head) -> Vec<f32> {
+    let folds = folds(&features.labels, config.head_folds, config.train.seed);
+    let row_loss = |head: &Head, index: usize| {
+        -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
+    };
+    let count = features.labels.len();
+    if folds.is_empty() {
+        let head = fit(features);
+        return (0..count).map(|index| row_loss(&head, index)).collect();
+    }
+    let of_fold = |fold: &Vec<usize>| -> Vec<f32> {
+        let rest: Vec<usize> = (0..count).filter(|index| !fold.contains(index)).collect();
+        let head = fit(&features.select(&rest));
+        fold.iter().map(|&index| row_loss(&head, index)).collect()
+    };
+    folds.iter().flat_map(of_fold).collect()
 }
 
 /// Mean of losses; 0 if there are none.

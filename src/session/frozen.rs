@@ -4,7 +4,7 @@ use super::{
     Session,
     adapt::{AdaptConfig, Flow, may_go_on},
     arm::Adapted,
-    choice, held_out,
+    choice,
 };
 use crate::{
     dataset::{Example, folds},
@@ -126,37 +126,66 @@ impl FrozenArm<'_> {
         if folds(&labels, self.config.head_folds, self.config.train.seed).is_empty() {
             return Ok(FrozenWeights::Scaled(0));
         }
-        let losses = self.all_losses(SCALES.len(), FrozenWeights::Scaled, examples, ask).await?;
-        let from_one = |index: usize| SCALES[index].ln().abs();
-        Ok(FrozenWeights::Scaled(choice::simplest(&losses, from_one)))
+        self.choice(method, examples, ask).await
     }
 
     /// Tries every module; the held-out loss of a class-mean head decides.
     async fn best_module(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
         let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
-        let losses = self.all_losses(modules, FrozenWeights::Module, examples, ask).await?;
-        let best = choice::lowest(&losses);
-        let one_hot = (0..modules).map(|module| f32::from(module == best)).collect();
-        let chosen = self.frozen(FrozenWeights::Module(best), Some(one_hot), examples).await?;
-        Ok(Chosen { module: Some(best), ..chosen })
+        let best = self.choice(Method::BestModule, examples, ask).await?;
+        let one_hot = (0..modules).map(|module| f32::from(best == FrozenWeights::Module(module))).collect();
+        let module = if let FrozenWeights::Module(index) = best { Some(index) } else { None };
+        let chosen = self.frozen(best, Some(one_hot), examples).await?;
+        Ok(Chosen { module, ..chosen })
     }
 
-    /// Held-out losses under each of `count` weights, or under the first ones when `ask` says stop.
-    async fn all_losses(
+    /// The weights that a method chooses among.
+    pub fn candidates(&self, method: Method) -> Vec<FrozenWeights> {
+        match method {
+            Method::BestModule => (0..self.session.modules.len()).map(FrozenWeights::Module).collect(),
+            _ => (0..SCALES.len()).map(FrozenWeights::Scaled).collect(),
+        }
+    }
+
+    /// The one of a method's candidates that held-out images prefer, or of the first ones when `ask` says stop.
+    async fn choice(
         &self,
-        count: usize,
-        weights: impl Fn(usize) -> FrozenWeights,
+        method: Method,
         examples: &[Example],
         ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut losses = Vec::with_capacity(count);
-        for index in 0..count {
+    ) -> Result<FrozenWeights> {
+        let candidates = self.candidates(method);
+        let mut features = Vec::with_capacity(candidates.len());
+        for (index, weights) in candidates.iter().enumerate() {
             if index > 0 && !may_go_on(&mut *ask).await {
                 break;
             }
-            losses.push(self.losses(self.session.frozen_features(weights(index), examples).await)?);
+            features.push(self.finite_features(*weights, examples).await?);
         }
-        Ok(losses)
+        Ok(candidates[self.choose(method, &features)])
+    }
+
+    /// Which of some candidates held-out images prefer, by their features under each.
+    pub fn choose(&self, method: Method, features: &[Option<Features>]) -> usize {
+        let labels = features.iter().flatten().next().map_or(&[][..], |features| &features.labels);
+        let scales = method != Method::BestModule;
+        if scales && folds(labels, self.config.head_folds, self.config.train.seed).is_empty() {
+            return 0;
+        }
+        let losses: Vec<Vec<f32>> = features.iter().map(|features| self.losses(features.as_ref())).collect();
+        match scales {
+            true => choice::simplest(&losses, |index| SCALES[index].ln().abs()),
+            false => choice::lowest(&losses),
+        }
+    }
+
+    /// Features under frozen weights; `None` where they are not finite.
+    pub async fn finite_features(
+        &self,
+        weights: FrozenWeights,
+        examples: &[Example],
+    ) -> Result<Option<Features>> {
+        finite(self.session.frozen_features(weights, examples).await)
     }
 
     async fn lorahub(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
@@ -167,7 +196,7 @@ impl FrozenArm<'_> {
         while let Some(weights) = search.ask() {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-            let losses = self.losses(session.features(&vit, &looked_at).await)?;
+            let losses = self.losses(finite(session.features(&vit, &looked_at).await)?.as_ref());
             search.tell(weights, choice::mean(&losses));
             if !may_go_on(&mut *ask).await {
                 break;
@@ -183,14 +212,17 @@ impl FrozenArm<'_> {
 
     /// Held-out cross-entropy of a class-mean head, image by image; with one image per class, its training losses. Weights
     /// that give no finite features are the worst choice, and none that ends the search.
-    fn losses(&self, features: Result<Features>) -> Result<Vec<f32>> {
-        match features {
-            Ok(features) => {
-                Ok(held_out::losses(&features, self.config, &|rest| Head::nearest_mean(rest, self.classes)))
-            }
-            Err(Error::NotFinite { .. }) => Ok(vec![f32::INFINITY]),
-            Err(error) => Err(error),
-        }
+    fn losses(&self, features: Option<&Features>) -> Vec<f32> {
+        let fit = |rest: &Features| Head::nearest_mean(rest, self.classes);
+        features.map_or(vec![f32::INFINITY], |features| choice::losses(features, self.config, &fit))
+    }
+}
+
+fn finite(features: Result<Features>) -> Result<Option<Features>> {
+    match features {
+        Ok(features) => Ok(Some(features)),
+        Err(Error::NotFinite { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -213,7 +245,14 @@ fn first_of_each_class(examples: &[Example], count: usize) -> Vec<Example> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::DeviceChoice, device::block_on, image::Picture, session::ModelOptions};
+    use crate::{
+        device::DeviceChoice,
+        device::block_on,
+        evaluate::accuracy,
+        image::Picture,
+        random::{Purpose, stream, uniform},
+        session::ModelOptions,
+    };
 
     /// A tiny model with two modules.
     fn session() -> Session {
@@ -246,6 +285,38 @@ mod tests {
             let adapted = block_on(session.run_arm(method, &examples, 2, &config, &mut stop));
             assert_eq!(adapted.expect("what it has").method, method);
             assert_eq!(asked, 1, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn a_held_out_choice_is_the_one_that_is_made_without_the_fold() {
+        let (session, config) = (session(), AdaptConfig::default());
+        let (height, width) = session.preprocess().input_size();
+        let mut rng = stream(0, Purpose::Init);
+        let mut example = |index: usize| {
+            let mut crop = Picture::filled(width, height, [0; 3]);
+            crop.rgb.iter_mut().for_each(|value| *value = uniform(&mut rng, 0.0, 255.0) as u8);
+            Example { name: String::new(), class: index % 2, crop }
+        };
+        let examples: Vec<Example> = (0..9).map(&mut example).collect();
+        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
+        for method in [Method::BestModule, Method::UniformScaled] {
+            let run = |examples: &[Example]| {
+                block_on(session.run_arm(method, examples, 2, &config, &mut |_| Flow::GoOn)).expect("a run")
+            };
+            let (adapted, mut go_on) = (run(&examples), |_| Flow::GoOn);
+            let held_out = session.held_out(&adapted, &examples, 2, &config, &mut go_on);
+            let held_out = block_on(held_out).expect("no error").expect("folds");
+            let folds = folds(&labels, config.head_folds, config.train.seed);
+            assert_eq!((folds.len(), held_out.folds.len()), (9, 9));
+            for (fold, answered) in folds.iter().zip(&held_out.folds) {
+                let rest = (0..9).filter(|index| !fold.contains(index));
+                let adapted = run(&rest.map(|index| examples[index].clone()).collect::<Vec<_>>());
+                let held: Vec<Example> = fold.iter().map(|&index| examples[index].clone()).collect();
+                let features = block_on(session.adapted_features(&adapted, &held)).expect("features");
+                let correct = accuracy(&adapted.head, &features).correct;
+                assert_eq!((answered.total, answered.trained), (1, correct), "{method:?}");
+            }
         }
     }
 

@@ -4,12 +4,13 @@ use super::{
     Session,
     adapt::{AdaptConfig, Flow, Refit, may_go_on},
     arm::Adapted,
+    frozen::FrozenArm,
 };
 use crate::{
     dataset::{Example, folds},
     error::Result,
     evaluate,
-    head::{Features, Head, softmax},
+    head::{Features, Head},
     methods::registry::Method,
     report::Accuracy,
 };
@@ -85,16 +86,14 @@ impl Session {
         if config.folds == 0 {
             return Ok(None);
         }
-        if !method.is_trained()
-            && !matches!(method, Method::UniformScaled | Method::BestModule | Method::LoraHub)
-        {
+        if matches!(method, Method::UniformScaled | Method::BestModule) {
+            return self.choose_again(method, examples, classes, config, on_fold).await;
+        }
+        if !method.is_trained() && method != Method::LoraHub {
             return Ok(head_only(method, &adapted.features, classes, config));
         }
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        // The features of every choice are cached: as many folds as for methods that only fit a head.
-        let frozen = matches!(method, Method::UniformScaled | Method::BestModule);
-        let num_folds = if frozen { config.head_folds } else { config.folds };
-        let folds = folds(&labels, num_folds, config.train.seed);
+        let folds = folds(&labels, config.folds, config.train.seed);
         let mut answered = Vec::with_capacity(folds.len());
         for (index, fold) in folds.iter().enumerate() {
             if !may_go_on(|| on_fold(index)).await {
@@ -114,6 +113,43 @@ impl Session {
         }
         Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
     }
+
+    /// A method that chooses among frozen weights chooses again without each fold, as many folds as for methods that only
+    /// fit a head: images have passed the model under every choice, and nothing is merged for a fold.
+    async fn choose_again(
+        &self,
+        method: Method,
+        examples: &[Example],
+        classes: usize,
+        config: &AdaptConfig,
+        on_fold: &mut dyn FnMut(usize) -> Flow,
+    ) -> Result<Option<HeldOut>> {
+        let arm = FrozenArm { session: self, config, classes };
+        let mut candidates = Vec::new();
+        for weights in arm.candidates(method) {
+            if !may_go_on(|| on_fold(0)).await {
+                return Ok(None);
+            }
+            candidates.push(arm.finite_features(weights, examples).await?);
+        }
+        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
+        let folds = folds(&labels, config.head_folds, config.train.seed);
+        let mut answered = Vec::with_capacity(folds.len());
+        for (index, fold) in folds.iter().enumerate() {
+            if !may_go_on(|| on_fold(index)).await {
+                return Ok(None);
+            }
+            let rest: Vec<usize> = (0..labels.len()).filter(|index| !fold.contains(index)).collect();
+            let without: Vec<Option<Features>> =
+                candidates.iter().map(|own| own.as_ref().map(|own| own.select(&rest))).collect();
+            let chosen = arm.choose(method, &without);
+            let (Some(own), Some(all)) = (&without[chosen], &candidates[chosen]) else { return Ok(None) };
+            let head = config.fit_head(method, own, classes);
+            let correct = evaluate::accuracy(&head, &all.select(fold)).correct;
+            answered.push(Fold { total: fold.len(), trained: correct, refitted: correct });
+        }
+        Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
+    }
 }
 
 fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
@@ -129,26 +165,6 @@ fn head_only(method: Method, features: &Features, classes: usize, config: &Adapt
     let (hits, total) = evaluate::held_out_hits(features, &folds, &fit);
     let all = Fold { total, trained: hits, refitted: hits };
     (total > 0).then_some(HeldOut { folds: vec![all], num_folds: folds.len() })
-}
-
-/// Cross-entropy of every held-out row under a head fitted without it, fold by fold; the training losses when nothing can
-/// be held out.
-pub(super) fn losses(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Features) -> Head) -> Vec<f32> {
-    let folds = folds(&features.labels, config.head_folds, config.train.seed);
-    let row_loss = |head: &Head, index: usize| {
-        -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
-    };
-    let count = features.labels.len();
-    if folds.is_empty() {
-        let head = fit(features);
-        return (0..count).map(|index| row_loss(&head, index)).collect();
-    }
-    let of_fold = |fold: &Vec<usize>| -> Vec<f32> {
-        let rest: Vec<usize> = (0..count).filter(|index| !fold.contains(index)).collect();
-        let head = fit(&features.select(&rest));
-        fold.iter().map(|&index| row_loss(&head, index)).collect()
-    };
-    folds.iter().flat_map(of_fold).collect()
 }
 
 #[cfg(test)]
