@@ -1,6 +1,6 @@
 //! Multinomial logistic regression by accelerated full-batch gradient descent.
 //!
-//! Nesterov's method from zero with the step 1/L, L a Lipschitz constant of the gradient. The iterates are the same in two
+//! Nesterov's method (1983) from zero with the step 1/L, L a Lipschitz constant of the gradient. The iterates are the same in two
 //! forms, and the smaller one is taken. With many images the weight itself is held, and every step multiplies the
 //! features twice. With fewer images than features the weight is held as a combination of the images' features: the logits
 //! follow from the images' inner products, computed once, and the gradient is the errors as they are.
@@ -11,7 +11,7 @@ use crate::kernels::{
     matrix::{Matrix, Write, product},
 };
 
-/// Steps of a fit. Penalties below about 1e-4 are not at their minimum then; stopping holds the weights back a little, too.
+/// Steps of a fit, always as many: with a small penalty it may end before its minimum.
 const STEPS: usize = 400;
 
 /// What the coefficients combine.

@@ -123,7 +123,7 @@ impl FrozenArm<'_> {
     ) -> Result<FrozenWeights> {
         self.session.ingredients(self.config).library(method)?;
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        if folds(&labels, self.config.head_folds, self.config.train.seed).is_empty() {
+        if self.holds_nothing_out(&labels) {
             return Ok(FrozenWeights::Scaled(0));
         }
         self.choice(method, examples, ask).await
@@ -169,7 +169,7 @@ impl FrozenArm<'_> {
     pub fn choose(&self, method: Method, features: &[Option<Features>]) -> usize {
         let labels = features.iter().flatten().next().map_or(&[][..], |features| &features.labels);
         let scales = method != Method::BestModule;
-        if scales && folds(labels, self.config.head_folds, self.config.train.seed).is_empty() {
+        if scales && self.holds_nothing_out(labels) {
             return 0;
         }
         let losses: Vec<Vec<f32>> = features.iter().map(|features| self.losses(features.as_ref())).collect();
@@ -177,6 +177,10 @@ impl FrozenArm<'_> {
             true => choice::simplest(&losses, |index| SCALES[index].ln().abs()),
             false => choice::lowest(&losses),
         }
+    }
+
+    fn holds_nothing_out(&self, labels: &[usize]) -> bool {
+        folds(labels, self.config.head_folds, self.config.train.seed).is_empty()
     }
 
     /// Features under frozen weights; `None` where they are not finite.

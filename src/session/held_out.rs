@@ -86,70 +86,77 @@ impl Session {
         if config.folds == 0 {
             return Ok(None);
         }
-        if matches!(method, Method::UniformScaled | Method::BestModule) {
-            return self.choose_again(method, examples, classes, config, on_fold).await;
-        }
-        if !method.is_trained() && method != Method::LoraHub {
+        let chooses = matches!(method, Method::UniformScaled | Method::BestModule);
+        if !method.is_trained() && !chooses && method != Method::LoraHub {
             return Ok(head_only(method, &adapted.features, classes, config));
         }
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        let folds = folds(&labels, config.folds, config.train.seed);
-        let mut answered = Vec::with_capacity(folds.len());
-        for (index, fold) in folds.iter().enumerate() {
-            if !may_go_on(|| on_fold(index)).await {
-                return Ok(None);
-            }
-            let (held, rest) = split(examples, fold);
-            let run = self.run_arm(method, &rest, classes, config, &mut |_| on_fold(index)).await?;
-            // A run that was cut short says nothing about the method.
-            if on_fold(index) == Flow::Stop {
-                return Ok(None);
-            }
-            let features = self.adapted_features(&run, &held).await?;
-            let trained = evaluate::accuracy(&run.head, &features).correct;
-            let head = Head::logistic(&run.features, classes, config.l2);
-            let refitted = evaluate::accuracy(&head, &features).correct;
-            answered.push(Fold { total: held.len(), trained, refitted });
-        }
-        Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
-    }
-
-    /// A method that chooses among frozen weights chooses again without each fold, as many folds as for methods that only
-    /// fit a head: images have passed the model under every choice, and nothing is merged for a fold.
-    async fn choose_again(
-        &self,
-        method: Method,
-        examples: &[Example],
-        classes: usize,
-        config: &AdaptConfig,
-        on_fold: &mut dyn FnMut(usize) -> Flow,
-    ) -> Result<Option<HeldOut>> {
+        // Images have passed the model under every choice: as many folds as for methods that only fit a head.
+        let num_folds = if chooses { config.head_folds } else { config.folds };
+        let folds = folds(&labels, num_folds, config.train.seed);
         let arm = FrozenArm { session: self, config, classes };
         let mut candidates = Vec::new();
-        for weights in arm.candidates(method) {
+        for weights in arm.candidates(method).into_iter().filter(|_| chooses && !folds.is_empty()) {
             if !may_go_on(|| on_fold(0)).await {
                 return Ok(None);
             }
             candidates.push(arm.finite_features(weights, examples).await?);
         }
-        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        let folds = folds(&labels, config.head_folds, config.train.seed);
         let mut answered = Vec::with_capacity(folds.len());
         for (index, fold) in folds.iter().enumerate() {
             if !may_go_on(|| on_fold(index)).await {
                 return Ok(None);
             }
-            let rest: Vec<usize> = (0..labels.len()).filter(|index| !fold.contains(index)).collect();
-            let without: Vec<Option<Features>> =
-                candidates.iter().map(|own| own.as_ref().map(|own| own.select(&rest))).collect();
-            let chosen = arm.choose(method, &without);
-            let (Some(own), Some(all)) = (&without[chosen], &candidates[chosen]) else { return Ok(None) };
-            let head = config.fit_head(method, own, classes);
-            let correct = evaluate::accuracy(&head, &all.select(fold)).correct;
-            answered.push(Fold { total: fold.len(), trained: correct, refitted: correct });
+            let answer = match chooses {
+                true => choose_without(fold, method, &arm, &candidates),
+                false => self.run_without(fold, method, examples, &arm, &mut || on_fold(index)).await?,
+            };
+            let Some(answer) = answer else { return Ok(None) };
+            answered.push(answer);
         }
         Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
     }
+
+    /// Runs a method without a fold; `None` if it was stopped, which says nothing about the method.
+    async fn run_without(
+        &self,
+        fold: &[usize],
+        method: Method,
+        examples: &[Example],
+        arm: &FrozenArm<'_>,
+        ask: &mut dyn FnMut() -> Flow,
+    ) -> Result<Option<Fold>> {
+        let (held, rest) = split(examples, fold);
+        let run = self.run_arm(method, &rest, arm.classes, arm.config, &mut |_| ask()).await?;
+        if ask() == Flow::Stop {
+            return Ok(None);
+        }
+        let features = self.adapted_features(&run, &held).await?;
+        let trained = evaluate::accuracy(&run.head, &features).correct;
+        let head = Head::logistic(&run.features, arm.classes, arm.config.l2);
+        let refitted = evaluate::accuracy(&head, &features).correct;
+        Ok(Some(Fold { total: held.len(), trained, refitted }))
+    }
+}
+
+/// Chooses among frozen weights without a fold, from features under each of them: nothing passes the model again and nothing
+/// is merged. `None` if no weights give finite features.
+fn choose_without(
+    fold: &[usize],
+    method: Method,
+    arm: &FrozenArm,
+    candidates: &[Option<Features>],
+) -> Option<Fold> {
+    let without = |all: &Features| {
+        let rest: Vec<usize> = (0..all.labels.len()).filter(|index| !fold.contains(index)).collect();
+        all.select(&rest)
+    };
+    let rests: Vec<Option<Features>> = candidates.iter().map(|all| all.as_ref().map(without)).collect();
+    let chosen = arm.choose(method, &rests);
+    let (rest, all) = (rests[chosen].as_ref()?, candidates[chosen].as_ref()?);
+    let head = arm.config.fit_head(method, rest, arm.classes);
+    let correct = evaluate::accuracy(&head, &all.select(fold)).correct;
+    Some(Fold { total: fold.len(), trained: correct, refitted: correct })
 }
 
 fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
