@@ -1,4 +1,5 @@
-// The page's end of the worker: promises for requests, a listener for events, and a fresh worker after a failure.
+// The page's end of the worker, and a worker's end of a helper: promises for requests, a listener for events, and a fresh
+// worker after a failure.
 import { EVENT, REQUEST } from "./protocol.js";
 
 /** A promise that others wait for, and whether it was kept. */
@@ -25,13 +26,13 @@ export class Engine {
   /** Counts the models that were opened: what a worker keeps belongs to one of them. */
   generation = 0;
   onRun = () => {};
+  onFolds = () => {};
   onFatal = () => {};
 
   start() {
     if (this.#gate.isOpen) this.#gate = gate();
     this.#worker?.terminate();
-    for (const { reject } of this.#waiting.values()) reject({ code: "restarted", message: "the worker was restarted" });
-    this.#waiting.clear();
+    this.#giveUp("restarted");
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.#worker = worker;
     let failed = false;
@@ -47,8 +48,21 @@ export class Engine {
     worker.addEventListener("error", (event) => fatal({ code: "fatal", message: event.message || "the worker stopped" }));
   }
 
+  /** Ends the worker; what it was asked fails, and so does what it will be. */
+  end() {
+    this.#worker?.terminate();
+    this.#worker = null;
+    this.#giveUp("ended");
+  }
+
+  #giveUp(how) {
+    for (const { reject } of this.#waiting.values()) reject({ code: "restarted", message: `the worker was ${how}` });
+    this.#waiting.clear();
+  }
+
   #receive(data, fatal) {
     if (data.event === EVENT.run) return this.onRun(data.value);
+    if (data.event === EVENT.folds) return this.onFolds(data.method);
     if (data.event === EVENT.fatal) return fatal(data.error);
     const waiting = this.#waiting.get(data.id);
     this.#waiting.delete(data.id);
@@ -104,11 +118,14 @@ export class Engine {
     const picture = ++this.#pictures;
     return { id: picture, ...(await this.#ask(REQUEST.addPicture, { picture, name, file })) };
   }
+  addCrop(picture, crop) {
+    return this.#ask(REQUEST.addCrop, { picture, crop });
+  }
   removePicture(picture) {
     return this.#ask(REQUEST.removePicture, { picture });
   }
-  adapt(request) {
-    return this.#ask(REQUEST.adapt, { request });
+  adapt(request, alone = false) {
+    return this.#ask(REQUEST.adapt, { request, alone });
   }
   flow(flow) {
     return this.#ask(REQUEST.flow, { flow });
@@ -118,6 +135,15 @@ export class Engine {
   }
   reweigh(method, factors) {
     return this.#ask(REQUEST.reweigh, { method, factors });
+  }
+  fold(method, index, request) {
+    return this.#ask(REQUEST.fold, { method, index, request });
+  }
+  folded(method, found) {
+    return this.#ask(REQUEST.folded, { method, found });
+  }
+  handOver(method) {
+    return this.#ask(REQUEST.handOver, { method });
   }
   forget(methods) {
     return this.#ask(REQUEST.forget, { methods });

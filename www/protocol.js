@@ -1,9 +1,9 @@
-// Everything that page and worker say to each other. Files travel as blobs: a handle, not a copy.
+// Everything that page and worker say to each other, and worker and helpers (crew.js). Files travel as blobs: a handle, not a copy.
 //
-// request  {id, type, ...}           page -> worker
-// reply    {id, ok: true, result}    worker -> page
+// request  {id, type, ...}           page -> worker, worker -> helper
+// reply    {id, ok: true, result}    and back
 //          {id, ok: false, error: {code, message}}
-// event    {event, ...}              worker -> page, without an id
+// event    {event, ...}              and back, without an id
 
 export const REQUEST = Object.freeze({
   open: "open", // device, model {name, config, preprocessor, weights: Blob, imgSize?} -> session report
@@ -11,9 +11,13 @@ export const REQUEST = Object.freeze({
   removeModule: "remove-module", // name
   addPicture: "add-picture", // picture: its number, name, file: Blob -> {width, height, rgba}
   removePicture: "remove-picture", // picture
-  adapt: "adapt", // request {methods, train, test, config}
+  addCrop: "add-crop", // picture, crop: what another worker's engine gave of it
+  adapt: "adapt", // request {methods, train, test, config}, alone: whether this is a helper
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
+  fold: "fold", // method, index, request -> what the method says of the fold, trained without it; undefined if there is none
+  folded: "folded", // method, found: what its folds gave, or null if they were stopped; helpers ask by an event
+  handOver: "hand-over", // method -> what it learned, for another worker with the same model and modules
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
   forget: "forget", // methods: drops their results, and a mix
   saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights: Blob, error}
@@ -21,5 +25,6 @@ export const REQUEST = Object.freeze({
 
 export const EVENT = Object.freeze({
   run: "run", // value: {type: progress | stopped | failed | done, ...}
+  folds: "folds", // method: a helper has trained it, and waits for its folds
   fatal: "fatal", // error: the worker cannot go on
 });

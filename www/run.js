@@ -245,6 +245,8 @@ export class Run {
   #event({ type, progress, report, method: stopped, message }) {
     if (type === "done") return this.#finish(report, this.#context, true);
     this.#heard += 1;
+    // Not an animation: drawing sixty frames a second takes time from methods that train on the same cores.
+    $("pulse").classList.toggle("beat");
     if (type === "stopped") return this.#results.stopped(stopped);
     if (type === "failed") return this.#failed(stopped, message);
     if (progress.phase === "step") {

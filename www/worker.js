@@ -1,10 +1,12 @@
 // The only module that imports the wasm package. One engine, one job at a time; what a person asks of pictures meanwhile
 // is answered between the steps of the job.
+import { Crew } from "./crew.js";
 import init, { Engine, panicMessage } from "./pkg/loraloom_web.js";
 import { EVENT, REQUEST } from "./protocol.js";
 
 let engine = null;
 let jobs = Promise.resolve();
+const crew = new Crew();
 const meanwhile = new Set();
 const ready = init();
 
@@ -16,6 +18,15 @@ async function bytes(blob, name) {
     throw { code: "io", message: `${name} cannot be read any more; choose it again` };
   }
 }
+
+const tell = (value) => postMessage({ event: EVENT.run, value });
+
+/** A helper's methods wait for their folds, which others run as well. */
+const waiting = new Map();
+const foldsOf = (method) => new Promise((resolve) => {
+  waiting.set(method, resolve);
+  postMessage({ event: EVENT.folds, method });
+});
 
 /** What is asked meanwhile holds the session: nothing else can change it. */
 async function quiet() {
@@ -31,18 +42,28 @@ const actions = {
     await quiet();
     engine?.free();
     engine = opened;
+    crew.opened(model);
     return engine.info();
   },
   [REQUEST.addModule]: async ({ name, config, weights }) => {
     const data = await bytes(weights, name);
     await quiet();
-    return engine.addModule(name, config, data);
+    const warnings = engine.addModule(name, config, data);
+    crew.added({ name, config, weights });
+    return warnings;
   },
-  [REQUEST.removeModule]: ({ name }) => engine.removeModule(name),
+  [REQUEST.removeModule]: ({ name }) => {
+    engine.removeModule(name);
+    crew.removed(name);
+  },
   [REQUEST.addPicture]: async ({ picture, name, file }) => engine.addPicture(picture, name, await bytes(file, name)),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
-  [REQUEST.adapt]: ({ request }) => engine.adapt(request, (value) => postMessage({ event: EVENT.run, value })),
+  [REQUEST.addCrop]: ({ picture, crop }) => engine.addCrop(picture, crop),
+  [REQUEST.adapt]: ({ request, alone }) => (alone ? engine.adapt(request, tell, foldsOf) : crew.adapt(engine, request, tell)),
+  [REQUEST.fold]: ({ method, index, request }) => engine.fold(method, index, request, tell),
+  [REQUEST.folded]: ({ method, found }) => waiting.get(method)(found),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
+  [REQUEST.handOver]: ({ method }) => engine.handOver(method),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
   [REQUEST.forget]: ({ methods }) => engine.forget(methods),
   [REQUEST.saveAdapter]: ({ method, rank }) => {
@@ -52,7 +73,7 @@ const actions = {
 };
 
 /** What does not wait for the job that runs. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predict, REQUEST.reweigh, REQUEST.saveAdapter]);
+const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predict, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 
@@ -89,6 +110,7 @@ async function run(message) {
 addEventListener("message", ({ data }) => {
   if (data.type === REQUEST.flow) {
     engine?.setFlow(data.flow);
+    crew.flow(data.flow);
     postMessage({ id: data.id, ok: true });
     return;
   }

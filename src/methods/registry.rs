@@ -212,11 +212,13 @@ pub struct Plan {
     pub adapt: Box<dyn Adapt>,
     /// Updates that are merged into `vit` already.
     pub merged: Updates,
+    /// What the mean update was multiplied by, see [`Ingredients::scale`].
+    pub scale: f32,
 }
 
 impl Plan {
     fn new(vit: Vit, adapt: Box<dyn Adapt>) -> Self {
-        Self { vit, adapt, merged: Updates::new() }
+        Self { vit, adapt, merged: Updates::new(), scale: 1.0 }
     }
 
     /// All updates of the base model at some values, for saving; `None` if they are not low-rank.
@@ -264,7 +266,7 @@ impl Ingredients<'_> {
                 let share = vec![self.scale / library.num_modules() as f32; library.num_modules()];
                 let merged = library.updates(|_| share.clone());
                 let vit = library.merge(self.vit, &library.broadcast(&share));
-                Plan { vit, adapt: Box::new(self.factors()), merged }
+                Plan { merged, ..Plan::new(vit, Box::new(self.factors())) }
             }
             Method::LearnedLora => {
                 let learned = composed(self.library(method)?, Normalization::Softmax);
@@ -273,7 +275,7 @@ impl Ingredients<'_> {
             Method::Full => start(Box::new(Full::new(self.vit))),
             _ => return Ok(None),
         };
-        Ok(Some(plan))
+        Ok(Some(Plan { scale: self.scale, ..plan }))
     }
 
     /// Fresh factors; the same ones in every arm of a seed.

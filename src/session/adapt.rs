@@ -1,11 +1,13 @@
 //! The main job: several methods side by side on the same few labelled images.
 
+use std::{future::Future, pin::Pin};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     Session,
     arm::{Adapted, StepState, Training},
-    held_out::HeldOut,
+    held_out::{Fold, HeldOut},
 };
 use crate::{
     dataset::{Dataset, Example},
@@ -171,6 +173,10 @@ pub enum Flow {
 /// Told where a run is; says what to do next. Asked again and again while a run is paused.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> Flow;
 
+/// What others make of a trained method's folds ([`Session::fold`]), waited for once it is trained itself; `None` if they were
+/// stopped.
+pub type Folds<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<Fold>>>> + 'a>>;
+
 /// Lets a browser's event loop run, waits while paused, and says whether to go on.
 pub(super) async fn may_go_on(mut ask: impl FnMut() -> Flow) -> bool {
     loop {
@@ -196,6 +202,22 @@ impl Session {
     /// A dataset without examples, settings that [`AdaptConfig::check`] refuses, missing modules, or a lost device.
     pub async fn adapt_method(
         &self,
+        method: Method,
+        train: &Dataset,
+        test: Option<&Dataset>,
+        config: &AdaptConfig,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(MethodReport, Adapted)> {
+        self.adapt_with(None, method, train, test, config, on_progress).await
+    }
+
+    /// As [`Session::adapt_method`], where others may run the folds of a method that trains.
+    ///
+    /// # Errors
+    /// As [`Session::adapt_method`], and those of the others.
+    pub async fn adapt_with(
+        &self,
+        folds: Option<Folds<'_>>,
         method: Method,
         train: &Dataset,
         test: Option<&Dataset>,
@@ -232,7 +254,14 @@ impl Session {
             stopped |= flow == Flow::Stop;
             flow
         };
-        let held_out = self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?;
+        let held_out = match folds.filter(|_| method.is_trained()) {
+            None => self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?,
+            Some(folds) => {
+                let folds = folds.await?;
+                stopped |= folds.is_none();
+                folds.and_then(HeldOut::of)
+            }
+        };
         let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
         let head = adapted.head.weight.iter().chain(&adapted.head.bias).copied().collect::<Vec<f32>>();
         Error::check_finite(&head, &name, "head")?;

@@ -30,6 +30,8 @@ pub struct Adapted {
     pub features: Features,
     /// What was trained, read back; absent for methods that only fit a head.
     pub trained: Option<Trained>,
+    /// What the mean update was multiplied by where training started; 1 but for scaled methods that train.
+    pub scale: f32,
     /// The low-rank updates of the base model, for saving; `None` after full fine-tuning.
     pub updates: Option<Updates>,
     /// Composition weights.
@@ -150,11 +152,25 @@ impl Session {
         losses.extend(finite(method, &mut trainer).await?.iter().map(|result| result.loss));
         let trained = trainer.trained().await?;
         let vit = trainer.adapted();
+        let features = self.features(&vit, examples).await?;
+        Ok(self.learned(method, &plan, (vit, features), trained, losses, config))
+    }
+
+    /// A trained method's result: what follows from its plan and from what was trained.
+    pub(super) fn learned(
+        &self,
+        method: Method,
+        plan: &Plan,
+        (vit, features): (Vit, Features),
+        trained: Trained,
+        losses: Vec<f32>,
+        config: &AdaptConfig,
+    ) -> Adapted {
         let values: usize = trained.values.iter().map(Vec::len).sum();
         let weights = plan.adapt.coefficients(&trained.values);
-        Ok(Adapted {
+        Adapted {
             method,
-            features: self.features(&vit, examples).await?,
+            features,
             vit,
             weights: None,
             trainable_parameters: values + trained.head.num_parameters(),
@@ -162,9 +178,10 @@ impl Session {
             coefficients: weights.map(|weights| self.coefficient_report(method, weights, config)),
             updates: plan.updates(&trained.values),
             trained: Some(trained),
+            scale: plan.scale,
             chosen_module: None,
             losses,
-        })
+        }
     }
 
     /// The steps since the last read-back: what they gave comes in one go, and now and then the weights with them.

@@ -65,6 +65,7 @@ impl FrozenArm<'_> {
             head,
             features: chosen.features,
             trained: None,
+            scale: 1.0,
             updates: Some(chosen.updates),
             coefficients: chosen.weights.map(report),
             chosen_module: chosen.module,

@@ -1,13 +1,15 @@
 //! Accuracy on held-out training images: every fold is left out of everything a method learns from.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Session,
-    adapt::{AdaptConfig, Flow, Refit, may_go_on},
+    adapt::{AdaptConfig, Flow, OnProgress, Progress, Refit, may_go_on},
     arm::Adapted,
     frozen::FrozenArm,
 };
 use crate::{
-    dataset::{Example, folds},
+    dataset::{Dataset, Example, folds},
     error::Result,
     evaluate,
     head::{Features, Head},
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// What a method says of the images of one fold, without having seen them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fold {
     /// Images.
     pub total: usize,
@@ -36,6 +38,11 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
+    /// The answers of a method that is run again for every fold; `None` without folds.
+    pub(super) fn of(folds: Vec<Fold>) -> Option<Self> {
+        (!folds.is_empty()).then(|| Self { num_folds: folds.len(), folds })
+    }
+
     /// Whether held-out images do not prefer the trained head to a refitted one.
     pub fn prefers_refitted(&self) -> bool {
         prefer_refitted(self.folds.iter())
@@ -114,7 +121,31 @@ impl Session {
             let Some(answer) = answer else { return Ok(None) };
             answered.push(answer);
         }
-        Ok((!answered.is_empty()).then_some(HeldOut { folds: answered, num_folds: folds.len() }))
+        Ok(HeldOut::of(answered))
+    }
+
+    /// What a trained method says of one of the folds that [`Session::held_out`] would leave out, for whoever runs them side by
+    /// side; `None` if there is no such fold, or the run was stopped.
+    ///
+    /// # Errors
+    /// As [`Session::run_arm`].
+    pub async fn fold(
+        &self,
+        method: Method,
+        index: usize,
+        train: &Dataset,
+        config: &AdaptConfig,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Option<Fold>> {
+        let labels: Vec<usize> = train.examples.iter().map(|example| example.class).collect();
+        let folds = folds(&labels, config.folds, config.train.seed);
+        let Some(fold) = folds.get(index) else { return Ok(None) };
+        let arm = FrozenArm { session: self, config, classes: train.classes.len() };
+        let mut ask = || {
+            let method = method.name().into();
+            on_progress(Progress::Fold { method, fold: index, num_folds: config.folds })
+        };
+        self.run_without(fold, method, &train.examples, &arm, &mut ask).await
     }
 
     /// Runs a method without a fold; `None` if it was stopped, which says nothing about the method.

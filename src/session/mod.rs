@@ -2,7 +2,7 @@
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
-//! held-out images, [`task`] saves and loads what was learned, [`files`] reads folders,
+//! held-out images, [`task`] saves and loads what was learned, [`handover`] passes it to another session, [`files`] reads folders,
 //! [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
@@ -13,6 +13,7 @@ mod choice;
 pub mod digest;
 pub mod files;
 pub mod frozen;
+pub mod handover;
 pub mod held_out;
 mod store;
 pub mod task;

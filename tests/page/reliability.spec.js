@@ -311,7 +311,7 @@ async function survives(page, failure, told) {
     const response = await route.fetch();
     const source = await response.text();
     // The first run of the first worker fails for real, inside the wasm module.
-    const faulty = source.replace("engine.adapt(request,", `engine.${failure}() ?? engine.adapt(request,`);
+    const faulty = source.replace("crew.adapt(engine,", `engine.${failure}() ?? crew.adapt(engine,`);
     expect(faulty).not.toBe(source);
     await route.fulfill({ response, body: armed ? faulty : source });
     armed = false;

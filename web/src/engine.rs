@@ -15,7 +15,7 @@ use loraloom::{
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, PAUSE},
+        adapt::{AdaptConfig, Flow, Folds, PAUSE},
         arm::Adapted,
     },
 };
@@ -24,6 +24,7 @@ use wasm_bindgen::prelude::*;
 use crate::{
     failure::watch_panics,
     request::{AdaptRequest, ClassPictures, Event, MethodPrediction, from_js, to_error, to_js},
+    sharing::promised,
 };
 
 /// Bytes of one allocation of [`Engine::exhaust`].
@@ -31,19 +32,19 @@ const EXHAUSTING: usize = 256 << 20;
 
 /// A method's result with the classes that it knows.
 #[derive(Clone)]
-struct Learned {
-    adapted: Rc<Adapted>,
-    classes: Rc<[String]>,
-    config: Rc<AdaptConfig>,
+pub(crate) struct Learned {
+    pub(crate) adapted: Rc<Adapted>,
+    pub(crate) classes: Rc<[String]>,
+    pub(crate) config: Rc<AdaptConfig>,
 }
 
 /// The worker's state.
 #[wasm_bindgen]
 pub struct Engine {
     session: RefCell<Rc<Session>>,
-    pictures: RefCell<BTreeMap<u32, (String, Picture)>>,
-    results: RefCell<BTreeMap<String, Learned>>,
-    flow: Rc<Cell<Flow>>,
+    pub(crate) pictures: RefCell<BTreeMap<u32, (String, Picture)>>,
+    pub(crate) results: RefCell<BTreeMap<String, Learned>>,
+    pub(crate) flow: Rc<Cell<Flow>>,
 }
 
 #[wasm_bindgen]
@@ -152,11 +153,14 @@ impl Engine {
         });
     }
 
-    /// Runs methods side by side; `on_event` gets every step and every result.
+    /// Runs methods side by side; `on_event` gets every step and every result. If others run the folds of methods that
+    /// train, `folds` gets the method's name once it is trained itself, and promises what [`Engine::fold`] gave of each; null if
+    /// they were stopped.
     pub async fn adapt(
         &self,
         request: JsValue,
         on_event: js_sys::Function,
+        folds: Option<js_sys::Function>,
     ) -> std::result::Result<(), JsValue> {
         let request: AdaptRequest = from_js(request)?;
         let train = self.dataset("train", &request.train).map_err(to_error)?;
@@ -168,12 +172,13 @@ impl Engine {
         let runs = request.methods.iter().map(|&method| {
             let (session, train, test, on_event) = (&session, &train, test.as_ref(), &on_event);
             let (config, classes) = (config.clone(), classes.clone());
+            let elsewhere = folds.as_ref().map(|folds| -> Folds { Box::pin(promised(folds, method)) });
             async move {
                 let mut show = |progress| {
                     tell(on_event, &Event::Progress { progress });
                     self.flow.get()
                 };
-                let run = session.adapt_method(method, train, test, &config, &mut show);
+                let run = session.adapt_with(elsewhere, method, train, test, &config, &mut show);
                 // A method that trains keeps what it has learned so far; the others have nothing to keep.
                 let outcome = match method.is_trained() {
                     true => Some(run.await),
@@ -275,11 +280,11 @@ impl Engine {
 }
 
 impl Engine {
-    fn session(&self) -> Rc<Session> {
+    pub(crate) fn session(&self) -> Rc<Session> {
         self.session.borrow().clone()
     }
 
-    fn learned(&self, method: &str) -> Result<Learned> {
+    pub(crate) fn learned(&self, method: &str) -> Result<Learned> {
         let found = self.results.borrow().get(method).cloned();
         found.ok_or_else(|| Error::mismatch(method, "it has not been run"))
     }
@@ -306,7 +311,7 @@ impl Engine {
         .await
     }
 
-    fn dataset(&self, name: &str, classes: &[ClassPictures]) -> Result<Dataset> {
+    pub(crate) fn dataset(&self, name: &str, classes: &[ClassPictures]) -> Result<Dataset> {
         let mut examples = Vec::new();
         for (class, pictures) in classes.iter().enumerate() {
             for &id in &pictures.pictures {
@@ -317,7 +322,7 @@ impl Engine {
         Ok(Dataset { name: name.into(), classes, examples })
     }
 
-    fn example(&self, id: u32, class: usize) -> Result<Example> {
+    pub(crate) fn example(&self, id: u32, class: usize) -> Result<Example> {
         let pictures = self.pictures.borrow();
         let (name, crop) =
             pictures.get(&id).ok_or_else(|| Error::mismatch(format!("picture {id}"), "it was removed"))?;
@@ -329,7 +334,7 @@ fn busy() -> Error {
     Error::mismatch("module", "methods are running; stop them first")
 }
 
-fn tell(on_event: &js_sys::Function, event: &Event) {
+pub(crate) fn tell(on_event: &js_sys::Function, event: &Event) {
     // A listener that throws must not end the run.
     if let Ok(event) = to_js(event) {
         let _ = on_event.call1(&JsValue::NULL, &event);

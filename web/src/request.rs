@@ -32,6 +32,20 @@ pub struct AdaptRequest {
     pub config: AdaptConfig,
 }
 
+/// A picture as the model sees it, on its way to another worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Crop {
+    /// Name of its file.
+    pub name: String,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `[height, width, 3]`, row-major.
+    #[serde(with = "serde_bytes")]
+    pub rgb: Vec<u8>,
+}
+
 /// What a method says of one picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct MethodPrediction {
@@ -72,6 +86,12 @@ pub enum Event {
 /// A value as a plain JavaScript object.
 pub fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()).into())
+}
+
+/// A value as a JavaScript object whose bytes are a `Uint8Array`, for another worker.
+pub fn to_worker(value: &impl Serialize) -> Result<JsValue, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::new();
     value.serialize(&serializer).map_err(|error| JsError::new(&error.to_string()).into())
 }
 

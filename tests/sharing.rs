@@ -1,0 +1,134 @@
+//! What one session learned answers the same in another one of the same model and modules.
+
+mod support;
+
+use loraloom::{
+    Dataset, DeviceChoice, Method, block_on,
+    session::{
+        ModelOptions, Session,
+        adapt::{AdaptConfig, Flow},
+        arm::Adapted,
+        handover::Handover,
+    },
+    shipped,
+};
+use support::{adapters::assert_close, write_task};
+
+const MODULES: [&str; 2] = ["digits", "trash"];
+
+fn open(modules: &[&str]) -> Session {
+    let base = shipped::find(shipped::EMBEDDED).expect("a base model ships");
+    let mut session = block_on(base.open(DeviceChoice::Cpu, &ModelOptions::default())).expect("opens");
+    for name in modules {
+        session.add_module(base.module(name).expect("ships")).expect("fits");
+    }
+    session
+}
+
+fn task(session: &Session) -> Dataset {
+    let dir = tempfile::tempdir().expect("a folder");
+    write_task(dir.path(), &["across", "down"], 0, 3);
+    session.load_dataset(dir.path(), None, None, &mut |_, _| ()).expect("loads").0
+}
+
+fn config() -> AdaptConfig {
+    let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
+    config.train.num_steps = 2;
+    config
+}
+
+fn learn(session: &Session, method: Method, data: &Dataset) -> Adapted {
+    let run = block_on(session.adapt_method(method, data, None, &config(), &mut |_| Flow::GoOn));
+    run.expect("runs").1
+}
+
+/// As it goes from worker to worker.
+fn sent(adapted: &Adapted) -> Handover {
+    let text = serde_json::to_string(&adapted.hand_over().expect("was trained")).expect("writes");
+    serde_json::from_str(&text).expect("reads")
+}
+
+#[test]
+fn every_trained_method_goes_on_in_another_session() {
+    let (first, second) = (open(&MODULES), open(&MODULES));
+    let data = task(&first);
+    let mut tested = 0;
+    for method in Method::ALL.into_iter().filter(|method| method.is_trained()) {
+        let learned = learn(&first, method, &data);
+        let taken = second.take_over(&sent(&learned), &config()).expect("fits");
+        let name = method.name();
+        assert_eq!(taken.head, learned.head, "{name}");
+        assert_eq!(taken.losses, learned.losses, "{name}");
+        assert_eq!(taken.trainable_parameters, learned.trainable_parameters, "{name}");
+        assert_eq!(taken.coefficients, learned.coefficients, "{name}");
+        assert_eq!(taken.scale, learned.scale, "{name}");
+        // Its weights, by what they make of pictures.
+        let anew = block_on(second.adapted_features(&taken, &data.examples)).expect("passes");
+        assert_close(&anew.values, &learned.features.values, 1e-5, name);
+        assert_eq!(taken.features.values, learned.features.values, "{name}");
+        let saved =
+            |session: &Session, adapted: &Adapted| session.module_at_rank(adapted, None).map(|(own, _)| own);
+        match (saved(&first, &learned), saved(&second, &taken)) {
+            (Ok(ours), Ok(theirs)) => assert_eq!(theirs.layers, ours.layers, "{name}"),
+            (Err(_), Err(_)) => assert_eq!(method, Method::Full, "only full fine-tuning is no LoRA"),
+            _ => panic!("{name} can be saved in one session only"),
+        }
+        tested += 1;
+    }
+    assert_eq!(tested, 9);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let session = open(&MODULES);
+    let data = task(&session);
+    let learned = learn(&session, Method::Learned, &data);
+    let error = open(&MODULES[..1]).take_over(&sent(&learned), &config()).expect_err("one module less");
+    assert!(error.to_string().contains("other modules"), "{error}");
+    let error = open(&[]).take_over(&sent(&learned), &config()).expect_err("no modules");
+    assert!(error.to_string().contains("modules"), "{error}");
+    let probe = learn(&session, Method::LinearProbe, &data);
+    let error = probe.hand_over().expect_err("nothing but a head was trained");
+    assert!(error.to_string().contains("linear-probe"), "{error}");
+}
+
+#[test]
+fn folds_that_others_run_give_the_same_estimate() {
+    let (first, second) = (open(&MODULES), open(&MODULES));
+    let data = task(&first);
+    let config = AdaptConfig { folds: 2, ..config() };
+    for method in [Method::Learned, Method::Lora] {
+        let run = |folds| {
+            let mut go_on = |_| Flow::GoOn;
+            block_on(first.adapt_with(folds, method, &data, None, &config, &mut go_on)).expect("runs").0
+        };
+        let own = run(None);
+        let elsewhere = async {
+            let mut found = Vec::new();
+            for index in 0..config.folds {
+                found.extend(second.fold(method, index, &data, &config, &mut |_| Flow::GoOn).await?);
+            }
+            Ok(Some(found))
+        };
+        let shared = run(Some(Box::pin(elsewhere)));
+        assert_eq!(shared.loo_folds, 2);
+        assert_eq!((shared.loo_accuracy, shared.loo_interval), (own.loo_accuracy, own.loo_interval));
+        assert_eq!((shared.head_refitted, shared.stopped), (own.head_refitted, false));
+    }
+    let none = block_on(second.fold(Method::Lora, 2, &data, &config, &mut |_| Flow::GoOn)).expect("runs");
+    assert_eq!(none, None, "there are two folds");
+    let stopped = block_on(second.fold(Method::Lora, 0, &data, &config, &mut |_| Flow::Stop)).expect("runs");
+    assert_eq!(stopped, None);
+}
+
+#[test]
+fn folds_that_others_stopped_are_no_estimate() {
+    let session = open(&MODULES);
+    let data = task(&session);
+    let config = AdaptConfig { folds: 2, ..config() };
+    let folds = Box::pin(async { Ok(None) });
+    let mut go_on = |_| Flow::GoOn;
+    let run = session.adapt_with(Some(folds), Method::Lora, &data, None, &config, &mut go_on);
+    let report = block_on(run).expect("runs").0;
+    assert!(report.stopped && report.loo_accuracy.is_none());
+}
