@@ -5,13 +5,15 @@ import { Engine } from "./engine.js";
 import { Folds } from "./folds.js";
 import { method } from "./methods.js";
 
-/** Each helper takes the memory of a page of its own. */
 const MOST = 3;
+/** Bytes that all helpers may come to. */
+const ROOM = 2 ** 30;
 
-/** How work is shared out: {here, helpers}, methods for this worker and for each helper; folds go to whoever is free. */
-export function shareOut(methods, folds, cores) {
+/** How work is shared out with so many helpers at most: {here, helpers}, methods for this worker and for each helper; folds go
+ *  to whoever is free. */
+export function shareOut(methods, folds, most) {
   const trained = methods.filter((name) => method(name).steps);
-  const count = Math.max(0, Math.min(trained.length * (1 + folds) - 1, cores - 1, MOST));
+  const count = Math.max(0, Math.min(trained.length * (1 + folds) - 1, most));
   // Where there are enough helpers, this worker keeps what does not train; a single method begins sooner here.
   const apart = trained.length > 1 && trained.length <= count;
   const hands = apart ? count : count + 1;
@@ -39,16 +41,18 @@ export class Crew {
 
   flow(flow) {
     this.#flow = flow;
-    for (const helper of this.#helpers) if (helper.isOpen) helper.flow(flow);
+    // One that ends meanwhile need not hear it.
+    for (const helper of this.#helpers) if (helper.isOpen) helper.flow(flow).catch(() => {});
   }
 
-  /** Runs methods, here and in helpers; results end up here. `engine` is the wasm package's. */
-  async adapt(engine, request, tell) {
+  /** Runs methods, here and in helpers; results end up here. `engine` is the wasm package's, and has taken `size` bytes: a
+   *  helper will take about as many. */
+  async adapt(engine, request, tell, size) {
     const cores = engine.info().device === "cpu" ? (navigator.hardwareConcurrency ?? 1) : 1;
-    const { here, helpers } = shareOut(request.methods, request.config.folds, cores);
+    const { here, helpers } = shareOut(request.methods, request.config.folds, Math.min(cores - 1, MOST, Math.floor(ROOM / size)));
     if (!helpers.length) return engine.adapt(request, tell);
     const run = new SharedRun(request, tell, () => this.#flow === "stop");
-    const hand = handOf(engine, run);
+    const hand = handOf(engine);
     try {
       await Promise.all([run.work(hand, here), ...helpers.map((methods) => this.#help(run, hand, methods))]);
     } finally {
@@ -65,8 +69,8 @@ export class Crew {
     try {
       await run.work(await this.#begin(helper, run, hand), methods);
     } catch {
-      // A helper that cannot be had, or fails, say for want of memory, is done without.
-      await run.work(hand, methods.filter((name) => !run.ended.has(name)));
+      // A helper that cannot be had, or fails, say for want of memory, is done without, unless the run failed first.
+      if (this.#helpers.has(helper)) await run.work(hand, methods.filter((name) => !run.ended.has(name)));
     } finally {
       this.#helpers.delete(helper);
       helper.end();

@@ -59,7 +59,10 @@ const actions = {
   [REQUEST.addPicture]: async ({ picture, name, file }) => engine.addPicture(picture, name, await bytes(file, name)),
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
   [REQUEST.addCrop]: ({ picture, crop }) => engine.addCrop(picture, crop),
-  [REQUEST.adapt]: ({ request, alone }) => (alone ? engine.adapt(request, tell, foldsOf) : crew.adapt(engine, request, tell)),
+  [REQUEST.adapt]: async ({ request, alone }) => {
+    const { memory } = await ready;
+    return alone ? engine.adapt(request, tell, foldsOf) : crew.adapt(engine, request, tell, memory.buffer.byteLength);
+  },
   [REQUEST.fold]: ({ method, index, request }) => engine.fold(method, index, request, tell),
   [REQUEST.folded]: ({ method, found }) => waiting.get(method)(found),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
@@ -72,8 +75,8 @@ const actions = {
   },
 };
 
-/** What does not wait for the job that runs. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.removePicture, REQUEST.predict, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
+/** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */
+const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 

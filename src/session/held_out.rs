@@ -40,7 +40,7 @@ pub struct HeldOut {
 impl HeldOut {
     /// The answers of a method that is run again for every fold; `None` without folds.
     pub(super) fn of(folds: Vec<Fold>) -> Option<Self> {
-        (!folds.is_empty()).then(|| Self { num_folds: folds.len(), folds })
+        (!folds.is_empty()).then_some(Self { num_folds: folds.len(), folds })
     }
 
     /// Whether held-out images do not prefer the trained head to a refitted one.

@@ -8,16 +8,15 @@ import { addTests, choose, expectSame, moduleZip, open, openLibrary, predictions
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const METHODS = ["nearest-mean", "uniform", "learned", "lora"];
 
-test("work is shared out among cores", () => {
-  const alone = { here: METHODS, helpers: [] };
-  expect(shareOut(METHODS, 2, 1)).toEqual(alone);
-  expect(shareOut(["nearest-mean", "uniform"], 2, 8)).toEqual({ here: ["nearest-mean", "uniform"], helpers: [] });
-  expect(shareOut(METHODS, 2, 2)).toEqual({ here: ["nearest-mean", "uniform", "learned"], helpers: [["lora"]] });
+test("work is shared out among helpers", () => {
+  expect(shareOut(METHODS, 2, 0)).toEqual({ here: METHODS, helpers: [] });
+  expect(shareOut(["nearest-mean", "uniform"], 2, 3)).toEqual({ here: ["nearest-mean", "uniform"], helpers: [] });
+  expect(shareOut(METHODS, 2, 1)).toEqual({ here: ["nearest-mean", "uniform", "learned"], helpers: [["lora"]] });
   // The third helper begins with folds.
-  expect(shareOut(METHODS, 2, 8)).toEqual({ here: ["nearest-mean", "uniform"], helpers: [["learned"], ["lora"], []] });
-  expect(shareOut(["lora"], 0, 8)).toEqual({ here: ["lora"], helpers: [] });
-  expect(shareOut(["lora"], 2, 2)).toEqual({ here: ["lora"], helpers: [[]] });
-  expect(shareOut(["learned", "lora", "full"], 0, 2)).toEqual({ here: ["learned", "full"], helpers: [["lora"]] });
+  expect(shareOut(METHODS, 2, 3)).toEqual({ here: ["nearest-mean", "uniform"], helpers: [["learned"], ["lora"], []] });
+  expect(shareOut(["lora"], 0, 3)).toEqual({ here: ["lora"], helpers: [] });
+  expect(shareOut(["lora"], 2, 1)).toEqual({ here: ["lora"], helpers: [[]] });
+  expect(shareOut(["learned", "lora", "full"], 0, 1)).toEqual({ here: ["learned", "full"], helpers: [["lora"]] });
 });
 
 test("folds are run once each, and again by another hand where one fails", async () => {
@@ -144,4 +143,17 @@ test("helpers pause and stop with the run", async ({ page }) => {
   await page.getByTestId("steps").press("Tab");
   await startAndFinish(page);
   await expect(page.getByTestId("held-out-lora")).toContainText("%");
+});
+
+test("a picture that is removed while helpers learn from it ends no run", async ({ page }) => {
+  await withCores(page, 2);
+  await page.getByText("Settings", { exact: false }).first().click();
+  await page.getByTestId("steps").fill("40");
+  await page.getByTestId("steps").press("Tab");
+  await page.getByTestId("start").click();
+  await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
+  await page.getByRole("button", { name: "Remove class along" }).click();
+  await expect(page.getByTestId("status")).toHaveText("done", { timeout: 200_000 });
+  await expect(page.getByTestId("error")).toBeHidden();
+  for (const name of ["learned", "lora"]) await expect(page.getByTestId(`held-out-${name}`)).toContainText("%");
 });
