@@ -2,7 +2,7 @@
 // of its model, modules and pictures. They train methods, and run folds of any method once that is done; what they learned
 // they hand over, and at the end of the run they are gone.
 import { Engine } from "./engine.js";
-import { Folds } from "./folds.js";
+import { Folds, orThrow } from "./folds.js";
 import { method } from "./methods.js";
 
 const MOST = 3;
@@ -159,7 +159,7 @@ class SharedRun {
 /** This worker, for a run. */
 const handOf = (engine) => ({
   engine,
-  adapt: (request, tell, folds) => engine.adapt(request, tell, folds),
+  adapt: (request, tell, folds) => engine.adapt(request, tell, (name) => folds(name).then(orThrow)),
   fold: (name, index, request, tell) => engine.fold(name, index, request, tell),
 });
 

@@ -1,5 +1,14 @@
 // Folds of held-out estimates, for whoever has a hand free.
 
+/** Errors of the hand, not of the method: they have no code, or one of these. */
+const OF_THE_HAND = [undefined, "restarted", "fatal", "device"];
+
+/** What folds gave, for the engine: what went wrong in one of them is the method's error. */
+export function orThrow(found) {
+  if (found?.failed) throw found.failed;
+  return found;
+}
+
 export class Folds {
   #open;
   #methods = new Map();
@@ -15,7 +24,7 @@ export class Folds {
     }
   }
 
-  /** What all folds of a method gave; null once one of them was stopped. */
+  /** What all folds of a method gave; null once one of them was stopped, {failed: error} once the method failed in one. */
   of(method) {
     return this.#methods.get(method).all;
   }
@@ -25,17 +34,26 @@ export class Folds {
     return this.#methods.get(method).found.length;
   }
 
-  /** Runs folds until none is left; one that fails is left for others. `run` gives what a fold gave, undefined for one that
+  /** Runs folds until none is left; one whose hand fails is left for others. `run` gives what a fold gave, undefined for one that
    *  there is not, or null if it was stopped. */
   async work(run) {
     for (let fold = this.#open.shift(); fold; fold = this.#open.shift()) {
       try {
         this.#put(fold.method, await run(fold));
       } catch (error) {
-        this.#open.unshift(fold);
-        throw error;
+        if (OF_THE_HAND.includes(error?.code)) {
+          this.#open.unshift(fold);
+          throw error;
+        }
+        this.#fail(fold.method, error);
       }
     }
+  }
+
+  /** Ends a method's folds. */
+  #fail(method, failed) {
+    this.#open = this.#open.filter((fold) => fold.method !== method);
+    this.#methods.get(method).resolve({ failed });
   }
 
   #put(method, found) {

@@ -16,7 +16,7 @@ export const REQUEST = Object.freeze({
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
   fold: "fold", // method, index, request -> what the method says of the fold, trained without it; undefined if there is none
-  folded: "folded", // method, found: what its folds gave, or null if they were stopped; helpers ask by an event
+  folded: "folded", // method, found: what its folds gave, null if they were stopped, or {failed: error}; helpers ask by an event
   handOver: "hand-over", // method -> what it learned, for another worker with the same model and modules
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
   forget: "forget", // methods: drops their results, and a mix

@@ -1,6 +1,7 @@
 // The only module that imports the wasm package. One engine, one job at a time; what a person asks of pictures meanwhile
 // is answered between the steps of the job.
 import { Crew } from "./crew.js";
+import { orThrow } from "./folds.js";
 import init, { Engine, panicMessage } from "./pkg/loraloom_web.js";
 import { EVENT, REQUEST } from "./protocol.js";
 
@@ -26,7 +27,7 @@ const waiting = new Map();
 const foldsOf = (method) => new Promise((resolve) => {
   waiting.set(method, resolve);
   postMessage({ event: EVENT.folds, method });
-});
+}).then(orThrow);
 
 /** What is asked meanwhile holds the session: nothing else can change it. */
 async function quiet() {

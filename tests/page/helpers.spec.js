@@ -38,6 +38,13 @@ test("folds are run once each, and again by another hand where one fails", async
   expect(await folds.of("lora")).toEqual([{ total: 0 }, { total: 1 }]);
   expect((await folds.of("learned")).map(({ total }) => total).sort()).toEqual([0, 1]);
 
+  // A method that fails in a fold fails; the others go on.
+  const one = new Folds(["learned", "lora"], 2);
+  const failed = { code: "mismatch", message: "not a number" };
+  await one.work(({ method }) => (method === "lora" ? Promise.reject(failed) : { total: 1 }));
+  expect(await one.of("lora")).toEqual({ failed });
+  expect(await one.of("learned")).toEqual([{ total: 1 }, { total: 1 }]);
+
   const stopped = new Folds(["lora"], 2);
   await stopped.work(({ index }) => (index ? null : { total: 1 }));
   expect(await stopped.of("lora")).toBe(null);
@@ -45,7 +52,7 @@ test("folds are run once each, and again by another hand where one fails", async
 });
 
 /** The page as if the machine had so many cores; what it says of its helpers. */
-async function withCores(page, cores, faults = []) {
+async function withCores(page, cores, faults = [], others = []) {
   const told = [];
   page.on("console", (message) => message.text().startsWith("helper ") && told.push(message.text()));
   const change = (file, changes) => page.route(`**/${file}`, async (route) => {
@@ -61,6 +68,7 @@ async function withCores(page, cores, faults = []) {
     ["(navigator.hardwareConcurrency ?? 1)", String(cores)],
     ["helper.start();", 'helper.start(); console.log("helper begins");'],
     ["engine.takeOver(", 'console.log("helper learned", event.report.method), engine.takeOver('],
+    ...others,
   ]);
   await change("worker.js", faults);
   await open(page, TINY);
@@ -74,6 +82,11 @@ async function withCores(page, cores, faults = []) {
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   await choose(page, METHODS);
   return told;
+}
+
+async function setSteps(page, steps) {
+  await page.getByTestId("steps").fill(String(steps));
+  await page.getByTestId("steps").press("Tab");
 }
 
 /** What the page shows of every method. */
@@ -116,11 +129,18 @@ for (const [when, call] of [["while it trains", "engine.adapt(request, tell, fol
   });
 }
 
+test("a method that fails in a fold leaves the others alone", async ({ page }) => {
+  await withCores(page, 2, [], [["await hand.fold(name, index, this.request, (event) => this.tell(event))", 'name === "lora" ? await Promise.reject({ code: "mismatch", message: "not a number" }) : await hand.fold(name, index, this.request, (event) => this.tell(event))']]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("error")).toContainText("not a number");
+  await expect(page.locator("tr[data-method=lora]")).toContainText("failed");
+  await expect(page.getByTestId("held-out-learned")).toContainText("%");
+});
+
 test("helpers pause and stop with the run", async ({ page }) => {
   await withCores(page, 2);
   await page.getByText("Settings", { exact: false }).first().click();
-  await page.getByTestId("steps").fill("2000");
-  await page.getByTestId("steps").press("Tab");
+  await setSteps(page, 2000);
   await page.getByTestId("start").click();
   const row = (name) => page.locator(`tr[data-method=${name}]`);
   for (const name of ["learned", "lora"]) await expect(row(name)).toContainText(/step [1-9]/);
@@ -139,8 +159,7 @@ test("helpers pause and stop with the run", async ({ page }) => {
     await expect(page.getByTestId(`held-out-${name}`)).toHaveText("–");
   }
   // The next run is a whole one.
-  await page.getByTestId("steps").fill("4");
-  await page.getByTestId("steps").press("Tab");
+  await setSteps(page, 4);
   await startAndFinish(page);
   await expect(page.getByTestId("held-out-lora")).toContainText("%");
 });
@@ -148,8 +167,7 @@ test("helpers pause and stop with the run", async ({ page }) => {
 test("a picture that is removed while helpers learn from it ends no run", async ({ page }) => {
   await withCores(page, 2);
   await page.getByText("Settings", { exact: false }).first().click();
-  await page.getByTestId("steps").fill("40");
-  await page.getByTestId("steps").press("Tab");
+  await setSteps(page, 40);
   await page.getByTestId("start").click();
   await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
   await page.getByRole("button", { name: "Remove class along" }).click();

@@ -78,7 +78,13 @@ impl Engine {
 
 /// What a function of the page promises of a method's folds.
 pub(crate) async fn promised(folds: &js_sys::Function, method: Method) -> Result<Option<Vec<Fold>>> {
-    let failed = |_| Error::mismatch(method.name(), "its folds were not run to their end");
+    let failed = |error: JsValue| {
+        let message = js_sys::Reflect::get(&error, &"message".into()).ok().and_then(|own| own.as_string());
+        Error::mismatch(
+            method.name(),
+            message.unwrap_or_else(|| "its folds were not run to their end".into()),
+        )
+    };
     let promise = folds.call1(&JsValue::NULL, &method.name().into()).map_err(failed)?;
     let found = JsFuture::from(js_sys::Promise::resolve(&promise)).await.map_err(failed)?;
     from_js(found).map_err(failed)
