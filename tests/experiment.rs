@@ -104,7 +104,7 @@ fn check_report(out: &str) {
     {
         assert!(report.contains(part), "{part}: {report}");
     }
-    let plots = ["accuracy", "composition-lines", "composition-stripes", "similarity"];
+    let plots = ["gain", "accuracy", "composition-lines", "composition-stripes", "similarity"];
     for plot in plots {
         let file = format!("plots/{plot}.svg");
         let svg = fs::read_to_string(Path::new(out).join(&file)).expect("plot");

@@ -259,7 +259,9 @@ export class Run {
   /** One method has an error of its own; the others go on. */
   #failed(name, message) {
     this.#results.failed(name);
-    fail({ message: `${method(name).label}: ${message}` });
+    // What went wrong in training begins with the method's name already.
+    const reason = message.startsWith(`${name}: `) ? message.slice(name.length + 2) : message;
+    fail({ message: `${method(name).label}: ${reason}` });
   }
 
   /** Results that nothing will replace. */

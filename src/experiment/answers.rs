@@ -9,7 +9,7 @@ use super::{
 };
 use crate::methods::registry::Method;
 
-/// One paragraph per question.
+/// One paragraph per question, most with a list.
 pub fn answers(summary: &Summary) -> Vec<String> {
     let mut text = vec![
         against(summary, "the linear probe", &|row| row.gain),
@@ -22,39 +22,68 @@ pub fn answers(summary: &Summary) -> Vec<String> {
     text
 }
 
+/// A question, its answer and what the answer rests on.
+fn paragraph(question: &str, answer: &str, parts: &[String]) -> String {
+    let list: String = parts.iter().map(|part| format!("\n- {part}")).collect();
+    format!("**{question}** {answer}{}{list}", if parts.is_empty() { "" } else { "\n" })
+}
+
 /// Whether the two compositions of the paper beat another method, at which numbers of shots.
 fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<Interval>) -> String {
+    let question = format!("Does composition beat {other}?");
     let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], difference);
-    let answer = found.unwrap_or_else(|| "There are no pairs of runs to say so".into());
-    format!("**Does composition beat {other}?** {answer}.")
+    paragraph(&question, found.in_short().unwrap_or("There are no pairs of runs to say so."), &found.parts)
 }
 
 /// Whether a LoRA is better trained on top of a composition than on the base model, where that was run.
 fn start_of_a_lora(summary: &Summary) -> Option<String> {
     let methods = [Method::UniformLora, Method::UniformScaledLora, Method::LearnedLora];
-    let found = verdicts_of(summary, &methods, &|row| row.over_lora)?;
-    Some(format!("**Is a composition a better start for a LoRA than the base model?** Over `lora` {found}."))
+    let found = verdicts_of(summary, &methods, &|row| row.over_lora);
+    let answer = format!("{} Over `lora`:", found.in_short()?);
+    Some(paragraph("Is a composition a better start for a LoRA than the base model?", &answer, &found.parts))
 }
 
-/// The verdicts of several methods; `None` where none was run in pairs.
+/// Where several methods are ahead, behind or neither.
+#[derive(Default)]
+struct Verdicts {
+    ahead: usize,
+    behind: usize,
+    level: usize,
+    /// What there is to say of each method that was run in pairs.
+    parts: Vec<String>,
+}
+
+impl Verdicts {
+    /// The answer before its details; `None` where nothing was run in pairs.
+    fn in_short(&self) -> Option<&'static str> {
+        Some(match (self.ahead, self.behind, self.level) {
+            (0, 0, 0) => return None,
+            (_, 0, 0) => "Yes, wherever it was run.",
+            (0, 0, _) => "Not clearly: every interval holds zero.",
+            (0, _, _) => "No.",
+            (_, 0, _) => "In part: it is never clearly behind.",
+            _ => "It depends: in some places it is ahead, in others behind.",
+        })
+    }
+}
+
 fn verdicts_of(
     summary: &Summary,
     methods: &[Method],
     difference: &dyn Fn(&Row) -> Option<Interval>,
-) -> Option<String> {
-    let parts = methods.iter().filter_map(|&method| {
-        Some(format!("`{}` {}", method.name(), verdicts(summary, method, difference)?))
-    });
-    let parts: Vec<String> = parts.collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
+) -> Verdicts {
+    let mut found = Verdicts::default();
+    methods.iter().for_each(|&method| verdicts(summary, method, difference, &mut found));
+    found
 }
 
-/// "is ahead at 1 (...), behind at full (...), and level within the interval at 5 (...)".
+/// "`learned` is ahead at 1 (...), is behind at full (...), cannot be told apart (...) at 5 (...)".
 fn verdicts(
     summary: &Summary,
     method: Method,
     difference: &dyn Fn(&Row) -> Option<Interval>,
-) -> Option<String> {
+    found: &mut Verdicts,
+) {
     let (mut ahead, mut behind, mut level) = (Vec::new(), Vec::new(), Vec::new());
     for block in summary.plain() {
         let Some(interval) = block.row(method).and_then(difference) else { continue };
@@ -73,12 +102,17 @@ fn verdicts(
         part("cannot be told apart (the interval holds zero)", &level),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+    if !parts.is_empty() {
+        found.parts.push(format!("`{}` {}.", method.name(), parts.join("; ")));
+    }
+    found.ahead += ahead.len();
+    found.behind += behind.len();
+    found.level += level.len();
 }
 
 /// How much of the gain random modules of the same norm explain.
 fn random_modules(summary: &Summary) -> String {
-    let question = "**How much of the gain do random modules of the same norm explain?**";
+    let question = "How much of the gain do random modules of the same norm explain?";
     let has = |block: &&Block| {
         block.row(Method::RandomModules).is_some()
             && block.row(Method::Learned).is_some_and(|r| r.gain.is_some())
@@ -87,7 +121,7 @@ fn random_modules(summary: &Summary) -> String {
         let gain = block.row(Method::RandomModules).and_then(|row| row.gain);
         match block.random_share {
             Some(share) => format!(
-                "{}: {:.0} % of the gain of `learned` [{:.0} %, {:.0} %], that is {} points over the probe",
+                "{}: {:.0} % [{:.0} %, {:.0} %], {} points over the probe.",
                 block.shots.words(),
                 100.0 * share.mean,
                 100.0 * share.low,
@@ -95,7 +129,7 @@ fn random_modules(summary: &Summary) -> String {
                 points(gain)
             ),
             None => format!(
-                "{}: `learned` has no clear gain that could be shared; random modules are {} points over the probe",
+                "{}: `learned` has no clear gain that could be shared; random modules are {} points over the probe.",
                 block.shots.words(),
                 points(gain)
             ),
@@ -103,8 +137,10 @@ fn random_modules(summary: &Summary) -> String {
     };
     let parts: Vec<String> = summary.plain().filter(has).map(of).collect();
     match parts.is_empty() {
-        true => format!("{question} `learned`, `random-modules` and `linear-probe` were not all run."),
-        false => format!("{question} {}.", parts.join("; ")),
+        true => {
+            paragraph(question, "`learned`, `random-modules` and `linear-probe` were not all run.", &parts)
+        }
+        false => paragraph(question, "Of the gain of `learned`:", &parts),
     }
 }
 
@@ -119,19 +155,19 @@ fn related(summary: &Summary) -> Option<String> {
     let follows = match correlation(&summary.compositions, at) {
         Some(mean) => {
             let verdict = match mean {
-                one if one.crosses_zero() => "no clear relation",
-                one if one.mean > 0.0 => "similar modules get more weight",
-                _ => "similar modules get less weight",
+                one if one.crosses_zero() => "Not clearly",
+                one if one.mean > 0.0 => "Yes, similar modules get more weight",
+                _ => "No, similar modules get less weight",
             };
             format!(
-                " Rank correlation over modules of CKA with the task's own model and weight: {:+.2} [{:+.2}, {:+.2}] over {} runs: {verdict}.",
+                "{verdict}: rank correlation over modules of CKA with the task's own model and weight {:+.2} [{:+.2}, {:+.2}] over {} runs. ",
                 mean.mean, mean.low, mean.high, mean.count
             )
         }
         None => String::new(),
     };
-    let question = "**Does learning prefer related modules?**";
-    Some(format!("{question} Mean weights at {}: {}.{follows}", at.words(), parts.join("; ")))
+    let answer = format!("{follows}Mean weights at {}:", at.words());
+    Some(paragraph("Does learning prefer related modules?", &answer, &parts))
 }
 
 fn favourite(one: &Composition) -> Option<String> {
@@ -139,7 +175,7 @@ fn favourite(one: &Composition) -> Option<String> {
     let (first, last) = (modules.first()?, modules.last()?);
     let even = 1.0 / modules.len() as f32;
     Some(format!(
-        "{}: most `{}` ({:.2} times its even share), least `{}` ({:.2} times), as if {:.1} of {} modules counted",
+        "{}: most `{}` ({:.2} times its even share), least `{}` ({:.2} times), as if {:.1} of {} modules counted.",
         one.task,
         first.0,
         first.1 / even,
@@ -181,10 +217,12 @@ mod tests {
     fn the_words_follow_the_interval() {
         let ahead = text(0.1, 0.01);
         assert!(ahead.contains("`learned` is ahead at 5 shots (+10.0"), "{ahead}");
-        assert!(ahead.contains("Over `lora` `uniform+lora` is ahead at 5 shots (+5.0"), "{ahead}");
-        assert!(ahead.contains("5 shots: 20 % of the gain"), "{ahead}");
+        assert!(ahead.contains("Over `lora`:\n\n- `uniform+lora` is ahead at 5 shots (+5.0"), "{ahead}");
+        assert!(ahead.contains("beat the linear probe?** Yes, wherever"), "{ahead}");
+        assert!(ahead.contains("\n- 5 shots: 20 % ["), "{ahead}");
         assert!(ahead.contains("beat full fine-tuning?** There are no pairs"), "{ahead}");
-        assert!(text(-0.1, 0.01).contains("`learned` is behind at 5 shots"));
+        let behind = text(-0.1, 0.01);
+        assert!(behind.contains("probe?** No.\n\n- `learned` is behind at 5 shots"), "{behind}");
         let level = text(0.0, 0.2);
         assert!(level.contains("cannot be told apart") && level.contains("no clear gain"), "{level}");
     }

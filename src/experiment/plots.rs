@@ -1,7 +1,7 @@
-//! Pictures of a summary as SVG: accuracy over shots, composition weights, CKA against weights.
+//! Pictures of a summary as SVG: gains and accuracy over shots, composition weights, CKA against weights.
 
-mod accuracy;
 mod heat_map;
+mod over_shots;
 mod similarity;
 
 use plotters::{
@@ -35,12 +35,24 @@ pub struct Plot {
 /// The plotting library failed.
 pub fn plots(summary: &Summary) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
-    if summary.plain().next().is_some() {
-        plots.push(Plot {
-            file: "accuracy.svg".into(),
-            caption: "Mean test accuracy over tasks and seeds against images per class".into(),
-            svg: svg((960, 520), |area| accuracy::draw(area, summary))?,
-        });
+    for (file, caption, measure) in [
+        (
+            "gain.svg",
+            "Mean difference from the linear probe against images per class, with 95 % intervals over (task, seed)",
+            over_shots::GAIN,
+        ),
+        (
+            "accuracy.svg",
+            "Mean test accuracy over tasks and seeds against images per class",
+            over_shots::ACCURACY,
+        ),
+    ] {
+        let panels = over_shots::panels(summary, &measure);
+        if !panels.is_empty() {
+            let drawn =
+                svg(over_shots::size(&panels), |area| over_shots::draw(area, summary, &measure, &panels))?;
+            plots.push(Plot { file: file.into(), caption: caption.into(), svg: drawn });
+        }
     }
     let Some(shots) = main_shots(summary) else { return Ok(plots) };
     for one in summary.compositions.iter().filter(|one| one.shots == shots) {
@@ -144,5 +156,17 @@ mod tests {
         assert!(plots[0].svg.contains("learned") && plots[0].svg.contains("lora"));
         assert!(plots[1].svg.contains("digits") && plots[1].svg.contains("blocks.0.fc1"));
         assert!(super::plots(&Summary::new(&[])).expect("nothing to draw").is_empty());
+    }
+
+    #[test]
+    fn gains_are_drawn_where_there_are_pairs_with_a_probe() {
+        let of = |method, accuracy: f64| (0..3).map(move |seed| run("a", 5, seed, method, accuracy));
+        let probe: Vec<Run> = of(Method::LinearProbe, 0.5).collect();
+        assert!(plots(&Summary::new(&probe)).expect("nothing to compare").is_empty());
+        let both: Vec<Run> = probe.into_iter().chain(of(Method::Full, 0.7)).collect();
+        let plots = plots(&Summary::new(&both)).expect("drawn");
+        assert_eq!((plots[0].file.as_str(), plots[1].file.as_str()), ("gain.svg", "accuracy.svg"));
+        assert!(plots[0].svg.contains("+20") && plots[0].svg.contains("Without modules"));
+        assert!(plots[1].svg.contains("70 %") && !plots[1].svg.contains("lorahub"));
     }
 }

@@ -130,9 +130,9 @@ for (const [when, call] of [["while it trains", "engine.adapt(request, tell, fol
 }
 
 test("a method that fails in a fold leaves the others alone", async ({ page }) => {
-  await withCores(page, 2, [], [["await hand.fold(name, index, this.request, (event) => this.tell(event))", 'name === "lora" ? await Promise.reject({ code: "mismatch", message: "not a number" }) : await hand.fold(name, index, this.request, (event) => this.tell(event))']]);
+  await withCores(page, 2, [], [["await hand.fold(name, index, this.request, (event) => this.tell(event))", 'name === "lora" ? await Promise.reject({ code: "mismatch", message: "lora: not a number" }) : await hand.fold(name, index, this.request, (event) => this.tell(event))']]);
   await startAndFinish(page);
-  await expect(page.getByTestId("error")).toContainText("not a number");
+  await expect(page.getByTestId("error").locator("span")).toHaveText("LoRA from scratch: not a number");
   await expect(page.locator("tr[data-method=lora]")).toContainText("failed");
   await expect(page.getByTestId("held-out-learned")).toContainText("%");
 });
