@@ -22,7 +22,7 @@ use loraloom::{
     session::{
         ModelOptions, Session,
         adapt::{AdaptConfig, Flow},
-        task::write_model,
+        task::ModelFolder,
     },
     vit::{
         config::{MlpKind, Pooling, VitConfig},
@@ -84,8 +84,8 @@ fn session(dir: &Path) -> Session {
     let head = Head::zeros(2, vit.config.feature_dim());
     let labels = ["a".to_string(), "b".into()];
     let model = dir.join("base");
-    block_on(write_model(&model, "base", (&vit, &head, Precision::F32), &labels, &preprocess))
-        .expect("written");
+    let folder = block_on(ModelFolder::new("base", (&vit, &head, Precision::F32), &labels, &preprocess));
+    folder.and_then(|folder| folder.write(&model)).expect("written");
     let options = ModelOptions::default();
     let mut session =
         block_on(Session::open_dir(DeviceChoice::Cpu, "base", &model, &options)).expect("a session");

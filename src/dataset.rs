@@ -161,7 +161,15 @@ impl Listing {
                 "no class folders with images; make one folder per class and put its images inside".into();
             return Err(Error::Dataset { name, reason });
         }
-        let classes = by_class.keys().cloned().collect();
+        let classes: Vec<String> = by_class.keys().cloned().collect();
+        if let Some(train) = parts_of_a_task(dir, &classes) {
+            let reason = format!(
+                "its folders are {}, the parts of a task and no classes; name one of them, as {}",
+                classes.join(" and "),
+                train.display()
+            );
+            return Err(Error::Dataset { name, reason });
+        }
         let files = by_class
             .into_values()
             .enumerate()
@@ -201,6 +209,21 @@ impl Listing {
         Self { name: self.name, classes: self.classes, files }
     }
 }
+
+/// The folder of training images of a task whose parts were taken for classes: they hold folders themselves.
+fn parts_of_a_task(dir: &Path, classes: &[String]) -> Option<PathBuf> {
+    let is_part = |name: &String| PARTS.contains(&name.to_lowercase().as_str());
+    let train = classes.iter().find(|name| name.to_lowercase().starts_with("train"))?;
+    let own = dir.join(train);
+    let has_classes = || sorted_entries(&own).is_ok_and(|entries| entries.iter().any(|path| path.is_dir()));
+    (classes.iter().all(is_part) && has_classes()).then_some(own)
+}
+
+/// What the parts of a task are called.
+const PARTS: [&str; 7] = ["train", "training", "test", "testing", "val", "valid", "validation"];
+
+/// What systems leave in folders of pictures; names that begin with a dot are left out anyway.
+const LITTER: [&str; 2] = ["thumbs.db", "desktop.ini"];
 
 /// Indices of at most `limits[class]` examples of every class, by class and then in the order that the seed draws:
 /// lower limits take a subset.
@@ -259,14 +282,15 @@ impl Search {
     }
 }
 
-/// Entries in the order of their names, without hidden ones: the same on every file system.
+/// Entries in the order of their names, without hidden ones and what systems leave: the same on every file system.
 fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io("list", dir, error);
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         paths.push(entry.map_err(failed)?.path());
     }
-    paths.retain(|path| !file_name(path).starts_with('.'));
+    let counts = |name: String| !name.starts_with('.') && !LITTER.contains(&name.to_lowercase().as_str());
+    paths.retain(|path| counts(file_name(path)));
     paths.sort();
     Ok(paths)
 }

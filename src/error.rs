@@ -38,7 +38,7 @@ pub enum Error {
         reason: String,
     },
     /// A JSON file (config, preprocessor, adapter config, report) has a bad or missing field.
-    #[error("{name}: field `{field}`: {reason}")]
+    #[error("{name}: {}{reason}", in_field(field))]
     Config {
         /// File that holds the field.
         name: String,
@@ -132,6 +132,11 @@ pub enum Error {
     /// The work was stopped by the person; what was done is kept.
     #[error("stopped")]
     Stopped,
+}
+
+/// Where in a file it is, if it is not the whole file.
+fn in_field(field: &str) -> String {
+    if field == "-" { String::new() } else { format!("field `{field}`: ") }
 }
 
 impl Error {

@@ -35,6 +35,36 @@ pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(follow(&link)?).map_err(|error| Error::io("create", path, error))
 }
 
+/// Refuses a folder that cannot be written, before hours are spent on what would go there. Nothing of it is left.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn check_writable(dir: &Path) -> Result<()> {
+    let whole = follow(&dir.components().collect::<PathBuf>())?;
+    let there = whole.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let refused = |error| Error::io("write", dir, error);
+    if !there.is_dir() {
+        let reason = format!("{} is a file and no folder", there.display());
+        return Err(refused(io::Error::other(reason)));
+    }
+    match PartialFile::create(&there.join("loraloom")) {
+        Ok(_) => Ok(()),
+        Err(Error::Io { source, .. }) => Err(refused(source)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a model or a module is called: the last part of its path, or of its id of the Hub without the revision, which may
+/// hold slashes itself (`owner/name@refs/pr/1`).
+pub fn last_part(name: &str) -> &str {
+    let whole = name.trim_end_matches('/');
+    let id = whole.split_once('@').map(|(id, _)| id);
+    let is_id =
+        |id: &&str| id.matches('/').count() == 1 && !id.starts_with(['/', '.']) && !Path::new(name).exists();
+    let path = id.filter(is_id).unwrap_or(whole);
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// Where links lead; nothing needs to be there yet.
 ///
 /// # Errors
@@ -117,6 +147,24 @@ mod tests {
         let error = write_atomic(dir.path(), b"a folder is in the way").expect_err("no file");
         assert!(error.to_string().contains("cannot write"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "no temporary file");
+    }
+
+    #[test]
+    fn a_name_is_the_last_part_without_a_revision() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let own = dir.path().join("cats@home");
+        fs::create_dir(&own).expect("a folder");
+        assert_eq!(last_part(&own.display().to_string()), "cats@home");
+        for (name, part) in [
+            ("owner/cats", "cats"),
+            ("owner/cats@main", "cats"),
+            ("owner/cats@refs/pr/1", "cats"),
+            ("/there/a@b/cats/", "cats"),
+            ("../a@b/cats", "cats"),
+            ("cats", "cats"),
+        ] {
+            assert_eq!(last_part(name), part, "{name}");
+        }
     }
 
     #[cfg(unix)]

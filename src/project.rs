@@ -81,6 +81,10 @@ impl Project {
                 results: Vec::new(),
             },
         };
+        if project.zip.index_for_name("project.json").is_none() {
+            let reason = "no project.json in it; is it a project saved by the page?";
+            return Err(Error::config(name, "-", reason));
+        }
         let text = project.text("project.json")?;
         project.file = serde_json::from_str(&text)
             .map_err(|error| Error::config(&format!("{name}/project.json"), "-", error.to_string()))?;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     device::DeviceChoice,
     error::{Error, Result},
+    files::last_part,
     lora::{folder, module::LoraModule},
     session::{ModelFiles, ModelOptions, Session, digest::hex},
 };
@@ -73,8 +74,7 @@ pub fn find(model: &str) -> Option<Manifest> {
 /// any other the one with the last part of its name. Among folders for several input sizes it is the nearest: modules
 /// teach a model its input size, too, and help less at another one.
 pub fn modules_for(model: &str, img_size: (usize, usize)) -> Option<Manifest> {
-    let last = model.trim_end_matches('/').rsplit('/').next().unwrap_or(model);
-    let fitting = all().into_iter().filter(|own| own.folder != BASE && own.name == last);
+    let fitting = all().into_iter().filter(|own| own.folder != BASE && own.name == last_part(model));
     let distance = |own: &Manifest| own.img_size.map_or(0, |side| side.abs_diff(img_size.0.max(img_size.1)));
     find(model).or_else(|| fitting.min_by_key(distance))
 }

@@ -99,8 +99,42 @@ fn an_input_size_that_no_model_can_have_is_refused() {
     for size in ["0", "17", "1000000000", "18446744073709551615"] {
         let (code, _, err) =
             run(&["classify", "--model", &model, "--device", "cpu", "--img-size", size, &photo]);
-        assert!(code == 2 && err.contains("image_size") && err.contains("not a multiple"), "{size}: {err}");
+        assert!(code == 2 && err.contains("an input of") && err.contains("not a multiple"), "{size}: {err}");
     }
+}
+
+#[test]
+fn the_parts_of_a_task_are_not_taken_for_its_classes() {
+    let place = Place::new();
+    let task = place.path("");
+    let (code, _, err) = run(&["adapt", "--model", &tiny_model(), "--train", &task, "--device", "cpu"]);
+    assert!(code == 2 && err.contains("the parts of a task") && err.contains(&place.path("train")), "{err}");
+    // Classes may have these names; those have no folders in them.
+    fs::rename(place.path("train/down"), place.path("train/train")).expect("renames");
+    fs::rename(place.path("test/down"), place.path("test/train")).expect("renames");
+    let (code, text, err) = place.adapt(&["--methods", "nearest-mean"]);
+    assert!(
+        code == 0 && text.contains("3 classes (across, diagonal, train), 12 training images, 9 test"),
+        "{text}{err}"
+    );
+    let out = place.path("out");
+    let (code, _, err) = run(&["experiment", "--tasks", &place.path("train"), "--out", &out]);
+    assert!(code == 2 && err.contains("a task is a folder with train and test"), "{err}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_before_anything_is_trained() {
+    let place = Place::new();
+    let (inside, data) = (place.path("train/down/000.png/x"), place.path("train"));
+    let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--save", &inside]);
+    assert!(
+        code == 2 && text.is_empty() && err.contains(&inside) && err.contains("is a file"),
+        "{text}{err}"
+    );
+    let module =
+        ["train-module", "--model", &tiny_model(), "--device", "cpu", "--data", &data, "--out", &inside];
+    let (code, text, err) = run(&module);
+    assert!(code == 2 && text.is_empty() && err.contains(&inside), "{text}{err}");
 }
 
 #[test]
@@ -121,10 +155,10 @@ fn an_image_that_cannot_be_cropped_is_named_and_the_rest_goes_on() {
 #[test]
 fn a_failing_save_does_not_cost_the_report() {
     let place = Place::new();
-    fs::write(place.path("file"), "in the way").expect("file");
-    let (out, save) = (place.path("out.json"), place.path("file/task"));
-    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &save]);
-    assert_eq!(code, 2, "{err}");
+    fs::create_dir_all(place.path("task/task.json")).expect("a folder in the way");
+    let (out, save) = (place.path("out.json"), place.path("task"));
+    let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &save]);
+    assert!(code == 2 && err.contains("task.json") && text.contains("nearest-mean"), "{text}{err}");
     assert_eq!(json(Path::new(&out))["methods"][0]["method"], "nearest-mean");
 }
 

@@ -265,6 +265,11 @@ fn classify_and_compose_and_info_speak_plainly() {
     #[cfg(unix)]
     std::os::unix::fs::symlink("real", &out).expect("a link");
     succeed(&["compose", "--adapters", &adapters[0], &adapters[1], "--out", &out]);
+    let (code, _, err) = run(&["compose", "--adapters", &adapters[0], &out, "--out", &place.path("real")]);
+    assert!(code == 2 && err.contains("would be overwritten"), "{err}");
+    let (a, b) = (place.train_module("a", "1"), place.train_module("b", "2"));
+    let text = succeed(&["compose", "--adapters", &a, &b, "--out", &place.path("two")]);
+    assert!(text.contains("without classifier"), "heads of several cannot be summed: {text}");
     #[cfg(unix)]
     assert!(Path::new(&place.path("real/adapter_model.safetensors")).is_file());
     let text = succeed(&["info", "--model", &model, "--modules", &adapters[0], &out]);

@@ -38,6 +38,10 @@ impl Place {
     }
 
     fn experiment(&self, out: &str, extra: &[&str]) -> (i32, String, String) {
+        self.grid(&["--shots", "1,2,full", "--seeds", "2", "--methods", METHODS], out, extra)
+    }
+
+    fn grid(&self, grid: &[&str], out: &str, extra: &[&str]) -> (i32, String, String) {
         let (model, out, cache) = (tiny_model(), self.path(out), self.path("cache"));
         let (tasks, modules) = ([self.path("stripes"), self.path("lines")], [self.path("1"), self.path("2")]);
         let mut arguments = vec!["experiment", "--model", &model, "--device", "cpu", "--out", &out];
@@ -49,7 +53,7 @@ impl Place {
             &modules[0],
             &modules[1],
         ]);
-        arguments.extend_from_slice(&["--shots", "1,2,full", "--seeds", "2", "--methods", METHODS]);
+        arguments.extend_from_slice(grid);
         arguments.extend_from_slice(&["--steps", "2", "--cka-images", "6", "--cache", &cache]);
         arguments.extend_from_slice(extra);
         run(&arguments)
@@ -79,6 +83,7 @@ fn a_grid_gives_one_line_per_run_a_report_and_pictures() {
         text.contains("report.md") && err.contains("lines, full shots, seed 1, lora: test"),
         "{text}{err}"
     );
+    assert!(err.contains("lines, 2 shots, uneven classes, seed 0, lora: test"), "{err}");
     let lines = place.lines("out/results.jsonl");
     assert_eq!(lines.len(), 2 * (3 + 1) * 2 * 6, "tasks, draws, seeds, methods");
     for line in &lines {
@@ -110,6 +115,22 @@ fn check_report(out: &str) {
         let svg = fs::read_to_string(Path::new(out).join(&file)).expect("plot");
         assert!(report.contains(&file) && roxmltree::Document::parse(&svg).is_ok(), "{plot}");
     }
+}
+
+#[test]
+fn a_method_that_cannot_run_is_named_and_costs_no_other() {
+    let place = Place::new();
+    let (model, data, out) = (tiny_model(), place.path("stripes/train"), place.path("2"));
+    fs::remove_dir_all(&out).expect("the module of rank 2");
+    let options = ["--device", "cpu", "--steps", "2", "--rank", "3"];
+    succeed(&[&["train-module", "--model", &model, "--data", &data, "--out", &out][..], &options].concat());
+    let small = ["--shots", "1", "--seeds", "1", "--methods", "lorahub,uniform"];
+    let (code, text, err) = place.grid(&small, "out", &[]);
+    assert_eq!(code, 1, "{text}{err}");
+    for run in ["stripes, 1 shot, seed 0, lorahub: module 2: rank 3", "lines, 1 shot, seed 0, lorahub:"] {
+        assert_eq!(err.matches(run).count(), 1, "{run}: {err}");
+    }
+    assert!(text.contains("2 runs; report in"), "{text}");
 }
 
 #[test]
@@ -154,7 +175,9 @@ fn shards_make_the_grid_together() {
 fn what_cannot_be_compared_is_refused() {
     let place = Place::new();
     let (model, out, empty) = (tiny_model(), place.path("out"), place.path("1"));
-    let cases: [(&[&str], &str); 4] = [
+    let small = ["--model", &model, "--device", "cpu", "--tasks", &place.path("stripes"), "--shots", "1"];
+    let cases: [(&[&str], &str); 5] = [
+        (&[&small[..], &["--shift", "covariate"]].concat(), "--shots asks for none"),
         (&["--report-only"], "cannot"),
         (&["--model", &model, "--tasks", &place.path("stripes"), "--shots", "0"], "above 0"),
         (&["--model", &model, "--tasks", &place.path("stripes"), "--shard", "3/2"], "between 1 and n"),

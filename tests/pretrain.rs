@@ -16,7 +16,7 @@ use loraloom::{
         state::{Identity, State},
         teacher::Teacher,
     },
-    session::{ModelOptions, Session, task::write_model},
+    session::{ModelOptions, Session, task::ModelFolder},
 };
 use support::{tiny_model, write_task};
 
@@ -99,7 +99,8 @@ fn a_run_goes_on_from_a_model_at_another_size() {
     let base = dir.path().join("base");
     let preprocess = config().preprocess().expect("valid");
     let model = (&vit, &head, Precision::F32);
-    block_on(write_model(&base, "base", model, &photos.classes, &preprocess)).expect("writes");
+    let folder = block_on(ModelFolder::new("base", model, &photos.classes, &preprocess)).expect("made");
+    folder.write(&base).expect("writes");
     let name = base.display().to_string();
     let same = open(&name, 32);
     let again = Pretrain::new(config(), &photos, None, Some(same.model()), device.clone()).expect("starts");

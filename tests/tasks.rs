@@ -4,7 +4,14 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{CLASSES, Place, json, run, succeed, tiny_model};
+use loraloom::{
+    DeviceChoice, Dialect, Method, block_on,
+    session::{
+        ModelOptions, Session,
+        adapt::{AdaptConfig, Flow},
+    },
+};
+use support::{CLASSES, Place, golden, json, run, succeed, tiny_model};
 
 /// Adapts a model by one method and saves it; the report.
 fn adapt(place: &Place, model: &str, method: &str, task: &str) -> serde_json::Value {
@@ -65,6 +72,46 @@ fn another_method_replaces_what_a_folder_held() {
 }
 
 #[test]
+fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothing() {
+    let place = Place::new();
+    let (task, model) = (place.path("task"), golden("models/timm-deit3").display().to_string());
+    let report = adapt(&place, &tiny_model(), "nearest-mean", &task);
+    let (train, how) =
+        (place.path("train"), ["--methods", "lora,full", "--modules", "none", "--device", "cpu"]);
+    let folders = ["--train", &train, "--save", &task];
+    let (code, text, err) = run(&[&["adapt", "--model", &model], &folders[..], &how[..]].concat());
+    assert!(code == 2 && text.is_empty(), "{text}");
+    assert!(err.contains("timm-deit3") && err.contains("save an adapter of another method"), "{err}");
+    assert!(difference(&place, &report, &task) < 1e-4, "what was there is there");
+    // Nor does who trains it anyway lose what was there.
+    let (device, options) = (DeviceChoice::Cpu, ModelOptions::default());
+    let session = block_on(Session::open_dir(device, &model, Path::new(&model), &options)).expect("opens");
+    let (train, _) = session.load_dataset(Path::new(&train), None, None, &mut |_, _| ()).expect("images");
+    let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
+    config.train.num_steps = 1;
+    let mut go_on = |_| Flow::GoOn;
+    let run = session.adapt_method(Method::Full, &train, None, &config, &mut go_on);
+    let (_, adapted) = block_on(run).expect("trains");
+    let saved = block_on(session.save_task(&adapted, &train.classes, Dialect::New, Path::new(&task)));
+    assert!(saved.is_err_and(|error| error.to_string().contains("save an adapter")));
+    assert!(difference(&place, &report, &task) < 1e-4, "what was there is still there");
+}
+
+#[test]
+fn a_task_says_when_the_model_is_not_its_own() {
+    let place = Place::new();
+    let task = place.path("task");
+    adapt(&place, &tiny_model(), "nearest-mean", &task);
+    let picture = place.path(&format!("test/{}/010.png", CLASSES[0]));
+    let predict = ["predict", "--task", &task, "--device", "cpu", &picture, "--model"];
+    // The same weights by another name are the same model.
+    succeed(&[&predict[..], &[&place.own_model("copy")]].concat());
+    let other = golden("models/vit-f16").display().to_string();
+    let (code, text, err) = run(&[&predict[..], &[&other]].concat());
+    assert!(code == 1 && text.contains("010.png") && err.contains("another model"), "{text}{err}");
+}
+
+#[test]
 fn the_model_in_use_and_strange_files_are_never_taken_away() {
     let place = Place::new();
     let (whole, own) = (place.path("whole"), place.own_model("own"));
@@ -86,7 +133,9 @@ fn a_report_that_cannot_be_written_does_not_cost_the_task() {
     assert!(text.contains("saved nearest-mean"), "{text}");
     let picture = place.path(&format!("test/{}/010.png", CLASSES[0]));
     succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
-    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &out]);
+    fs::create_dir_all(place.path("blocked/task.json")).expect("a folder in the way");
+    let blocked = place.path("blocked");
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &blocked]);
     assert!(code == 2 && err.matches("error[io]").count() == 2, "both are told: {err}");
 }
 

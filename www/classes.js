@@ -17,6 +17,7 @@ const SHOW_EVERY = 150;
 export class Classes {
   #engine;
   #changed;
+  #tell;
   #undo = null;
   #number = 0;
   #cards = new Map();
@@ -32,6 +33,7 @@ export class Classes {
 
   constructor(engine, changed) {
     this.#engine = engine;
+    this.#tell = changed;
     this.#changed = () => {
       this.version += 1;
       changed();
@@ -82,6 +84,7 @@ export class Classes {
   async addFiles(own, files, part = "pictures") {
     const bad = [];
     let shown = 0;
+    let added = 0;
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
       // The class may be taken away while its pictures are read.
@@ -97,7 +100,7 @@ export class Classes {
       }
       try {
         const picture = await this.#takeTwice(file);
-        if (this.list.includes(own)) own[part].push(picture);
+        if (this.list.includes(own)) added = own[part].push(picture);
         else this.#forget([picture]);
       } catch (error) {
         bad.push(LOST.includes(error.code) ? `${file.name}: the worker stopped twice while it was read` : (error.message ?? String(error)));
@@ -105,7 +108,9 @@ export class Classes {
     }
     this.reading -= 1;
     this.draw();
-    this.#changed();
+    // Where every file was bad, what was learned is as new as before.
+    if (added) this.#changed();
+    else this.#tell();
     say(`${own[part].length} ${part === "test" ? "test pictures" : "pictures"} of ${own.name}`);
     if (bad.length) fail({ message: listed(bad) });
   }
@@ -269,9 +274,11 @@ export class Classes {
     const others = now.filter((own) => !undone.includes(own));
     this.list = instead ? undone : [...undone, ...others];
     if (instead) this.#forget(others.flatMap((own) => [...own.pictures, ...own.test]));
+    const lost = $("toast").contains(document.activeElement);
     this.#forgetUndo();
     this.draw();
-    this.#focus(this.list[0]);
+    // The button that was pressed is gone; whoever used the keys stays where they were.
+    if (lost || !document.body.contains(document.activeElement) || document.activeElement === document.body) $("add-class").focus({ preventScroll: true });
     this.#changed();
     say("undone");
   }
@@ -352,6 +359,8 @@ export class Classes {
       element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
     // Pictures dropped on a card are of its class; folders and zips go on to the page.
     acceptDrops(card, (event, entries, dropped) => {
+      // What is no file is the page's to refuse.
+      if (!entries.length && !dropped.length) return;
       if (entries.some((entry) => entry.isDirectory) || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
       event.stopPropagation();
       this.addFiles(own, dropped);

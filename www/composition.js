@@ -42,8 +42,9 @@ export class CompositionView {
     this.#draw();
   }
 
-  /** The worker no longer has what these weights belong to: they show, and nothing can be dragged. */
+  /** The worker no longer has what these weights belong to: they show, and nothing can be dragged. Nor has it any mix. */
   freeze(methods) {
+    for (const own of this.#reports.values()) own.mix = null;
     for (const name of methods) if (this.#reports.has(name)) this.#reports.get(name).live = false;
     this.#draw();
   }

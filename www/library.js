@@ -94,6 +94,8 @@ export class Library {
     const wanted = modules.map((own) => same(own) ?? own);
     const without = shipped.filter((known) => !wanted.includes(known));
     this.removed = new Set(without.map(({ name }) => name));
+    // A person's own can be put back.
+    this.#out.push(...before.filter((known) => !known.shipped && !wanted.includes(known)));
     await this.replay([...wanted, ...without]);
     this.aside.push(...aside);
   }

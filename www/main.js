@@ -80,8 +80,10 @@ async function loadExample() {
   $("example").disabled = true;
   try {
     say("drawing the example");
+    await visit.back;
     await run.settle();
     run.clear();
+    await tryIt.refresh();
     await classes.load((await exampleTask()).map(({ name, train, test }) => ({ name, pictures: train, test })));
     say("example loaded: press Start");
   } finally {
@@ -98,18 +100,24 @@ async function takeIn(files, onto) {
     if (test.length) await classes.addFiles(own, test, "test");
   }
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
-  if (found.modules.length && run.busy) fail({ message: "modules join the library when no method runs: stop first" });
-  else if (found.modules.length) await library.addFiles(found.modules);
+  if (found.modules.length) await join(found.modules);
   for (const file of found.projects) await open(file);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
   if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
+}
+
+async function join(modules) {
+  if (run.busy) fail({ message: "modules join the library when no method runs: stop first" });
+  else await library.addFiles(modules);
 }
 
 /** A project file, or else a zip of modules. */
 async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
-    if (!opening.model) throw notYet();
+    if (!opening.model || visit.waits) throw notYet();
+    // The pictures of the last visit come in first: they are what Undo brings back.
+    await visit.back;
     if (!isOpen(project)) await modelOf(project);
     const { train = {}, folds } = project.config;
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
@@ -117,6 +125,7 @@ async function open(file) {
     visit.hold();
     try {
       run.clear();
+      await tryIt.refresh();
       await library.exchange(modules);
       run.setModules(library.list.length, project.methods);
       await classes.load(own);
@@ -132,7 +141,7 @@ async function open(file) {
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
-    if (error.code === "no-project") await library.addFiles([file]);
+    if (error.code === "no-project") await join([file]);
     else fail(error);
   }
 }
@@ -203,7 +212,7 @@ async function start() {
 $("example").addEventListener("click", () => loadExample().catch(fail));
 $("dismiss").addEventListener("click", () => {
   fail(null);
-  $("adapt").focus();
+  $("adapt").focus({ preventScroll: true });
 });
 $("model").addEventListener("click", () => $("models").showModal());
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));
@@ -251,6 +260,8 @@ addEventListener("paste", (event) => {
   if (files.length) takeIn(files).catch(fail);
 });
 
+// Errors and headings stay clear of the bar, which has more rows on a phone.
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--bar", `${target.offsetHeight}px`)).observe(document.querySelector(".bar-top"));
 classes.draw();
 run.setModules(0);
 start()

@@ -57,7 +57,10 @@ const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
 /** Tells how much of a total has arrived. */
 function meter(label, total) {
   let done = 0;
+  const { signal } = current;
   return (bytes) => {
+    // What was ended between two requests ends here.
+    if (signal.aborted) throw cancelled();
     done += bytes;
     say(`${label}: ${mib(done)} of ${mib(total)} MB`, done / total);
   };
@@ -242,8 +245,8 @@ async function read(response, step, known) {
       skip -= old;
       step(own.value.length - old);
     }
-  } catch {
-    if (signal.aborted) throw cancelled();
+  } catch (error) {
+    if (signal.aborted || error.code === "cancelled") throw cancelled();
     throw { code: "download", message: `${response.url} broke off; load it again and it goes on from here` };
   }
   return new Blob(chunks);

@@ -122,7 +122,8 @@ function sentence(reports, images) {
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
   }
-  const ways = [...new Set(measured.map(({ loo_folds: folds }) => (folds >= images ? "one at a time" : `in ${folds} groups`)))];
+  const many = measured.map(({ loo_folds: folds }) => folds).toSorted((a, b) => b - a);
+  const ways = [...new Set(many.map((folds) => (folds >= images ? "one at a time" : `in ${folds} groups`)))];
   const how = ways.length > 1 ? `${ways.join(", or ")} where a method trains again for each` : ways[0];
   const few = images < ENOUGH ? " That is too few to tell methods apart unless they differ by a lot." : "";
   const unmeasured = measured.length < reports.length ? " A dash: not measured, because the run was stopped." : "";

@@ -17,12 +17,14 @@ export class Run {
   #queue = Promise.resolve();
   #asked = 0;
   #wasStopped = false;
+  /** Start was pressed, and what ran before has not made room yet. */
+  #starting = false;
   #hadModules = false;
   /** What the worker has told of this run. */
   #heard = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, tested, version, config, live}; `owns` are the classes, `tested` the test
-   *  pictures, and `live` says that the worker still has what was learned. */
+  /** The last results: method -> {report, owns, images, tested, version, config, live}; `owns` are the classes, `images` is how
+   *  many pictures they had, `tested` the test pictures, and `live` says that the worker still has what was learned. */
   found = new Map();
 
   constructor(engine, classes, composition, settings, done) {
@@ -142,11 +144,13 @@ export class Run {
   }
 
   async start() {
-    if (this.obstacle) return;
+    if (this.obstacle || this.#starting) return;
     const methods = this.chosen;
     this.#asked += 1;
+    this.#starting = true;
+    say("starting");
     // The first answers make room; what they have looked at is kept for this run.
-    await this.#makeRoom();
+    await this.#makeRoom().finally(() => (this.#starting = false));
     // Pictures may have begun to come in meanwhile.
     if (this.obstacle) return say(`not started yet: ${this.obstacle}`);
     fail(null);
@@ -171,7 +175,7 @@ export class Run {
     this.setState(state);
     // Before a person can press anything: what was said to the last run does not hold for this one.
     this.#engine.flow("go").catch(() => {});
-    this.#begin(methods, state, { owns: [...this.#classes.list], tested: this.#classes.list.flatMap((own) => own.test), version, config });
+    this.#begin(methods, state, { owns: [...this.#classes.list], images: this.#classes.count(), tested: this.#classes.list.flatMap((own) => own.test), version, config });
     say(state === "quick" ? "looking at your pictures" : "adapting");
     const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
     try {
@@ -277,7 +281,7 @@ export class Run {
     this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
     this.#results.age(report.method, !this.fresh(report.method));
-    this.#results.finish(report, context.owns.reduce((sum, own) => sum + own.pictures.length, 0));
+    this.#results.finish(report, context.images);
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
 
@@ -286,7 +290,8 @@ export class Run {
     for (const { report, names, fresh, config } of results) {
       const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
       const tested = fresh ? this.#classes.list.flatMap((own) => own.test) : [];
-      this.#finish(report, { owns, tested, version: fresh ? this.#classes.version : -1, config }, false);
+      const images = owns.reduce((sum, own) => sum + own.pictures.length, 0);
+      this.#finish(report, { owns, images, tested, version: fresh ? this.#classes.version : -1, config }, false);
     }
     this.refresh();
   }
@@ -301,7 +306,11 @@ export class Run {
     return [...this.found].map(([name, { report, owns, config }]) => ({ report, config, names: owns.map((own) => own.name), fresh: this.fresh(name) }));
   }
 
+  /** Nothing of what was learned answers any more. */
   clear() {
+    const { live } = this;
+    if (live.length) this.#engine.forget(live).catch(() => {});
+    $("saving").hidden = true;
     this.found.clear();
     this.#results.clear();
     this.#composition.clear();

@@ -20,6 +20,8 @@ const KEPT = $("kept").textContent;
 let jobs = Promise.resolve();
 let told = false;
 let keeps = false;
+/** Whether the browser was asked to hold on to what is kept. */
+let asked = false;
 /** Counts what was kept at once: a write that began before has nothing to add. */
 let overtaken = 0;
 /** A state that waits for its turn to be written. */
@@ -103,7 +105,9 @@ async function write() {
   if (before !== overtaken) return false;
   await put({ record, fresh, used });
   // Without this a browser that runs out of room may drop what it holds for a page.
-  if (used.size) await navigator.storage?.persist?.();
+  // It may ask a person, who may never answer: nothing waits for that.
+  if (used.size && !asked) navigator.storage?.persist?.().catch(() => {});
+  asked ||= used.size > 0;
   return true;
 }
 

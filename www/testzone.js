@@ -34,6 +34,8 @@ export class TestZone {
       this.draw();
     });
     acceptDrops($("test-zone"), (event, entries) => {
+      // What is no file is the page's to refuse.
+      if (!entries.length) return;
       event.stopPropagation();
       droppedFiles(entries).then((files) => this.add(files)).catch(fail);
     });

@@ -78,6 +78,9 @@ export class TryIt {
   /** Asks again, after methods have run. */
   async refresh(announce = false) {
     for (const own of [...this.#shown]) {
+      // Between two models nobody answers; what is of another one, or was taken out meanwhile, is not there to ask about.
+      if (!this.#engine.isOpen) return;
+      if (own.picture.generation !== this.#engine.generation || !this.#shown.includes(own)) continue;
       try {
         own.answers = inOrder(await this.#engine.predict(own.picture.id));
       } catch (error) {

@@ -5,6 +5,10 @@ import { keep, keepAtOnce, restore } from "./store.js";
 /** Milliseconds between a change and keeping it. */
 const KEEP_AFTER = 500;
 
+/** Whether classes have these very files. */
+const isSame = (classes, kept) => classes.length === kept.length && classes.every((own, index) => own.name === kept[index].name
+  && ["pictures", "test"].every((part) => own[part].length === kept[index][part].length && own[part].every((file, at) => file === kept[index][part][at])));
+
 export class Visit {
   #settings;
   #library;
@@ -17,6 +21,8 @@ export class Visit {
   /** Nothing is kept before what was kept is back. */
   #held = true;
   #pending = 0;
+  /** Resolves when what comes back is there. */
+  back = Promise.resolve();
 
   constructor({ settings, library, classes, tryIt, run, opening }) {
     [this.#settings, this.#library, this.#classes, this.#tryIt, this.#run, this.#opening] = [settings, library, classes, tryIt, run, opening];
@@ -37,21 +43,33 @@ export class Visit {
     return this.#last?.modules ?? [];
   }
 
+  /** Whether what was kept still waits for a model. */
+  get waits() {
+    return this.#last !== null;
+  }
+
   /** Pictures, choices and results of the last visit, once; says whether there were any. */
   async comeBack() {
     if (!this.#last) return false;
+    const coming = this.#comeBack();
+    this.back = coming.catch(() => {});
+    return coming;
+  }
+
+  async #comeBack() {
     const { classes: kept = [], methods = [], results = [], model: used } = this.#last;
     this.#last = null;
     const classes = this.#classes;
     if (methods.length) this.#run.setModules(this.#library.list.length, methods);
-    // Pictures may have come in while the model was loaded.
-    const untouched = !classes.list.length && JSON.stringify(used?.source) === JSON.stringify(this.#opening.model.source);
+    const sameModel = JSON.stringify(used?.source) === JSON.stringify(this.#opening.model.source);
     for (const { name, pictures, test } of kept) {
       const own = classes.list.find((known) => known.name === name) ?? classes.add(name);
       await classes.addFiles(own, pictures);
       if (test.length) await classes.addFiles(own, test, "test");
     }
     if (kept.length) {
+      // Pictures may have come in, gone or been lost since.
+      const untouched = sameModel && isSame(classes.files, kept);
       this.#run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
       say("your pictures from last time are back");
     }

@@ -67,9 +67,8 @@ fn check_size(name: &str, config: &VitConfig) -> Result<()> {
         || !width.is_multiple_of(columns)
         || height.min(width) == 0
     {
-        let reason =
-            format!("{height}x{width} is not a multiple of the {rows}x{columns} patch up to {limit}");
-        return Err(Error::config(name, "image_size", reason));
+        let reason = format!("it is not a multiple of the {rows}x{columns} patch up to {limit}");
+        return Err(Error::mismatch(format!("an input of {height}x{width} px for {name}"), reason));
     }
     Ok(())
 }

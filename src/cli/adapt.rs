@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
     Dataset, Method, block_on,
     error::{Error, Result},
+    files::check_writable,
     report::{AdaptReport, MethodReport, Warning},
     session::{
         Session,
@@ -18,6 +19,9 @@ use super::{
     interrupt, model, output,
 };
 
+/// So many classes are named.
+const SHOWN: usize = 12;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -29,12 +33,17 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let config = config(arguments);
     // Before any image is read, and once: every method would refuse the same.
     config.check_for(&session.model().vit.config)?;
+    if let Some(dir) = &arguments.save {
+        check_writable(dir)?;
+        methods.iter().try_for_each(|method| session.check_savable(*method))?;
+    }
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
     let test = match &arguments.test {
         Some(dir) => Some(load(&session, dir, Some(&train.classes), None, &mut warnings)?),
         None => None,
     };
+    output::print(&data(&train, test.as_ref()));
     interrupt::listen();
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {
@@ -44,6 +53,10 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         output::warning(&warnings[warnings.len() - 1]);
     }
     output::methods(&reports);
+    let measured = reports.iter().any(|report| report.loo_accuracy.is_some() || report.stopped);
+    if config.folds > 0 && !measured && !reports.is_empty() {
+        output::print("Nothing was held out: no class has two images.");
+    }
     for report in &reports {
         if let Some(coefficients) = &report.coefficients {
             output::coefficients(&report.method, coefficients);
@@ -68,6 +81,20 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     }
     saved.and(written)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// What is learned, from how much.
+fn data(train: &Dataset, test: Option<&Dataset>) -> String {
+    let shown: Vec<&str> = train.classes.iter().take(SHOWN).map(String::as_str).collect();
+    let more = train.classes.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let tested = test.map_or(String::new(), |test| format!(", {} test images", test.examples.len()));
+    format!(
+        "{} classes ({}{more}), {} training images{tested}\n",
+        train.classes.len(),
+        shown.join(", "),
+        train.examples.len()
+    )
 }
 
 /// Saves a method if asked to.

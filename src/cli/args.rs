@@ -151,13 +151,14 @@ pub struct AdaptArgs {
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
     #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
-    /// Save the method with the best held-out accuracy (or the only one) to this folder.
+    /// Save the method with the best held-out accuracy (or the only one) to this folder; where nothing was held out, the one
+    /// with the best training accuracy.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
-    /// One set of composition weights per linear layer, per block, or one for the model.
+    /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity, default_value = "layer")]
     pub granularity: Granularity,
     /// Folds of the held-out estimate of trained methods, 2 or more; 0 leaves the estimate out.
@@ -185,7 +186,7 @@ pub struct PredictArgs {
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classes to print per image.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = at_least_one())]
     pub top: usize,
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -202,7 +203,7 @@ pub struct ClassifyArgs {
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
     /// Classes to print per image.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
     pub top: usize,
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -365,7 +366,7 @@ impl Modules {
 fn methods(names: &[String], modules: Modules) -> loraloom::error::Result<Vec<Method>> {
     let mut methods = Vec::new();
     for name in names {
-        let named: Vec<Method> = match name.as_str() {
+        let named: Vec<Method> = match name.trim() {
             "all" => Method::ALL.to_vec(),
             "auto" => Method::ALL.into_iter().filter(|method| modules.fit(*method)).collect(),
             name => vec![Method::from_name(name)?],

@@ -1,6 +1,6 @@
 //! `compose`: the weighted sum of PEFT LoRA adapters, written as one adapter.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use loraloom::{
     ComposeReport, Dialect, Form, compose,
@@ -19,6 +19,7 @@ use super::{
 struct Report {
     modules: Vec<ModuleLine>,
     relative_error: f64,
+    left_out: Vec<String>,
     warnings: Vec<Warning>,
 }
 
@@ -37,6 +38,13 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     let adapters: Vec<PathBuf> =
         arguments.adapters.iter().map(|path| model::adapter_dir(path)).collect::<Result<_>>()?;
     let weights = weights(&arguments.weights, adapters.len())?;
+    let whole = |path: &PathBuf| fs::canonicalize(path).ok();
+    if whole(&arguments.out).is_some_and(|out| adapters.iter().any(|own| whole(own).as_ref() == Some(&out))) {
+        return Err(Error::mismatch(
+            "--out",
+            "it is one of --adapters and would be overwritten; name another folder",
+        ));
+    }
     let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
     report.warnings.iter().for_each(output::warning);
@@ -50,6 +58,7 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     let report = Report {
         modules: lines.collect(),
         relative_error: report.relative_error,
+        left_out: report.left_out.into_iter().collect(),
         warnings: report.warnings.iter().map(Warning::from).collect(),
     };
     output::json(arguments.json.as_deref(), &report)?;
@@ -85,8 +94,13 @@ fn form(arguments: &ComposeArgs) -> Result<Form> {
 
 fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
     let largest = report.modules.iter().map(|module| module.rank).max().unwrap_or(0);
+    let left_out: Vec<&str> = report.left_out.iter().map(String::as_str).collect();
+    let without = match left_out[..] {
+        [] => String::new(),
+        _ => format!("; without {}: those of several adapters cannot be summed", left_out.join(", ")),
+    };
     format!(
-        "wrote {} modules of rank up to {largest} to {}; relative error {:.3e}",
+        "wrote {} modules of rank up to {largest} to {}; relative error {:.3e}{without}",
         report.modules.len(),
         arguments.out.display(),
         report.relative_error

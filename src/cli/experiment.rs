@@ -59,9 +59,7 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
         corrupted: shifted(ShiftName::Covariate),
     };
     interrupt::listen();
-    let found = work(&experiment, arguments.shard.take(plan.cells()), &mut results)?;
-    found.iter().for_each(output::warning);
-    warnings.extend(found);
+    warnings.extend(work(&experiment, arguments.shard.take(plan.cells()), &mut results)?);
     if interrupt::stopped() {
         output::warning(&Error::mismatch("stopped", "runs are missing; the same command goes on"));
     }
@@ -86,6 +84,13 @@ fn open(arguments: &ExperimentArgs) -> Result<(Session, Vec<Error>)> {
 fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     if arguments.shift.contains(&ShiftName::Label) && arguments.shift_shots == Shots::Full {
         let reason = "a label shift draws unequal numbers of images; give a number instead of full";
+        return Err(Error::mismatch("--shift-shots", reason));
+    }
+    if arguments.shift.contains(&ShiftName::Covariate) && !arguments.shots.contains(&arguments.shift_shots) {
+        let reason = format!(
+            "runs with {} images per class are tested on corrupted images, and --shots asks for none; add it there, or name another number here",
+            arguments.shift_shots
+        );
         return Err(Error::mismatch("--shift-shots", reason));
     }
     let mut config = match &arguments.settings {
@@ -135,6 +140,7 @@ fn work(
                 bar.set_message(format!("{at}: {message}"));
             }
             Event::Done(done, all, run) => output::run_line(done, all, run),
+            Event::Warning(error) => output::warning(error),
         }
         if interrupt::go_on() { Flow::GoOn } else { Flow::Stop }
     };

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
     error::{Error, Result},
-    experiment::results::Run,
+    experiment::{plan::Draw, results::Run},
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
@@ -67,10 +67,11 @@ pub fn run_line(done: usize, all: usize, run: &Run) {
         let Run { task, shots, seed, .. } = run;
         let (name, accuracy) = (run.method.name(), percent(Some(run.test_accuracy)));
         let seconds = run.seconds + run.test_seconds;
+        let draw = if run.draw == Draw::Uneven { ", uneven classes" } else { "" };
         // As with every message, a closed pipe is the reader's choice.
         let _ = writeln!(
             stderr(),
-            "[{done}/{all}] {task}, {shots} shots, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
+            "[{done}/{all}] {task}, {shots} shots{draw}, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
         );
     }
 }

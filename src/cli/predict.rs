@@ -1,6 +1,7 @@
 //! `predict`: what a saved task sees in images.
 
 use loraloom::{
+    block_on,
     error::Result,
     session::{Session, task::TaskFile},
 };
@@ -29,7 +30,7 @@ fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> 
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
     let mut session = model::open_named(base, &options, arguments.compute.device)?;
-    let warnings = session.load_task(&arguments.task, task)?;
+    let warnings = block_on(session.load_task(&arguments.task, task))?;
     warnings.iter().for_each(output::warning);
     Ok((session, if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned }))
 }

@@ -3,6 +3,7 @@
 use loraloom::{
     Dataset, Method, block_on,
     error::{Error, Result},
+    files::check_writable,
     report::{MethodReport, Warning},
     session::{Session, adapt::AdaptConfig},
 };
@@ -39,6 +40,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let session = model::open(&arguments.model, arguments.compute.device)?;
     let config = config(arguments);
     config.check_for(&session.model().vit.config)?;
+    check_writable(&arguments.out)?;
     let mut warnings = Vec::new();
     let train = load(&session, &arguments.data, None, None, &mut warnings)?;
     let test = match &arguments.test {

@@ -32,7 +32,11 @@ fn paragraph(question: &str, answer: &str, parts: &[String]) -> String {
 fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<Interval>) -> String {
     let question = format!("Does composition beat {other}?");
     let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], difference);
-    paragraph(&question, found.in_short().unwrap_or("There are no pairs of runs to say so."), &found.parts)
+    paragraph(
+        &question,
+        found.in_short().unwrap_or("There are too few pairs of runs to say so; an interval needs two."),
+        &found.parts,
+    )
 }
 
 /// Whether a LoRA is better trained on top of a composition than on the base model, where that was run.
@@ -220,7 +224,7 @@ mod tests {
         assert!(ahead.contains("Over `lora`:\n\n- `uniform+lora` is ahead at 5 shots (+5.0"), "{ahead}");
         assert!(ahead.contains("beat the linear probe?** Yes, wherever"), "{ahead}");
         assert!(ahead.contains("\n- 5 shots: 20 % ["), "{ahead}");
-        assert!(ahead.contains("beat full fine-tuning?** There are no pairs"), "{ahead}");
+        assert!(ahead.contains("beat full fine-tuning?** There are too few pairs"), "{ahead}");
         let behind = text(-0.1, 0.01);
         assert!(behind.contains("probe?** No.\n\n- `learned` is behind at 5 shots"), "{behind}");
         let level = text(0.0, 0.2);

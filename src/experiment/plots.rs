@@ -57,7 +57,7 @@ pub fn plots(summary: &Summary) -> Result<Vec<Plot>> {
     let Some(shots) = main_shots(summary) else { return Ok(plots) };
     for one in summary.compositions.iter().filter(|one| one.shots == shots) {
         plots.push(Plot {
-            file: format!("composition-{}.svg", file_part(&one.task)),
+            file: own_file(&plots, &one.task),
             caption: format!(
                 "{}: weights that `learned` gives at {}, mean over {} seeds; modules across, layers down",
                 one.task,
@@ -83,9 +83,13 @@ pub fn plots(summary: &Summary) -> Result<Vec<Plot>> {
     Ok(plots)
 }
 
-/// A task's name as a part of a file name.
-fn file_part(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+/// A file for a task's composition; names that differ only in what a file name may not hold get a number.
+fn own_file(plots: &[Plot], task: &str) -> String {
+    let part: String =
+        task.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let numbered = (2..).map(|number| format!("composition-{part}-{number}.svg"));
+    let mut names = std::iter::once(format!("composition-{part}.svg")).chain(numbered);
+    names.find(|name| plots.iter().all(|plot| plot.file != *name)).unwrap_or_default()
 }
 
 fn svg(size: (u32, u32), draw: impl FnOnce(&Area) -> Drawn) -> Result<String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     answers::{answers, main_shots},
     markdown::{number, percent, points, table},
-    plan::Draw,
+    plan::{Draw, Shots},
     plots::plots,
     results::Run,
     settings::Settings,
@@ -102,14 +102,26 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             settings.max_test
         ),
     ];
-    lines.map(|line| format!("- {line}\n")).concat() + NOTE
+    lines.map(|line| format!("- {line}\n")).concat() + &short(summary) + NOTE
+}
+
+/// Where a number of shots promises more images than there are.
+fn short(summary: &Summary) -> String {
+    let part = |(task, shots, images): &(String, Shots, usize)| {
+        format!("{task} at {} ({images} images)", shots.words())
+    };
+    let parts: Vec<String> = summary.short.iter().map(part).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("- Classes with fewer images than asked for give all that they have: {}.\n", parts.join(", "))
 }
 
 const NOTE: &str = "
-For a seed all methods have the same training images, order and class-mean head. Differences are paired by (task, seed), in
-points; brackets hold 95 % intervals: Student's t over the pairs where nothing else is said. Pairs of one task resemble each
-other, so these intervals speak of these tasks; the intervals over tasks' means speak of tasks like them. Many comparisons
-are made and none is corrected for that.
+For a seed all methods have the same training images and order, and start from class means of their own starting features.
+Differences are paired by (task, seed), in points; brackets hold 95 % intervals: Student's t over the pairs where nothing else
+is said. Pairs of one task resemble each other, so these intervals speak of these tasks; the intervals over tasks' means speak
+of tasks like them. Many comparisons are made and none is corrected for that.
 
 ";
 
@@ -209,8 +221,8 @@ fn label_shift(summary: &Summary) -> String {
     for block in uneven {
         let even = summary.plain().find(|even| even.shots == block.shots);
         text += &format!(
-            "## Label shift\n\nAs many training images as {} shots of every class, but unequally many per class: a \
-             geometric profile whose ends differ by a factor of {UNEVENNESS:.0} before rounding, over the classes in an \
+            "## Label shift\n\nAs many training images as {} shots of every class, where the classes have enough, but unequally \
+             many per class: a geometric profile whose ends differ by a factor of {UNEVENNESS:.0} before rounding, over the classes in an \
              order that the seed draws. Test images are as they were.\n\n",
             block.shots
         );

@@ -43,21 +43,32 @@ pub enum Event<'a> {
     At(usize, usize, &'a Cell, &'a Progress),
     /// A run is done and written.
     Done(usize, usize, &'a Run),
+    /// An image could not be used, or a method could not be run on a cell.
+    Warning(&'a Error),
 }
 
 /// Told what is going on; says what to do next.
 pub type OnEvent<'a> = &'a mut dyn FnMut(Event) -> Flow;
 
-/// How far a grid is.
-struct Count {
+/// How far a grid is, and what went wrong on the way.
+struct Tally {
     done: usize,
     all: usize,
+    warnings: Vec<Error>,
+}
+
+impl Tally {
+    fn warn(&mut self, error: Error, on_event: OnEvent<'_>) {
+        on_event(Event::Warning(&error));
+        self.warnings.push(error);
+    }
 }
 
 impl Experiment<'_> {
-    /// Runs what is missing of some cells; returns the warnings about images.
+    /// Runs what is missing of some cells; returns the warnings, each of which was told as an event.
     ///
-    /// Seeds come one after the other, so that a grid that is stopped has something of everything.
+    /// Seeds come one after the other, so that a grid that is stopped has something of everything. What one method refuses,
+    /// or a loss that is no number any more, is a warning and costs one run: it stays missing.
     ///
     /// # Errors
     /// A task that cannot be read, a lost device, or results that cannot be written.
@@ -67,13 +78,12 @@ impl Experiment<'_> {
         results: &mut Results,
         on_event: OnEvent<'_>,
     ) -> Result<Vec<Error>> {
-        let mut warnings = Vec::new();
         let missing = |cell: &Cell, results: &Results| {
             self.methods.iter().filter(|method| !self.is_done(results, cell, **method)).count()
         };
         let all = cells.len() * self.methods.len();
         let todo: usize = cells.iter().map(|cell| missing(cell, results)).sum();
-        let mut count = Count { done: all - todo, all };
+        let mut tally = Tally { done: all - todo, all, warnings: Vec::new() };
         for (name, dir) in &self.tasks {
             let mut own: Vec<&Cell> =
                 cells.iter().filter(|cell| cell.task == *name && missing(cell, results) > 0).collect();
@@ -86,14 +96,14 @@ impl Experiment<'_> {
                 on_event(Event::Read(name, done, total));
             };
             let (task, bad) = Task::load(self.session, dir, self.settings, corrupt, &mut show)?;
-            warnings.extend(bad);
+            bad.into_iter().for_each(|error| tally.warn(error, on_event));
             for cell in own {
-                if !self.run_cell(&task, cell, results, &mut count, on_event).await? {
-                    return Ok(warnings);
+                if !self.run_cell(&task, cell, results, &mut tally, on_event).await? {
+                    return Ok(tally.warnings);
                 }
             }
         }
-        Ok(warnings)
+        Ok(tally.warnings)
     }
 
     /// Whether a run is there, with all that is asked of it.
@@ -112,7 +122,7 @@ impl Experiment<'_> {
         task: &Task,
         cell: &Cell,
         results: &mut Results,
-        count: &mut Count,
+        tally: &mut Tally,
         on_event: OnEvent<'_>,
     ) -> Result<bool> {
         let train = task.draw(cell);
@@ -122,20 +132,31 @@ impl Experiment<'_> {
             }
             let mut stopped = false;
             let mut ask = |progress: Progress| {
-                let flow = on_event(Event::At(count.done, count.all, cell, &progress));
+                let flow = on_event(Event::At(tally.done, tally.all, cell, &progress));
                 stopped |= flow == Flow::Stop;
                 flow
             };
             let config = self.settings.of_cell(cell);
-            let trained = self.session.adapt_method(method, &train, None, &config, &mut ask).await?;
+            let trained = self.session.adapt_method(method, &train, None, &config, &mut ask).await;
             // A run that was cut short is not the run that was asked for.
             if stopped {
                 return Ok(false);
             }
-            let run = self.finish(task, cell, &train, trained).await?;
+            let run = match trained {
+                Ok(trained) => self.finish(task, cell, &train, trained).await,
+                Err(error) => Err(error),
+            };
+            let run = match run {
+                Ok(run) => run,
+                Err(error @ (Error::Mismatch { .. } | Error::NotFinite { .. })) => {
+                    tally.warn(named(cell, method, &error), on_event);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             results.append(run.clone())?;
-            count.done += 1;
-            if on_event(Event::Done(count.done, count.all, &run)) == Flow::Stop {
+            tally.done += 1;
+            if on_event(Event::Done(tally.done, tally.all, &run)) == Flow::Stop {
                 return Ok(false);
             }
         }
@@ -213,4 +234,15 @@ impl Experiment<'_> {
         }
         Ok(found)
     }
+}
+
+/// An error of a method with the run that it happened in.
+fn named(cell: &Cell, method: Method, error: &Error) -> Error {
+    let name = method.name();
+    let text = error.to_string();
+    let reason = text.strip_prefix(&format!("{name}: ")).unwrap_or(&text);
+    Error::mismatch(
+        format!("{}, {}, seed {}, {name}", cell.task, cell.shots.words(), cell.seed),
+        format!("{reason}; this run is missing, the others go on"),
+    )
 }

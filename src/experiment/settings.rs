@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::plan::{Cell, Shots};
 use crate::{
     error::{Error, Result},
+    files::last_part,
     session::{
         Session,
         adapt::AdaptConfig,
@@ -59,10 +60,9 @@ impl Settings {
     /// # Errors
     /// The device was lost.
     pub async fn new(session: &Session, adapt: AdaptConfig) -> Result<Self> {
-        let name = session.model().name.trim_end_matches('/');
         let modules = session.module_names().into_iter().zip(session.module_digests());
         Ok(Self {
-            model: name.rsplit('/').next().unwrap_or(name).into(),
+            model: last_part(&session.model().name).into(),
             model_sha256: hex(&session.model_digest().await?),
             img_size: session.model().options.img_size,
             modules: modules.map(|(name, digest)| ModuleEntry { name, sha256: hex(&digest) }).collect(),

@@ -91,6 +91,8 @@ pub struct Summary {
     pub runs: usize,
     /// Hours of training and testing in all.
     pub hours: f64,
+    /// Tasks whose classes have fewer images than some number of shots, with it and the images that there are.
+    pub short: Vec<(String, Shots, usize)>,
     /// Smallest and largest number of test images of a task.
     pub test_images: (usize, usize),
     /// Plain runs and those with unequal classes, by number of shots.
@@ -120,6 +122,7 @@ impl Summary {
             seeds: seeds.len(),
             runs: runs.len(),
             hours: runs.iter().map(|run| run.seconds + run.test_seconds).sum::<f64>() / 3600.0,
+            short: short(runs),
             test_images: (images().min().unwrap_or(0), images().max().unwrap_or(0)),
             blocks: blocks.into_iter().map(|at| block(runs, &methods, at)).collect(),
             corrupted: corrupted_shots.map_or(Vec::new(), |shots| {
@@ -135,6 +138,23 @@ impl Summary {
     pub fn plain(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(|block| block.draw == Draw::Even)
     }
+}
+
+/// Where classes have fewer images than were asked for. A task has as many classes as images at one shot, or the most
+/// that another number of shots shows.
+fn short(runs: &[Run]) -> Vec<(String, Shots, usize)> {
+    let drawn = runs.iter().filter(|run| run.draw == Draw::Even).filter_map(|run| match run.shots {
+        Shots::PerClass(shots) => Some((&run.task, shots, run.train_images)),
+        Shots::Full => None,
+    });
+    let cells: BTreeSet<(&String, usize, usize)> = drawn.collect();
+    let classes = |task: &String| {
+        let own = cells.iter().filter(|(other, ..)| *other == task);
+        own.map(|(_, shots, images)| images.div_ceil(*shots)).max().unwrap_or(0)
+    };
+    let is_short = |(task, shots, images): &(&String, usize, usize)| *images < shots * classes(task);
+    let found = cells.iter().copied().filter(is_short);
+    found.map(|(task, shots, images)| (task.clone(), Shots::PerClass(shots), images)).collect()
 }
 
 impl Block {
@@ -308,6 +328,14 @@ mod tests {
         assert_eq!(lora.over_lora, None);
         let share = block.random_share.expect("a gain");
         assert!((share.mean - 0.25).abs() < 1e-9, "{share:?}");
+    }
+
+    #[test]
+    fn where_classes_have_fewer_images_than_asked_for_is_known() {
+        let of =
+            |task, shots, train_images| Run { train_images, ..run(task, shots, 0, Method::LinearProbe, 0.5) };
+        let runs = [of("a", 1, 3), of("a", 10, 30), of("a", 20, 30), of("b", 20, 40), of("c", 1, 2)];
+        assert_eq!(Summary::new(&runs).short, [("a".to_string(), Shots::PerClass(20), 30)]);
     }
 
     #[test]

@@ -18,6 +18,12 @@ use crate::{
 /// # Errors
 /// `train` or `test` is missing or holds no classes, or `test` has a class that `train` has not.
 pub fn check(dir: &Path) -> Result<()> {
+    if let Some(part) = ["train", "test"].into_iter().find(|part| !dir.join(part).is_dir()) {
+        let reason = format!(
+            "no folder {part} in it; a task is a folder with train and test, which hold a folder per class"
+        );
+        return Err(Error::Dataset { name: dir.display().to_string(), reason });
+    }
     let (train, _) = Listing::from_folder(&dir.join("train"))?;
     let (test, _) = Listing::from_folder(&dir.join("test"))?;
     test.aligned(&train.classes).map(|_| ())

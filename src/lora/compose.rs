@@ -6,7 +6,7 @@
 //! larger, as a matrix.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::BufWriter,
     path::{Path, PathBuf},
 };
@@ -56,7 +56,9 @@ pub struct ComposeReport {
     pub modules: Vec<ComposedModule>,
     /// Relative Frobenius error over all modules; 0 for [`Form::Cat`].
     pub relative_error: f64,
-    /// What was left out or looks wrong.
+    /// Modules that several adapters save whole, as heads: those of different tasks cannot be summed, so none is there.
+    pub left_out: BTreeSet<String>,
+    /// What looks wrong.
     pub warnings: Vec<Error>,
 }
 
@@ -85,7 +87,7 @@ pub fn compose(
     let config = write_config(&plan.entries(form), &origin);
     let (modules, relative_error) =
         folder::write(out, &config, |output, path| plan.write(form, &saved, output, path))?;
-    Ok(ComposeReport { modules, relative_error, warnings: plan.warnings })
+    Ok(ComposeReport { modules, relative_error, left_out: plan.left_out, warnings: plan.warnings })
 }
 
 fn check_arguments(adapters: &[PathBuf], weights: &[f64], form: Form) -> Result<()> {
@@ -124,6 +126,7 @@ struct Plan {
     modules: BTreeMap<String, Vec<Share>>,
     /// Path of each linear layer of a ViT, to notice one layer under two names.
     layers: BTreeMap<(usize, Slot), String>,
+    left_out: BTreeSet<String>,
     warnings: Vec<Error>,
 }
 
@@ -194,12 +197,7 @@ impl Plan {
                 .collect();
         }
         for index in having {
-            let adapter = &self.adapters[index];
-            let reason = format!(
-                "left out `{}`: more than one adapter has such modules",
-                adapter.config.modules_to_save.join("`, `")
-            );
-            self.warnings.push(Error::config(&adapter.config.name, "modules_to_save", reason));
+            self.left_out.extend(self.adapters[index].config.modules_to_save.iter().cloned());
         }
         Vec::new()
     }

@@ -35,7 +35,7 @@ pub fn combine(modules: &[LoraModule], weights: &[f32]) -> Result<Updates> {
     keys.into_iter().map(|key| Ok((key, factor_sum(modules, weights, key)?))).collect()
 }
 
-/// Sums of `sqrt(scaling) w A` and `sqrt(scaling) w B` over the modules.
+/// Sums of `sqrt(|scaling|) w A` and `sign(scaling) sqrt(|scaling|) w B` over the modules.
 fn factor_sum(modules: &[LoraModule], weights: &[f32], key: LayerKey) -> Result<LoraLayer> {
     let mut sum: Option<LoraLayer> = None;
     for (module, &weight) in modules.iter().zip(weights) {
@@ -52,9 +52,10 @@ fn factor_sum(modules: &[LoraModule], weights: &[f32], key: LayerKey) -> Result<
                 format!("rank {} next to rank {}: lorahub needs modules of one rank", layer.rank, sum.rank);
             return Err(Error::mismatch(format!("module {}", module.name), reason));
         }
-        let factor = weight * layer.scaling.max(0.0).sqrt();
+        let factor = weight * layer.scaling.abs().sqrt();
+        let signed = factor * layer.scaling.signum();
         sum.a.iter_mut().zip(&layer.a).for_each(|(sum, value)| *sum += factor * value);
-        sum.b.iter_mut().zip(&layer.b).for_each(|(sum, value)| *sum += factor * value);
+        sum.b.iter_mut().zip(&layer.b).for_each(|(sum, value)| *sum += signed * value);
     }
     sum.ok_or_else(|| Error::mismatch("modules", "no module touches this layer"))
 }
@@ -118,6 +119,22 @@ fn mutate(weight: f32, sigma: f32, rng: &mut ChaCha8Rng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vit::target::Target;
+
+    #[test]
+    fn one_module_gives_its_own_update_whatever_the_sign_of_its_scaling() {
+        for scaling in [2.0f32, -2.0] {
+            let layer =
+                LoraLayer { rank: 1, in_dim: 2, out_dim: 1, a: vec![1.0, -3.0], b: vec![0.5], scaling };
+            let layers = [((0, Target::Query), layer)].into();
+            let module = LoraModule { name: "m".into(), layers, head: None, base_model: None };
+            let sum = combine(&[module], &[1.0]).expect("one rank");
+            let sum = &sum[&(0, Target::Query)];
+            let update: Vec<f32> = sum.a.iter().map(|a| sum.scaling * sum.b[0] * a).collect();
+            let expected = [0.5 * scaling, -1.5 * scaling];
+            assert!(update.iter().zip(expected).all(|(got, want)| (got - want).abs() < 1e-6), "{update:?}");
+        }
+    }
 
     #[test]
     fn the_search_gets_closer_to_the_optimum_within_its_budget() {

@@ -151,6 +151,12 @@ impl Method {
         matches!(self, Self::UniformScaled | Self::LearnedScaled | Self::UniformScaledLora)
     }
 
+    /// Whether its model is the base with the modules' updates under weights of one sign, and nothing besides, so that a
+    /// person can change the mix.
+    pub fn is_a_mix(self) -> bool {
+        matches!(self, Self::Uniform | Self::UniformScaled | Self::Learned | Self::LearnedScaled)
+    }
+
     /// The frozen weights that a trained method starts from, if methods share them and no image chooses them.
     pub fn starts_from(self) -> Option<FrozenWeights> {
         match self {

@@ -25,7 +25,7 @@ use crate::{
     head::Head,
     image::preprocess::Preprocess,
     lora::tensor_file::Precision,
-    session::{Model, task::write_model},
+    session::{Model, task::ModelFolder},
     vit::model::Vit,
 };
 
@@ -165,7 +165,8 @@ async fn save(run: &Pretrain<'_>, files: &RunFiles, photos: &Photos) -> Result<(
     run.state.save(&files.out.join("checkpoint.safetensors"), &run.identity()).await?;
     let (vit, head) = run.model().await?;
     let (name, preprocess) = (files.out.display().to_string(), run.identity().config.preprocess()?);
-    write_model(&files.out, &name, (&vit, &head, Precision::F16), &photos.classes, &preprocess).await
+    let model = (&vit, &head, Precision::F16);
+    ModelFolder::new(&name, model, &photos.classes, &preprocess).await?.write(&files.out)
 }
 
 /// One line of JSON per twenty steps: step, mean loss, photos per second.

@@ -149,7 +149,7 @@ pub enum Progress {
         method: String,
         /// Folds done.
         fold: usize,
-        /// Folds in all, at most.
+        /// Folds in all.
         num_folds: usize,
     },
     /// The test images.
@@ -237,20 +237,24 @@ impl Session {
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;
+        let mut interrupted = false;
         let mut step = |state: &Training| {
             let method = name.clone();
-            on_progress(match state.clone() {
+            let flow = on_progress(match state.clone() {
                 Training::Within(step) => Progress::Within { method, step, num_steps },
                 Training::Step(StepState { step, loss, accuracy, coefficients }) => {
                     Progress::Step { method, step, num_steps, loss, accuracy, coefficients }
                 }
-            })
+            });
+            interrupted |= flow == Flow::Stop;
+            flow
         };
         let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;
         let seconds = started.elapsed().as_secs_f64();
-        let mut stopped = method.is_trained() && adapted.losses.len() < num_steps;
-        let mut fold = |fold| {
-            let flow = on_progress(Progress::Fold { method: name.clone(), fold, num_folds: config.folds });
+        // One that was stopped at its last step is whole.
+        let mut stopped = if method.is_trained() { adapted.losses.len() < num_steps } else { interrupted };
+        let mut fold = |fold, num_folds| {
+            let flow = on_progress(Progress::Fold { method: name.clone(), fold, num_folds });
             stopped |= flow == Flow::Stop;
             flow
         };

@@ -210,12 +210,15 @@ impl Session {
     /// The head stays, so that a person sees what the change of weights alone does.
     ///
     /// # Errors
-    /// The method composes nothing, or there are not as many factors as modules.
+    /// The method's model is no mix ([`Method::is_a_mix`]), or there are not as many factors as modules.
     pub fn reweighted(&self, adapted: &Adapted, factors: &[f32], config: &AdaptConfig) -> Result<Adapted> {
         let name = adapted.method.name();
         let (Some(report), Some(library)) = (&adapted.coefficients, &self.library) else {
             return Err(Error::mismatch(name, "it composes no modules"));
         };
+        if !adapted.method.is_a_mix() {
+            return Err(Error::mismatch(name, "its model is no mix of the modules that could be changed"));
+        }
         if factors.len() != report.modules.len() {
             let reason = format!("{} factors for {} modules", factors.len(), report.modules.len());
             return Err(Error::mismatch(name, reason));

@@ -7,15 +7,10 @@ use crate::{
     dataset::{Dataset, Listing},
     device::DeviceChoice,
     error::{Error, Result},
+    files::last_part,
     image::preprocess::Preprocess,
     lora::module::LoraModule,
 };
-
-/// The last part of a path or of an id of the Hub, without its revision.
-fn last_part(path: &str) -> &str {
-    let part = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
-    part.split('@').next().unwrap_or(part)
-}
 
 impl Session {
     /// Opens a device and loads a model from a folder (`config.json`, `model.safetensors` and, if

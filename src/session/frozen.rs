@@ -309,8 +309,12 @@ mod tests {
             let run = |examples: &[Example]| {
                 block_on(session.run_arm(method, examples, 2, &config, &mut |_| Flow::GoOn)).expect("a run")
             };
-            let (adapted, mut go_on) = (run(&examples), |_| Flow::GoOn);
-            let held_out = session.held_out(&adapted, &examples, 2, &config, &mut go_on);
+            let adapted = run(&examples);
+            let mut told = |fold, num_folds| {
+                assert!(fold < num_folds && num_folds == 9, "{fold} of {num_folds}");
+                Flow::GoOn
+            };
+            let held_out = session.held_out(&adapted, &examples, 2, &config, &mut told);
             let held_out = block_on(held_out).expect("no error").expect("folds");
             let folds = folds(&labels, config.head_folds, config.train.seed);
             assert_eq!((folds.len(), held_out.folds.len()), (9, 9));

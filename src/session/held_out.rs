@@ -87,7 +87,7 @@ impl Session {
         examples: &[Example],
         classes: usize,
         config: &AdaptConfig,
-        on_fold: &mut dyn FnMut(usize) -> Flow,
+        on_fold: &mut dyn FnMut(usize, usize) -> Flow,
     ) -> Result<Option<HeldOut>> {
         let method = adapted.method;
         if config.folds == 0 {
@@ -104,19 +104,20 @@ impl Session {
         let arm = FrozenArm { session: self, config, classes };
         let mut candidates = Vec::new();
         for weights in arm.candidates(method).into_iter().filter(|_| chooses && !folds.is_empty()) {
-            if !may_go_on(|| on_fold(0)).await {
+            if !may_go_on(|| on_fold(0, folds.len())).await {
                 return Ok(None);
             }
             candidates.push(arm.finite_features(weights, examples).await?);
         }
         let mut answered = Vec::with_capacity(folds.len());
         for (index, fold) in folds.iter().enumerate() {
-            if !may_go_on(|| on_fold(index)).await {
+            let mut ask = || on_fold(index, folds.len());
+            if !may_go_on(&mut ask).await {
                 return Ok(None);
             }
             let answer = match chooses {
                 true => choose_without(fold, method, &arm, &candidates),
-                false => self.run_without(fold, method, examples, &arm, &mut || on_fold(index)).await?,
+                false => self.run_without(fold, method, examples, &arm, &mut ask).await?,
             };
             let Some(answer) = answer else { return Ok(None) };
             answered.push(answer);
@@ -143,7 +144,7 @@ impl Session {
         let arm = FrozenArm { session: self, config, classes: train.classes.len() };
         let mut ask = || {
             let method = method.name().into();
-            on_progress(Progress::Fold { method, fold: index, num_folds: config.folds })
+            on_progress(Progress::Fold { method, fold: index, num_folds: folds.len() })
         };
         self.run_without(fold, method, &train.examples, &arm, &mut ask).await
     }

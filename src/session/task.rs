@@ -4,8 +4,9 @@
 use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{ModelOptions, Session, arm::Adapted, files::read_text};
+use super::{ModelOptions, Session, arm::Adapted, digest::hex, files::read_text};
 use crate::{
     checkpoint::save,
     error::{Error, Result},
@@ -40,6 +41,9 @@ pub struct TaskFile {
     pub format: u32,
     /// The model that was adapted, as it was named; a folder by its whole path.
     pub model: String,
+    /// Hash of the model that was adapted; absent after full fine-tuning, which leaves a model of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_sha256: Option<String>,
     /// The method.
     pub method: Method,
     /// Class names in the order of the head.
@@ -106,7 +110,7 @@ impl Session {
     /// whole. `dialect` says which transformers loads the adapter.
     ///
     /// # Errors
-    /// The folder cannot be written, or the device was lost.
+    /// The folder cannot be written, the device was lost, or [`Session::check_savable`].
     pub async fn save_task(
         &self,
         adapted: &Adapted,
@@ -114,18 +118,28 @@ impl Session {
         dialect: Dialect,
         dir: &Path,
     ) -> Result<()> {
-        self.remove_task(adapted.method, dir)?;
-        match &adapted.updates {
-            Some(updates) => {
-                self.module(adapted, updates).save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
+        let (name, preprocess) = (&self.model.name, &self.model.preprocess);
+        // What there is stays until it is certain that the new model can be made.
+        let whole = match &adapted.updates {
+            Some(_) => None,
+            None => {
+                let model = (&adapted.vit, &adapted.head, Precision::F32);
+                Some(ModelFolder::new(name, model, classes, preprocess).await?)
             }
-            None => self.save_checkpoint(adapted, classes, dir).await?,
+        };
+        self.remove_task(adapted.method, dir)?;
+        if let Some(updates) = &adapted.updates {
+            self.module(adapted, updates).save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
         }
-        let preprocess = &self.model.preprocess;
+        whole.map_or(Ok(()), |folder| folder.write(dir))?;
         let (height, width) = preprocess.input_size();
         let task = TaskFile {
             format: 1,
             model: lasting_name(&self.model.name),
+            model_sha256: match adapted.updates {
+                Some(_) => Some(hex(&self.model_digest().await?)),
+                None => None,
+            },
             method: adapted.method,
             classes: classes.to_vec(),
             img_size: (height == width).then_some(height),
@@ -135,6 +149,19 @@ impl Session {
             cropping: self.model.options.cropping,
         };
         write_json(&dir.join("task.json"), &task)
+    }
+
+    /// Refuses what [`Session::save_task`] could not save, before it is trained.
+    ///
+    /// # Errors
+    /// All weights of an architecture that transformers has no name for.
+    pub fn check_savable(&self, method: Method) -> Result<()> {
+        match method {
+            Method::Full => {
+                save::config_json(&self.model.name, &self.model.vit.config, &[], Precision::F32).map(|_| ())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes away the task that a folder holds: its `task.json` first, and the files that a task of the new kind does not
@@ -163,12 +190,20 @@ impl Session {
         }
     }
 
-    /// A folder's adapted model loaded into this session, whose model must be the task's.
+    /// A folder's adapted model loaded into this session, whose model must be the task's: a warning where it is not.
     ///
     /// # Errors
-    /// The adapter cannot be read or does not fit.
-    pub fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
+    /// The device was lost, or the adapter cannot be read or does not fit.
+    pub async fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
         let (module, mut warnings) = LoraModule::from_dir(dir)?;
+        let digest = hex(&self.model_digest().await?);
+        if task.model_sha256.as_ref().is_some_and(|own| *own != digest) {
+            let reason = format!(
+                "the task was learned on {}, and {} is another model or another version of it: answers can be wrong",
+                task.model, self.model.name
+            );
+            warnings.push(Error::mismatch(dir.display().to_string(), reason));
+        }
         self.modules.clear();
         self.library = None;
         self.add_module(module)?;
@@ -253,41 +288,52 @@ impl Session {
         };
         PeftFormat { dialect, prefix, precision, family, two_heads: config.pooling == Pooling::ClsDist }
     }
-
-    async fn save_checkpoint(&self, adapted: &Adapted, classes: &[String], dir: &Path) -> Result<()> {
-        let (name, preprocess) = (&self.model.name, &self.model.preprocess);
-        let model = (&adapted.vit, &adapted.head, Precision::F32);
-        write_model(dir, name, model, classes, preprocess).await
-    }
 }
 
 /// The name of a model from any folder: a relative one would be taken for an id of the Hub elsewhere.
 fn lasting_name(name: &str) -> String {
     let path = Path::new(name);
-    let whole = path.is_dir().then(|| std::path::absolute(path).ok()).flatten();
+    // A folder of that name without a model is not where the model came from.
+    let whole = path.join("config.json").is_file().then(|| std::path::absolute(path).ok()).flatten();
     whole.map_or_else(|| name.to_string(), |path| path.display().to_string())
 }
 
 /// The files of a model, in the order in which they are written.
 const MODEL_FILES: [&str; 3] = ["model.safetensors", "preprocessor_config.json", "config.json"];
 
-/// Writes a model in the Hugging Face layout at a precision; `config.json` comes last, so that a folder with it is complete.
-///
-/// # Errors
-/// An architecture without a name in transformers, a folder that cannot be written, or a lost device.
-pub async fn write_model(
-    dir: &Path,
-    name: &str,
-    (vit, head, precision): (&Vit, &Head, Precision),
-    classes: &[String],
-    preprocess: &Preprocess,
-) -> Result<()> {
-    let config = save::config_json(name, &vit.config, classes, precision)?;
-    let weights = save::safetensors(name, vit, head, precision).await?;
-    let [weights_file, preprocessor_file, config_file] = MODEL_FILES.map(|file| dir.join(file));
-    write_atomic(&weights_file, &weights)?;
-    write_json(&preprocessor_file, &preprocess.to_json())?;
-    write_json(&config_file, &config)
+/// A model in the Hugging Face layout, made whole before any of it is written.
+pub struct ModelFolder {
+    weights: Vec<u8>,
+    preprocessor: Value,
+    config: Value,
+}
+
+impl ModelFolder {
+    /// A model at a precision.
+    ///
+    /// # Errors
+    /// An architecture without a name in transformers, or a lost device.
+    pub async fn new(
+        name: &str,
+        (vit, head, precision): (&Vit, &Head, Precision),
+        classes: &[String],
+        preprocess: &Preprocess,
+    ) -> Result<Self> {
+        let config = save::config_json(name, &vit.config, classes, precision)?;
+        let weights = save::safetensors(name, vit, head, precision).await?;
+        Ok(Self { weights, preprocessor: preprocess.to_json(), config })
+    }
+
+    /// Writes it; `config.json` comes last, so that a folder with it is complete.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let [weights, preprocessor, config] = MODEL_FILES.map(|file| dir.join(file));
+        write_atomic(&weights, &self.weights)?;
+        write_json(&preprocessor, &self.preprocessor)?;
+        write_json(&config, &self.config)
+    }
 }
 
 /// Writes a value as indented JSON, atomically.

@@ -64,6 +64,7 @@ fn task() -> Vec<u8> {
     json(&TaskFile {
         format: 1,
         model: "tiny-vit".into(),
+        model_sha256: Some("00ff".into()),
         method: Method::Uniform,
         classes: vec!["across".into(), "down".into()],
         img_size: Some(8),

@@ -30,8 +30,9 @@ const { count, size, warnings } = await generateSW({
   sourcemap: false,
   maximumFileSizeToCacheInBytes: 64 * 2 ** 20,
   ignoreURLParametersMatching: [/.*/],
-  // An open page keeps the files that it began with: a new version waits until it is asked for, or all tabs are closed.
-  clientsClaim: false,
+  // An open page keeps the files that it began with, a first visit too: a new version waits until it is asked for, or all tabs
+  // are closed.
+  clientsClaim: true,
   skipWaiting: false,
   cleanupOutdatedCaches: true,
 });

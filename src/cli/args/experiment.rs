@@ -48,7 +48,7 @@ pub struct ExperimentArgs {
     /// Number of seeds, from 0 on.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
-    /// Methods, separated by commas; `all`, or `auto`: all if there are modules, else those without.
+    /// Methods, separated by commas; `all`, or `auto`: those that the modules, if any, are fit for (lorahub wants one rank).
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub methods: Vec<String>,
     /// Folder for results, report and plots.
@@ -81,7 +81,7 @@ pub struct ExperimentArgs {
     /// Crop and mirror training images at random.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
-    /// One set of composition weights per linear layer, per block, or one for the model.
+    /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity)]
     pub granularity: Option<Granularity>,
     /// JSON file with settings of training (rates, shape of a fresh LoRA, ...); options typed here come on top.

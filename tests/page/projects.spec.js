@@ -1,0 +1,79 @@
+// A project takes the place of what is there: of what was learned, of pictures that are still coming back, of modules.
+import { readFileSync } from "node:fs";
+import { expect, test } from "@playwright/test";
+import { pictures, tinyModel } from "./files.js";
+import { choose, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
+
+const TINY = "device=cpu&model=tiny&steps=3&folds=2";
+const names = (page) => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value));
+const answers = (page, method) => page.locator(`[data-testid=prediction][data-method=${method}]`);
+
+test("what was learned before a project answers no more, and modules of one's own can be put back", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean"]);
+  await startAndFinish(page);
+  const path = await saveAs(page, "save-project");
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles(moduleZip("mine", JSON.parse(tinyModel()["config.json"]), 11));
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("try-files").setInputFiles(pictures(0, 1, 90));
+  await startAndFinish(page);
+  await expect(answers(page, "lora")).toHaveCount(1);
+  await expect(page.locator("#saving")).toBeVisible();
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(page.getByTestId("status")).toHaveText(/project opened|first answers/);
+  await expect(answers(page, "nearest-mean")).toHaveCount(1);
+  await expect(answers(page, "lora")).toHaveCount(0);
+  await expect(page.locator("#saving option[value=lora]")).toHaveCount(0);
+  const out = page.getByTestId("library-removed").getByRole("button", { name: "Put back module mine" });
+  await out.click();
+  await expect(page.getByTestId("library").locator("li", { hasText: "mine" })).toHaveCount(1);
+});
+
+test("a project that is opened while the last visit comes back is not mixed with it", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  const path = await saveAs(page, "save-project");
+  await page.getByTestId("class-name").first().fill("old");
+  await page.getByTestId("class-name").first().press("Tab");
+  await page.waitForTimeout(1500); // Longer than the page waits before it keeps a change.
+  await page.addInitScript(() => {
+    const { postMessage } = Worker.prototype;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 300 : 0);
+    };
+  });
+  await page.reload();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).not.toHaveCount(0, { timeout: 120_000 });
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(page.getByTestId("status")).toContainText("project opened", { timeout: 60_000 });
+  expect(await names(page)).toEqual(["across", "along"]);
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  expect(await names(page)).toEqual(["old", "along"]);
+});
+
+test("what is no picture makes no result out of date", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  const error = page.getByTestId("error");
+  for (const place of [page.getByTestId("class-card").first(), page.locator("#test-zone")]) {
+    await place.evaluate((element) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.setData("text/plain", "a link");
+      element.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    });
+    await expect(error).toContainText("only files can be dropped");
+    await page.locator("#dismiss").click();
+  }
+  const bad = { name: "bad.png", mimeType: "image/png", buffer: readFileSync(new URL(import.meta.url)) };
+  await page.getByTestId("class-files").first().setInputFiles(bad);
+  await expect(error).toContainText("bad.png");
+  await expect(page.getByTestId("stale")).toBeHidden();
+  await page.getByTestId("class-files").first().setInputFiles(pictures(0, 1, 70));
+  await expect(page.getByTestId("stale")).toBeVisible();
+});
