@@ -125,7 +125,7 @@ impl Listing {
     /// The images of `dir/<class>/…`; files that are not images are named in the warnings.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Dataset`] when there is no class with an image.
+    /// [`Error::Io`], or [`Error::Dataset`] when there is no class with an image, or the folders are the parts of a task.
     pub fn from_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
         let name = dir.display().to_string();
         let (folders, others): (Vec<_>, Vec<_>) =

@@ -181,6 +181,11 @@ impl Error {
         Self::Mismatch { what: what.into(), reason: reason.into() }
     }
 
+    /// A message without the method's name that it may begin with, for whoever states the name.
+    pub fn after_name<'a>(message: &'a str, name: &str) -> &'a str {
+        message.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+    }
+
     /// The same error with the name of the image file that it is about.
     pub fn of_image(self, name: &str) -> Self {
         match self {

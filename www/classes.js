@@ -84,7 +84,7 @@ export class Classes {
   async addFiles(own, files, part = "pictures") {
     const bad = [];
     let shown = 0;
-    let added = 0;
+    let added = false;
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
       // The class may be taken away while its pictures are read.
@@ -100,8 +100,10 @@ export class Classes {
       }
       try {
         const picture = await this.#takeTwice(file);
-        if (this.list.includes(own)) added = own[part].push(picture);
-        else this.#forget([picture]);
+        if (this.list.includes(own)) {
+          own[part].push(picture);
+          added = true;
+        } else this.#forget([picture]);
       } catch (error) {
         bad.push(LOST.includes(error.code) ? `${file.name}: the worker stopped twice while it was read` : (error.message ?? String(error)));
       }

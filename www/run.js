@@ -263,9 +263,7 @@ export class Run {
   /** One method has an error of its own; the others go on. */
   #failed(name, message) {
     this.#results.failed(name);
-    // What went wrong in training begins with the method's name already.
-    const reason = message.startsWith(`${name}: `) ? message.slice(name.length + 2) : message;
-    fail({ message: `${method(name).label}: ${reason}` });
+    fail({ message: `${method(name).label}: ${message}` });
   }
 
   /** Results that nothing will replace. */

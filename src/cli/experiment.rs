@@ -140,7 +140,7 @@ fn work(
                 bar.set_message(format!("{at}: {message}"));
             }
             Event::Done(done, all, run) => output::run_line(done, all, run),
-            Event::Warning(error) => output::warning(error),
+            Event::Warning(error) => bar.suspend(|| output::warning(error)),
         }
         if interrupt::go_on() { Flow::GoOn } else { Flow::Stop }
     };

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
     error::{Error, Result},
-    experiment::{plan::Draw, results::Run},
+    experiment::results::Run,
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
@@ -67,7 +67,7 @@ pub fn run_line(done: usize, all: usize, run: &Run) {
         let Run { task, shots, seed, .. } = run;
         let (name, accuracy) = (run.method.name(), percent(Some(run.test_accuracy)));
         let seconds = run.seconds + run.test_seconds;
-        let draw = if run.draw == Draw::Uneven { ", uneven classes" } else { "" };
+        let draw = run.draw.words();
         // As with every message, a closed pipe is the reader's choice.
         let _ = writeln!(
             stderr(),

@@ -73,6 +73,16 @@ pub enum Draw {
     Uneven,
 }
 
+impl Draw {
+    /// What is said of it after the number of shots.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Even => "",
+            Self::Uneven => ", uneven classes",
+        }
+    }
+}
+
 /// One draw of training images; all methods run on it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {

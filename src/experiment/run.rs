@@ -240,9 +240,9 @@ impl Experiment<'_> {
 fn named(cell: &Cell, method: Method, error: &Error) -> Error {
     let name = method.name();
     let text = error.to_string();
-    let reason = text.strip_prefix(&format!("{name}: ")).unwrap_or(&text);
+    let reason = Error::after_name(&text, name);
     Error::mismatch(
-        format!("{}, {}, seed {}, {name}", cell.task, cell.shots.words(), cell.seed),
+        format!("{}, {}{}, seed {}, {name}", cell.task, cell.shots.words(), cell.draw.words(), cell.seed),
         format!("{reason}; this run is missing, the others go on"),
     )
 }

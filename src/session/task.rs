@@ -41,7 +41,7 @@ pub struct TaskFile {
     pub format: u32,
     /// The model that was adapted, as it was named; a folder by its whole path.
     pub model: String,
-    /// Hash of the model that was adapted; absent after full fine-tuning, which leaves a model of its own.
+    /// Hash of the model that was adapted and of how images reach it; absent after full fine-tuning, which leaves a model of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_sha256: Option<String>,
     /// The method.
@@ -110,7 +110,7 @@ impl Session {
     /// whole. `dialect` says which transformers loads the adapter.
     ///
     /// # Errors
-    /// The folder cannot be written, the device was lost, or [`Session::check_savable`].
+    /// The folder cannot be written, the device was lost, or [`Session::check_savable`] refuses the method.
     pub async fn save_task(
         &self,
         adapted: &Adapted,
@@ -119,12 +119,12 @@ impl Session {
         dir: &Path,
     ) -> Result<()> {
         let (name, preprocess) = (&self.model.name, &self.model.preprocess);
-        // What there is stays until it is certain that the new model can be made.
-        let whole = match &adapted.updates {
-            Some(_) => None,
+        // What there is stays until it is certain that the new task can be made.
+        let (whole, model_sha256) = match &adapted.updates {
+            Some(_) => (None, Some(hex(&self.model_digest().await?))),
             None => {
                 let model = (&adapted.vit, &adapted.head, Precision::F32);
-                Some(ModelFolder::new(name, model, classes, preprocess).await?)
+                (Some(ModelFolder::new(name, model, classes, preprocess).await?), None)
             }
         };
         self.remove_task(adapted.method, dir)?;
@@ -136,10 +136,7 @@ impl Session {
         let task = TaskFile {
             format: 1,
             model: lasting_name(&self.model.name),
-            model_sha256: match adapted.updates {
-                Some(_) => Some(hex(&self.model_digest().await?)),
-                None => None,
-            },
+            model_sha256,
             method: adapted.method,
             classes: classes.to_vec(),
             img_size: (height == width).then_some(height),

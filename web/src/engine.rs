@@ -193,7 +193,9 @@ impl Engine {
                     // What another method learns is not lost with it, as long as there is a device.
                     Err(Error::Device { device, reason }) => return Err(Error::Device { device, reason }),
                     Err(error) => {
-                        tell(on_event, &Event::Failed { method, message: error.to_string() });
+                        let message = error.to_string();
+                        let message = Error::after_name(&message, method.name()).into();
+                        tell(on_event, &Event::Failed { method, message });
                         return Ok(());
                     }
                 };

@@ -82,9 +82,7 @@ pub(crate) async fn promised(folds: &js_sys::Function, method: Method) -> Result
         let name = method.name();
         let message = js_sys::Reflect::get(&error, &"message".into()).ok().and_then(|own| own.as_string());
         let message = message.unwrap_or_else(|| "its folds were not run to their end".into());
-        // An error of the method's training in a fold begins with its name already.
-        let reason = message.strip_prefix(&format!("{name}: ")).unwrap_or(&message).to_owned();
-        Error::mismatch(name, reason)
+        Error::mismatch(name, Error::after_name(&message, name))
     };
     let promise = folds.call1(&JsValue::NULL, &method.name().into()).map_err(failed)?;
     let found = JsFuture::from(js_sys::Promise::resolve(&promise)).await.map_err(failed)?;
