@@ -47,7 +47,10 @@ test("a project that is opened while the last visit comes back is not mixed with
   await page.reload();
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).not.toHaveCount(0, { timeout: 120_000 });
   await page.getByTestId("open-project").setInputFiles(path);
-  await expect(page.getByTestId("status")).toContainText("project opened", { timeout: 60_000 });
+  await expect.poll(() => names(page), { timeout: 60_000 }).toEqual(["across", "along"]);
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  // The methods look at the pictures when all of them are there.
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
   expect(await names(page)).toEqual(["across", "along"]);
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
   await page.getByTestId("undo").click();
