@@ -54,6 +54,17 @@ pub fn check_writable(dir: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a folder in which one of these files lies: somebody else's, which must not be replaced or stay beside what
+/// is no longer theirs.
+///
+/// # Errors
+/// The first that is there, by name.
+pub fn check_free(dir: &Path, files: &[&str]) -> Result<()> {
+    let Some(file) = files.iter().find(|file| dir.join(file).exists()) else { return Ok(()) };
+    let reason = format!("holds a {file} of something else; choose another folder, or remove what is there");
+    Err(Error::mismatch(dir.display().to_string(), reason))
+}
+
 /// What a model or a module is called: the last part of its path, or of its id of the Hub without the revision, which may
 /// hold slashes itself (`owner/name@refs/pr/1`).
 pub fn last_part(name: &str) -> &str {

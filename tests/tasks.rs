@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use loraloom::{
     DeviceChoice, Dialect, Method, block_on,
@@ -120,6 +120,48 @@ fn the_model_in_use_and_strange_files_are_never_taken_away() {
         let report = adapt(&place, model, "nearest-mean", model);
         assert!(Path::new(model).join("model.safetensors").exists(), "{model}");
         assert!(difference(&place, &report, model) < 1e-4, "{model}");
+    }
+}
+
+#[test]
+fn what_is_somebody_elses_is_not_replaced() {
+    let place = Place::new();
+    let (model, train) = (tiny_model(), place.path("train"));
+    let (theirs, task, card, own) =
+        (place.path("theirs"), place.path("task"), place.path("card"), place.own_model("own"));
+    let train_module = ["train-module", "--model", &model, "--data", &train, "--steps", "1"];
+    let to = |out| [&train_module[..], &["--device", "cpu", "--out", out]].concat();
+    adapt(&place, &model, "lora", &task);
+    // Its own module is trained again.
+    succeed(&to(&card));
+    succeed(&to(&card));
+    fs::create_dir(&theirs).expect("a folder");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(format!("{card}/{file}"), format!("{theirs}/{file}")).expect("copies");
+    }
+    let save = |method: &'static str, dir| {
+        let how = ["--device", "cpu", "--modules", "none", "--methods", method, "--save", dir];
+        [&["adapt", "--model", &model, "--train", &train][..], &how[..]].concat()
+    };
+    let compose = |out| vec!["compose", "--adapters", &theirs, "--out", out];
+    for (arguments, dir, file) in [
+        (save("lora", &theirs), &theirs, "adapter_config.json"),
+        (save("lora", &card), &card, "adapter_config.json"),
+        (save("full", &own), &own, "model.safetensors"),
+        (to(&theirs), &theirs, "adapter_config.json"),
+        (to(&task), &task, "task.json"),
+        (compose(&task), &task, "task.json"),
+        (compose(&card), &card, "training.json"),
+    ] {
+        let held = |file: fs::DirEntry| (file.path(), fs::read(file.path()).expect("reads"));
+        let files = || -> BTreeMap<_, _> {
+            fs::read_dir(dir).expect("lists").map(|file| held(file.expect("a file"))).collect()
+        };
+        let before = files();
+        let (code, text, err) = run(&arguments);
+        assert!(code == 2 && text.is_empty(), "{arguments:?}: {text}");
+        assert!(err.contains(&format!("holds a {file}")) && err.contains(dir.as_str()), "{err}");
+        assert!(files() == before, "{arguments:?}");
     }
 }
 

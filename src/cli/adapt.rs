@@ -35,7 +35,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     config.check_for(&session.model().vit.config)?;
     if let Some(dir) = &arguments.save {
         check_writable(dir)?;
-        methods.iter().try_for_each(|method| session.check_savable(*method))?;
+        methods.iter().try_for_each(|method| session.check_savable(*method, dir))?;
     }
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;

@@ -10,7 +10,7 @@ use super::{ModelOptions, Session, arm::Adapted, digest::hex, files::read_text};
 use crate::{
     checkpoint::save,
     error::{Error, Result},
-    files::{follow, write_atomic},
+    files::{check_free, follow, write_atomic},
     head::Head,
     image::{
         preprocess::{Cropping, Preprocess},
@@ -32,6 +32,9 @@ use crate::{
         target::Target,
     },
 };
+
+/// Name of the file that makes a folder a saved task.
+pub const TASK: &str = "task.json";
 
 /// `task.json`: what `predict` needs beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +72,7 @@ impl TaskFile {
     /// # Errors
     /// It is absent or not of this layout.
     pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("task.json");
+        let path = dir.join(TASK);
         Self::parse(&path.display().to_string(), &read_text(&path)?)
     }
 
@@ -119,6 +122,7 @@ impl Session {
         dir: &Path,
     ) -> Result<()> {
         let (name, preprocess) = (&self.model.name, &self.model.preprocess);
+        self.check_savable(adapted.method, dir)?;
         // What there is stays until it is certain that the new task can be made.
         let (whole, model_sha256) = match &adapted.updates {
             Some(_) => (None, Some(hex(&self.model_digest().await?))),
@@ -145,14 +149,22 @@ impl Session {
             filter: self.model.options.filter,
             cropping: self.model.options.cropping,
         };
-        write_json(&dir.join("task.json"), &task)
+        write_json(&dir.join(TASK), &task)
     }
 
     /// Refuses what [`Session::save_task`] could not save, before it is trained.
     ///
     /// # Errors
-    /// All weights of an architecture that transformers has no name for.
-    pub fn check_savable(&self, method: Method) -> Result<()> {
+    /// All weights of an architecture that transformers has no name for, or a folder with an adapter or a model that is of
+    /// no task saved there.
+    pub fn check_savable(&self, method: Method, dir: &Path) -> Result<()> {
+        let whole = method == Method::Full;
+        let ours = TaskFile::read(dir).is_ok_and(|old| old.is_whole_model() == whole);
+        match (ours, whole) {
+            (true, _) => (),
+            (false, true) => check_free(dir, &MODEL_FILES)?,
+            (false, false) => check_free(dir, &folder::FILES)?,
+        }
         match method {
             Method::Full => {
                 save::config_json(&self.model.name, &self.model.vit.config, &[], Precision::F32).map(|_| ())
@@ -174,7 +186,7 @@ impl Session {
                 _ => Ok(()),
             }
         };
-        remove("task.json")?;
+        remove(TASK)?;
         let Ok(old) = old else { return Ok(()) };
         let same = |path: &Path| {
             fs::canonicalize(path).ok().zip(fs::canonicalize(dir).ok()).is_some_and(|(a, b)| a == b)
@@ -183,7 +195,7 @@ impl Session {
         match (stale, old.is_whole_model()) {
             (false, _) => Ok(()),
             (true, true) => MODEL_FILES.into_iter().try_for_each(remove),
-            (true, false) => [folder::CONFIG, folder::WEIGHTS].into_iter().try_for_each(remove),
+            (true, false) => folder::FILES.into_iter().try_for_each(remove),
         }
     }
 
