@@ -11,10 +11,11 @@ const PORT = 8378;
 
 test.use({ serviceWorkers: "allow" });
 
-/** Until the page's files are kept. */
+/** Until the page's files are kept, and the page has its files from there: on the first visit, too, or a new version on the server would reach into it. */
 async function kept(page) {
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
   await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBeGreaterThan(0);
+  await expect.poll(() => page.evaluate(() => navigator.serviceWorker.controller !== null)).toBe(true);
 }
 
 test("once visited, the page works without a network", async ({ page, context }) => {
