@@ -30,7 +30,8 @@ pub async fn features(
     let size = device::rows(device, examples.len().max(1), most);
     let mut values = Vec::with_capacity(examples.len() * dim);
     for (index, batch) in examples.chunks(size).enumerate() {
-        let images = images(batch, size, preprocess, device);
+        let rows = device::rows(device, batch.len(), size);
+        let images = images(batch, rows, preprocess, device);
         let pooled = device::read(vit.forward_pooled(images)).await?;
         for (example, row) in batch.iter().zip(pooled.chunks(dim.max(1))) {
             Error::check_finite(row, &example.name, "features")?;
@@ -117,6 +118,20 @@ fn centered_gram(features: &Features) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_out_is_not_seen() {
+        let values: Vec<f32> = (0..6).map(|index| index as f32).collect();
+        let features = Features { dim: 1, values, labels: vec![0, 1, 0, 1, 0, 1] };
+        let folds = [vec![0, 3], vec![1, 4], vec![2, 5]];
+        let seen = std::cell::RefCell::new(Vec::new());
+        let fit = |rest: &Features| {
+            seen.borrow_mut().push(rest.values.clone());
+            Head::nearest_mean(rest, 2)
+        };
+        assert_eq!(held_out_hits(&features, &folds, &fit).1, 6);
+        assert_eq!(*seen.borrow(), [[1.0, 2.0, 4.0, 5.0], [0.0, 2.0, 3.0, 5.0], [0.0, 1.0, 3.0, 4.0]]);
+    }
 
     fn features(values: &[f32]) -> Features {
         Features { dim: 2, values: values.to_vec(), labels: vec![0, 0, 1] }

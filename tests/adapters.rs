@@ -40,12 +40,7 @@ fn compare(name: &str, module: &LoraModule, tolerance: f32) {
 fn both_dialects_give_the_updates_of_peft() {
     for name in NAMES {
         for dir in [name.to_string(), format!("{name}--old")] {
-            let tolerance = if name == "bfloat" { 0.1 } else { 1e-3 };
-            compare(
-                name,
-                &module(&folder(&dir)),
-                if matches!(name, "half" | "bfloat") { tolerance } else { 1e-5 },
-            );
+            compare(name, &module(&folder(&dir)), 1e-5);
         }
     }
     assert!(module(&folder("all-head")).head.is_some());

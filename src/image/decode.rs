@@ -91,7 +91,13 @@ fn decode_other(
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     // A broken EXIF block does not make the pixels worse: Pillow shows them as they are, too.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // Some programs begin the block of a WebP or a PNG as that of a JPEG begins, which Pillow takes away, too.
+    let exif = decoder.exif_metadata().ok().flatten();
+    let orientation = match exif.as_deref().and_then(|block| block.strip_prefix(b"Exif\0\0")) {
+        Some(block) => Orientation::from_exif_chunk(block),
+        None => decoder.orientation().ok(),
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     Ok((image, orientation))
 }
@@ -139,6 +145,20 @@ mod tests {
 
     fn reason(bytes: &[u8]) -> String {
         decode("x.png", bytes).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_block_of_exif_may_begin_as_in_a_jpeg() {
+        use image::{ImageEncoder, codecs::webp::WebPEncoder};
+        let turned: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        for start in [b"".as_slice(), b"Exif\0\0"] {
+            let mut bytes = Vec::new();
+            let mut encoder = WebPEncoder::new_lossless(&mut bytes);
+            encoder.set_exif_metadata([start, turned].concat()).expect("metadata");
+            encoder.encode(&[1, 2, 3, 4, 5, 6], 2, 1, image::ExtendedColorType::Rgb8).expect("encodes");
+            let picture = decode("a.webp", &bytes).expect("decodes");
+            assert_eq!((picture.width, picture.height), (1, 2), "{start:?}");
+        }
     }
 
     #[test]

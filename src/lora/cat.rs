@@ -10,7 +10,7 @@ use super::{
 /// Updates per linear layer.
 pub type Updates = BTreeMap<LayerKey, LoraLayer>;
 
-/// The weighted sum of modules; `weights` gives one weight per module for a layer.
+/// The weighted sum of modules; `weights` gives one weight per module for a layer. What has the weight zero takes no rank.
 pub fn weighted_sum(
     modules: &[LoraModule],
     keys: &[LayerKey],
@@ -20,8 +20,10 @@ pub fn weighted_sum(
     for (index, key) in keys.iter().enumerate() {
         let weights = weights(index);
         let parts = modules.iter().zip(weights);
-        let parts: Vec<_> =
-            parts.filter_map(|(module, weight)| Some((f64::from(weight), module.layers.get(key)?))).collect();
+        let parts: Vec<_> = parts
+            .filter(|(_, weight)| *weight != 0.0)
+            .filter_map(|(module, weight)| Some((f64::from(weight), module.layers.get(key)?)))
+            .collect();
         if !parts.is_empty() {
             updates.insert(*key, LoraLayer::joined(&parts));
         }

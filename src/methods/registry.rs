@@ -35,6 +35,11 @@ pub enum FrozenWeights {
 }
 
 impl FrozenWeights {
+    /// One name for the same weights: the mean times 1 is the mean.
+    pub fn canonical(self) -> Self {
+        if matches!(self, Self::Scaled(_)) && self.scale() == 1.0 { Self::Uniform } else { self }
+    }
+
     /// What the mean of the modules' updates is multiplied by.
     pub fn scale(self) -> f32 {
         if let Self::Scaled(index) = self { SCALES[index] } else { 1.0 }

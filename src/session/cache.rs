@@ -8,6 +8,8 @@ use std::{
     rc::Rc,
 };
 
+use async_channel::{Receiver, Sender, bounded};
+
 use super::{
     Session,
     digest::{Digest, picture_digest},
@@ -31,6 +33,37 @@ pub(super) struct FeatureCache {
     store: RefCell<Option<FeatureStore>>,
     /// Weights whose stored features are in `rows`.
     loaded: RefCell<HashSet<FrozenWeights>>,
+    turns: RefCell<HashMap<FrozenWeights, Turn>>,
+}
+
+/// A lock that is waited for: a channel with one place.
+#[derive(Clone)]
+struct Turn {
+    place: Sender<()>,
+    taken: Receiver<()>,
+}
+
+impl Turn {
+    fn new() -> Self {
+        let (place, taken) = bounded(1);
+        Self { place, taken }
+    }
+
+    /// Waits until nobody has the turn, and has it until what is returned is dropped.
+    async fn take(&self) -> Taken {
+        // It fails only where the receiver is gone, and that is beside it.
+        let _ = self.place.send(()).await;
+        Taken(self.taken.clone())
+    }
+}
+
+/// Gives the turn back at its end, also where a run is stopped half-way.
+struct Taken(Receiver<()>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let _ = self.0.try_recv();
+    }
 }
 
 impl FeatureCache {
@@ -38,6 +71,12 @@ impl FeatureCache {
     pub fn clear(&self) {
         self.rows.borrow_mut().clear();
         self.loaded.borrow_mut().clear();
+    }
+
+    /// Whose turn it is to pass images through weights: methods that learn side by side ask for the same features at the
+    /// same time, and those that come later shall find them.
+    fn turn(&self, weights: FrozenWeights) -> Turn {
+        self.turns.borrow_mut().entry(weights).or_insert_with(Turn::new).clone()
     }
 
     fn insert(&self, weights: FrozenWeights, rows: impl IntoIterator<Item = (Digest, Vec<f32>)>) {
@@ -81,6 +120,9 @@ impl Session {
     /// # Errors
     /// There are no modules, the device was lost, or the folder of features cannot be used.
     pub async fn frozen_features(&self, weights: FrozenWeights, examples: &[Example]) -> Result<Features> {
+        let weights = weights.canonical();
+        let turn = self.cache.turn(weights);
+        let _taken = turn.take().await;
         self.load_stored(weights).await?;
         let keys: Vec<Key> =
             examples.iter().map(|example| (weights, picture_digest(&example.crop))).collect();
@@ -119,5 +161,84 @@ impl Session {
             Some(store) => store.save(&self.weights_digest(weights).await?, rows),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+    use crate::{
+        device::{DeviceChoice, block_on},
+        image::Picture,
+        methods::registry::SCALES,
+        session::ModelOptions,
+    };
+
+    fn session() -> (Session, Vec<Example>) {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
+        let (model, options) = (golden.join("tiny-vit"), ModelOptions::default());
+        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
+        let mut session = opened.expect("a model");
+        session.add_module_dir(&golden.join("qv"), "qv").expect("a module");
+        let (height, width) = session.preprocess().input_size();
+        let crop = |value| Picture::filled(width, height, [value; 3]);
+        let example = |value| Example { name: String::new(), class: 0, crop: crop(value) };
+        (session, [10, 200].map(example).into())
+    }
+
+    /// Features under weights of the session as it is, and of one that has the same modules and never had others.
+    fn assert_fresh(session: &Session, modules: &[&str], examples: &[Example]) {
+        let (mut fresh, _) = self::session();
+        fresh.remove_module("qv").expect("a module");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
+        for module in modules {
+            fresh.add_module_dir(&golden.join(module), module).expect("a module");
+        }
+        for weights in [FrozenWeights::Uniform, FrozenWeights::Scaled(3), FrozenWeights::Module(0)] {
+            let [own, new] = [session, &fresh].map(|session| {
+                block_on(session.frozen_features(weights, examples)).expect("features").values
+            });
+            assert_eq!(own, new, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn features_are_those_of_the_modules_that_there_are() {
+        let (mut session, examples) = session();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
+        assert_fresh(&session, &["qv"], &examples);
+        let features = || block_on(session.frozen_features(FrozenWeights::Uniform, &examples));
+        let one = features().expect("features").values;
+        session.add_module_dir(&golden.join("qv-other"), "qv-other").expect("a module");
+        assert_fresh(&session, &["qv", "qv-other"], &examples);
+        session.remove_module("qv").expect("a module");
+        assert_fresh(&session, &["qv-other"], &examples);
+        let other = block_on(session.frozen_features(FrozenWeights::Uniform, &examples));
+        assert_ne!(one, other.expect("features").values);
+    }
+
+    /// Whether a future is done when it is asked once.
+    fn is_done<T>(future: impl Future<Output = T>) -> bool {
+        matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
+    }
+
+    #[test]
+    fn who_comes_while_images_pass_waits_and_then_finds_them() {
+        let (session, examples) = session();
+        let weights = FrozenWeights::Scaled(SCALES.iter().position(|scale| *scale == 1.0).expect("1"));
+        let turn = session.cache.turn(FrozenWeights::Uniform);
+        let first = block_on(turn.take());
+        assert!(!is_done(session.frozen_features(weights, &examples)), "waits");
+        assert!(is_done(session.frozen_features(FrozenWeights::Base, &examples)), "others go on");
+        drop(first);
+        assert!(is_done(session.frozen_features(weights, &examples)));
+        let known = session.cache.rows.borrow().keys().filter(|key| key.0 == FrozenWeights::Uniform).count();
+        assert_eq!(known, 2, "under the one name of the same weights");
     }
 }

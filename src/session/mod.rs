@@ -200,8 +200,6 @@ impl Session {
         if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
             return Err(Error::mismatch("--weights", format!("{weight} is not a number that can be used")));
         }
-        self.cache.clear();
-        self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         let used = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
         let headed: Vec<&LoraModule> =
             used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
@@ -217,6 +215,8 @@ impl Session {
             }
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }
+        self.cache.clear();
+        self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         Ok(warning.into_iter().collect())
     }
 
