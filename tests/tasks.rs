@@ -13,12 +13,17 @@ use loraloom::{
 };
 use support::{CLASSES, Place, golden, json, run, succeed, tiny_model};
 
-/// Adapts a model by one method and saves it; the report.
+/// Adapts a model by one method without modules and saves it; the report.
 fn adapt(place: &Place, model: &str, method: &str, task: &str) -> serde_json::Value {
+    compose(place, model, method, &["none"], task)
+}
+
+/// Adapts a model by one method and saves it; the report.
+fn compose(place: &Place, model: &str, method: &str, modules: &[&str], task: &str) -> serde_json::Value {
     let (train, test, out) = (place.path("train"), place.path("test"), place.path("out.json"));
     let folders = ["--train", &train, "--test", &test, "--save", task, "--json", &out];
-    let how = ["--device", "cpu", "--steps", "2", "--folds", "0", "--methods", method, "--modules", "none"];
-    succeed(&[&["adapt", "--model", model], &folders[..], &how[..]].concat());
+    let how = ["--device", "cpu", "--steps", "2", "--folds", "0", "--methods", method, "--modules"];
+    succeed(&[&["adapt", "--model", model], &folders[..], &how[..], modules].concat());
     json(Path::new(&out))
 }
 
@@ -54,6 +59,62 @@ fn a_model_with_an_oblong_input_is_saved_with_both_sides() {
         let apart = difference(&place, &report, &task);
         assert!(apart < 1e-4, "{method}: {apart}");
     }
+}
+
+/// Two modules so strong that whatever is done to them shows.
+fn strong_modules(place: &Place) -> [String; 2] {
+    ["1", "2"].map(|seed| {
+        let module = place.train_module(&format!("module-{seed}"), seed);
+        let path = format!("{module}/adapter_config.json");
+        let mut config = json(Path::new(&path));
+        config["lora_alpha"] = (20.0 * config["lora_alpha"].as_f64().expect("a number")).into();
+        fs::write(&path, config.to_string()).expect("writes");
+        module
+    })
+}
+
+#[test]
+fn every_composition_is_saved_as_it_was_measured() {
+    let place = Place::new();
+    let modules = strong_modules(&place);
+    let modules = [modules[0].as_str(), modules[1].as_str()];
+    let base = adapt(&place, &tiny_model(), "linear-probe", &place.path("linear-probe"));
+    for method in Method::ALL.into_iter().filter(|method| method.needs_modules()) {
+        let task = place.path(method.name());
+        let report = compose(&place, &tiny_model(), method.name(), &modules, &task);
+        let apart = difference(&place, &report, &task);
+        assert!(apart < 1e-4, "{method:?}: {apart}");
+        let answers = |report: &serde_json::Value| report["methods"][0]["answers"].clone();
+        assert_ne!(answers(&report), answers(&base), "{method:?}: the modules do nothing");
+    }
+}
+
+#[test]
+fn test_images_choose_nothing() {
+    let place = Place::new();
+    let modules = strong_modules(&place);
+    let (train, test, out) = (place.path("train"), place.path("test"), place.path("out.json"));
+    let run = |more: &[&str]| {
+        let task = place.path("chosen");
+        let how = ["--device", "cpu", "--steps", "3", "--methods", "all", "--save", &task, "--json", &out];
+        let modules = ["--modules", &modules[0], &modules[1]];
+        let model = tiny_model();
+        succeed(&[&["adapt", "--model", &model, "--train", &train], &how[..], &modules[..], more].concat());
+        let mut methods = json(Path::new(&out))["methods"].as_array().expect("methods").clone();
+        for method in &mut methods {
+            let measured = |key: &String| {
+                key.starts_with("test") || key.contains("seconds") || key == "answers" || key == "confusion"
+            };
+            method.as_object_mut().expect("fields").retain(|key, _| !measured(key));
+        }
+        (methods, json(&Path::new(&task).join("task.json"))["method"].clone())
+    };
+    let (methods, saved) = run(&["--test", &test]);
+    assert_eq!((&methods, &saved), (&run(&[]).0, &run(&[]).1));
+    let accuracy = |method: &serde_json::Value| method["loo_accuracy"].as_f64().expect("held out");
+    let best = methods.iter().map(accuracy).fold(0.0, f64::max);
+    let own = methods.iter().find(|method| method["method"] == saved).expect("one of them");
+    assert_eq!(accuracy(own), best, "what was saved is the best on held-out images");
 }
 
 #[test]
