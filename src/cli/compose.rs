@@ -5,10 +5,8 @@ use std::{fs, path::PathBuf};
 use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
-    files::check_free,
-    lora::folder::CARD,
     report::Warning,
-    session::task::TASK,
+    session::task::check_composition_place,
 };
 use serde::Serialize;
 
@@ -48,8 +46,7 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
             "it is one of --adapters and would be overwritten; name another folder",
         ));
     }
-    // The card of a module, or a task's classes, would be beside what they do not speak of.
-    check_free(&arguments.out, &[TASK, CARD])?;
+    check_composition_place(&arguments.out)?;
     let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
     report.warnings.iter().for_each(output::warning);

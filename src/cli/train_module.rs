@@ -1,14 +1,15 @@
 //! `train-module`: one upstream LoRA module, written as PEFT files.
 
-use std::path::Path;
-
 use loraloom::{
     Dataset, Method, block_on,
     error::{Error, Result},
-    files::{check_free, check_writable},
-    lora::folder,
+    files::check_writable,
     report::{MethodReport, Warning},
-    session::{Session, adapt::AdaptConfig, task::TASK},
+    session::{
+        Session,
+        adapt::AdaptConfig,
+        task::{CARD, check_module_place},
+    },
 };
 use serde::Serialize;
 
@@ -43,7 +44,8 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let session = model::open(&arguments.model, arguments.compute.device)?;
     let config = config(arguments);
     config.check_for(&session.model().vit.config)?;
-    check_place(&arguments.out)?;
+    check_writable(&arguments.out)?;
+    check_module_place(&arguments.out)?;
     let mut warnings = Vec::new();
     let train = load(&session, &arguments.data, None, None, &mut warnings)?;
     let test = match &arguments.test {
@@ -83,16 +85,9 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
         module: report,
         warnings: warnings.iter().map(Warning::from).collect(),
     };
-    output::json(Some(&arguments.out.join(folder::CARD)), &report)?;
+    output::json(Some(&arguments.out.join(CARD)), &report)?;
     output::json(arguments.compute.json.as_deref(), &report)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
-}
-
-/// A module that was trained there before is trained anew; whatever else there is, is somebody's.
-fn check_place(out: &Path) -> Result<()> {
-    check_writable(out)?;
-    check_free(out, &[TASK])?;
-    if out.join(folder::CARD).exists() { Ok(()) } else { check_free(out, &folder::FILES) }
 }
 
 fn run_method(

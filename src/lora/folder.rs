@@ -17,8 +17,6 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// Both, in the order in which they are read.
 pub const FILES: [&str; 2] = [CONFIG, WEIGHTS];
-/// Name of the card that `train-module` writes beside them.
-pub const CARD: &str = "training.json";
 const PICKLE: &str = "adapter_model.bin";
 
 /// Largest configuration that is read, in bytes; real ones have a few thousand.

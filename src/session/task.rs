@@ -36,6 +36,27 @@ use crate::{
 /// Name of the file that makes a folder a saved task.
 pub const TASK: &str = "task.json";
 
+/// Name of the card that `train-module` writes beside a module.
+pub const CARD: &str = "training.json";
+
+/// Refuses a folder for a module that is trained, unless one was trained there before, which is trained anew.
+///
+/// # Errors
+/// It holds somebody's adapter or a saved task.
+pub fn check_module_place(dir: &Path) -> Result<()> {
+    check_free(dir, &[TASK])?;
+    if dir.join(CARD).exists() { Ok(()) } else { check_free(dir, &folder::FILES) }
+}
+
+/// Refuses a folder for a composition in which the card of a module, or a task's classes, would be beside what they do not
+/// speak of.
+///
+/// # Errors
+/// It holds a trained module or a saved task.
+pub fn check_composition_place(dir: &Path) -> Result<()> {
+    check_free(dir, &[TASK, CARD])
+}
+
 /// `task.json`: what `predict` needs beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
