@@ -49,7 +49,7 @@ pub enum Command {
     Experiment(ExperimentArgs),
     /// Train a base model from random weights.
     Pretrain(PretrainArgs),
-    /// Compute a project that the page saved again, and compare.
+    /// Recompute a project that the page saved, and compare.
     Replay(ReplayArgs),
     /// Show devices and what a model or module is.
     Info(InfoArgs),
@@ -239,8 +239,8 @@ Examples:
   loraloom compose --adapters a b c --weights uniform --form cat --out mean
   loraloom compose --adapters a b --weights 0.7,-0.2 --form svd --rank 8 --out small")]
 pub struct ComposeArgs {
-    /// Folders of PEFT LoRA adapters.
-    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    /// Folders or Hugging Face ids of PEFT LoRA adapters.
+    #[arg(long, value_name = "DIR|ID", num_args = 1.., required = true)]
     pub adapters: Vec<PathBuf>,
     /// `uniform`, or one weight per adapter separated by commas.
     #[arg(long, default_value = "uniform", allow_hyphen_values = true)]
@@ -310,7 +310,7 @@ pub struct InfoArgs {
     #[arg(long, value_name = "DIR|ID")]
     pub model: Option<String>,
     /// Describe LoRA modules.
-    #[arg(long, value_name = "DIR", num_args = 1..)]
+    #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
     /// Also write the result as JSON.
     #[arg(long, value_name = "FILE")]

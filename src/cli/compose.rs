@@ -102,7 +102,7 @@ fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
         _ => format!("; without {}: those of several adapters cannot be summed", left_out.join(", ")),
     };
     format!(
-        "wrote {} modules of rank up to {largest} to {}; relative error {:.3e}{without}",
+        "wrote {} layers of rank up to {largest} to {}; relative error {:.3e}{without}",
         report.modules.len(),
         arguments.out.display(),
         report.relative_error

@@ -40,7 +40,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "DIR", num_args = 1.., required_unless_present = "report_only")]
     pub tasks: Vec<PathBuf>,
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
-    #[arg(long, value_name = "DIR", num_args = 1..)]
+    #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
     /// Training images per class, separated by commas; `full` is all of them.
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,full")]
