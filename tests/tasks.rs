@@ -87,6 +87,9 @@ fn every_composition_is_saved_as_it_was_measured() {
         let answers = |report: &serde_json::Value| report["methods"][0]["answers"].clone();
         assert_ne!(answers(&report), answers(&base), "{method:?}: the modules do nothing");
     }
+    // What has the weight zero takes no rank.
+    let best = json(Path::new(&place.path("best-module/adapter_config.json")));
+    assert_eq!(best["r"], 2, "the rank of one module");
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn test_images_choose_nothing() {
         (methods, json(&Path::new(&task).join("task.json"))["method"].clone())
     };
     let (methods, saved) = run(&["--test", &test]);
-    assert_eq!((&methods, &saved), (&run(&[]).0, &run(&[]).1));
+    assert_eq!((methods.clone(), saved.clone()), run(&[]));
     let accuracy = |method: &serde_json::Value| method["loo_accuracy"].as_f64().expect("held out");
     let best = methods.iter().map(accuracy).fold(0.0, f64::max);
     let own = methods.iter().find(|method| method["method"] == saved).expect("one of them");
