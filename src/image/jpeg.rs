@@ -8,6 +8,8 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, FrameHeader, Image, PixelFormat};
 
 use super::decode::check_size;
 
+mod colours;
+
 /// Most scans of a progressive file: real ones have about ten, and every scan costs a pass over the picture.
 const MAX_SCANS: usize = 512;
 
@@ -17,7 +19,11 @@ const MAX_SCANS: usize = 512;
 /// What is wrong, for a person: truncated, too large, a kind of JPEG that is not supported.
 pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits.clone()).map_err(unreadable)?;
+    let declared = colours::declared(bytes, &decoder);
+    if let Some(bytes) = &declared {
+        decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
+    }
     check_size(decoder.header().width.into(), decoder.header().height.into())?;
     let orientation =
         decoder.exif_orientation().and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);

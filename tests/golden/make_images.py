@@ -59,6 +59,18 @@ def write_png16(path, channels):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
 
 
+def write_oddly_declared_jpegs(rgb):
+    """JPEGs whose JFIF segment, Adobe's segment and names of components disagree, or of which some are missing."""
+    rgb.save(OUT / "rgb-adobe.jpg", quality=92, keep_rgb=True)
+    adobe = b"\xff\xee\x00\x0eAdobe\x00d\x00\x00\x00\x00\x00"
+    data = (OUT / "rgb-adobe.jpg").read_bytes()
+    assert data.count(adobe) == 1
+    (OUT / "rgb-names.jpg").write_bytes(data.replace(adobe, b""))
+    (OUT / "rgb-names-ycc.jpg").write_bytes(data.replace(adobe, adobe[:-1] + b"\x01"))
+    data = (OUT / "subsampled.jpg").read_bytes()
+    (OUT / "jfif-adobe.jpg").write_bytes(data[:20] + adobe + data[20:])
+
+
 def write_images():
     rgb = Image.fromarray(photo(61, 47, 1))
     rgb.save(OUT / "photo.png")
@@ -68,6 +80,7 @@ def write_images():
     rgb.save(OUT / "photo.jpg", quality=92, subsampling=0)
     rgb.save(OUT / "subsampled.jpg", quality=88, subsampling=2)
     rgb.save(OUT / "progressive.jpg", quality=92, subsampling=0, progressive=True)
+    write_oddly_declared_jpegs(rgb)
     Image.fromarray(photo(33, 80, 2)).save(OUT / "tall.png")
     Image.fromarray(photo(90, 31, 3)).save(OUT / "wide.png")
     Image.fromarray(photo(5, 7, 4)).save(OUT / "tiny.png")
