@@ -1,191 +1,27 @@
-//! The methods on a small model: gradients against finite differences, and what must hold exactly.
+//! The methods on a small model: what must hold exactly.
 
-use std::collections::BTreeMap;
+#[path = "support/small.rs"]
+mod small;
 
-use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Device, Tensor, TensorData};
 use loraloom::{
     block_on,
     dataset::Example,
     device::{OpenDevice, read},
     head::Head,
     image::{Picture, preprocess::Preprocess},
-    lora::{
-        library::LoraLibrary,
-        module::{LoraLayer, LoraModule},
-        random_modules::randomized,
-    },
+    lora::{library::LoraLibrary, random_modules::randomized},
     methods::{
         Adapt, Chain,
         composition::{Composition, Granularity, Normalization},
         factors::{Factors, LoraConfig},
         full::Full,
     },
-    random::{Purpose, normal, stream},
+    random::{Purpose, stream},
     train::trainer::{TrainConfig, Trainer},
-    vit::{
-        config::{MlpKind, Pooling, VitConfig},
-        model::{HeadTensors, Vit},
-        target::Target,
-        visit::TensorMut,
-    },
+    vit::{config::MlpKind, model::Vit, target::Target, visit::TensorMut},
 };
-
-const MODULES: usize = 3;
-
-fn vit(device: &OpenDevice, mlp: MlpKind) -> Vit {
-    let config = VitConfig {
-        img_size: (16, 16),
-        patch_size: (8, 8),
-        embed_dim: 16,
-        depth: 2,
-        num_heads: 2,
-        mlp_dim: 32,
-        mlp,
-        qkv_bias: true,
-        layer_scale: true,
-        layer_norm_eps: 1e-6,
-        num_prefix_tokens: 1,
-        pooling: Pooling::Cls,
-    };
-    Vit::init(config, 3, &device.plain)
-}
-
-fn modules(vit: &Vit) -> Vec<LoraModule> {
-    let mut rng = stream(7, Purpose::Modules);
-    let mut values = |count: usize| (0..count).map(|_| normal(&mut rng) * 0.4).collect::<Vec<f32>>();
-    (0..MODULES)
-        .map(|index| {
-            let mut layers = BTreeMap::new();
-            for block in 0..2 {
-                // Module 1 leaves one layer alone.
-                for target in Target::ALL.into_iter().filter(|target| index != 1 || *target != Target::Fc2) {
-                    let [in_dim, out_dim] = vit.blocks[block].linear(target).weight.dims();
-                    let rank = index + 1;
-                    let (a, b) = (values(rank * in_dim), values(out_dim * rank));
-                    layers.insert((block, target), LoraLayer { rank, in_dim, out_dim, a, b, scaling: 0.5 });
-                }
-            }
-            LoraModule { name: index.to_string(), layers, head: None, base_model: None }
-        })
-        .collect()
-}
-
-fn images(device: &OpenDevice) -> Tensor<4> {
-    let mut rng = stream(11, Purpose::Order);
-    let pixels: Vec<f32> = (0..4 * 3 * 16 * 16).map(|_| normal(&mut rng)).collect();
-    Tensor::from_data(TensorData::new(pixels, [4, 3, 16, 16]), &device.plain)
-}
-
-fn head(device: &OpenDevice) -> HeadTensors {
-    let mut rng = stream(13, Purpose::Init);
-    let weight: Vec<f32> = (0..16 * 3).map(|_| normal(&mut rng)).collect();
-    let weight = Tensor::from_data(TensorData::new(weight, [16, 3]), &device.plain);
-    HeadTensors { weight, bias: Tensor::zeros([1, 3], &device.plain) }
-}
-
-fn loss(vit: &Vit, device: &OpenDevice) -> Tensor<1> {
-    let targets = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
-    let targets = Tensor::<2>::from_data(TensorData::new(targets.to_vec(), [4, 3]), &device.plain);
-    (log_softmax(vit.forward(images(device), &head(device)), 1) * targets).sum() / -4.0
-}
-
-fn value(tensor: Tensor<1>) -> f32 {
-    block_on(read(tensor)).expect("reads back")[0]
-}
-
-/// Analytic gradients and their differences from central differences, relative to the largest gradient.
-fn check_gradients(method: &Composition, vit: &Vit, device: &OpenDevice, start: f32) -> Vec<f32> {
-    let [rows, columns] = method.parameters()[0].value.dims();
-    let values: Vec<f32> = (0..rows * columns).map(|index| start * ((index * 7 % 5) as f32 - 2.0)).collect();
-    let plain = |values: &[f32]| {
-        Tensor::<2>::from_data(TensorData::new(values.to_vec(), [rows, columns]), &device.plain)
-    };
-    let tracked = plain(&values).autodiff().require_grad();
-    let mut gradients = loss(&method.apply(vit, std::slice::from_ref(&tracked)), device).backward();
-    let found =
-        block_on(read(tracked.grad_remove(&mut gradients).expect("has a gradient"))).expect("reads back");
-    let largest = found.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    for index in 0..values.len() {
-        let at = |step: f32| {
-            let mut moved = values.clone();
-            moved[index] += step;
-            f64::from(value(loss(&method.apply(vit, &[plain(&moved)]), device)))
-        };
-        let difference = ((at(1e-2) - at(-1e-2)) / 2e-2) as f32;
-        assert!(
-            (found[index] - difference).abs() < 0.02 * largest + 2e-4,
-            "{index}: {} {difference}",
-            found[index]
-        );
-    }
-    assert!(largest > 1e-3, "gradients are not all zero");
-    found
-}
-
-#[test]
-fn gradients_agree_with_finite_differences_on_the_fused_and_on_the_general_path() {
-    let device = OpenDevice::cpu();
-    for mlp in [MlpKind::Gelu, MlpKind::SwiGlu] {
-        let vit = vit(&device, mlp);
-        for granularity in [Granularity::Layer, Granularity::Block, Granularity::Module] {
-            for (normalization, start) in [(Normalization::Softmax, 0.3), (Normalization::Free, 0.2)] {
-                let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
-                check_gradients(&Composition::new(library, granularity, normalization), &vit, &device, start);
-            }
-        }
-    }
-}
-
-#[test]
-fn softmax_gradients_sum_to_zero_in_every_layer() {
-    let device = OpenDevice::cpu();
-    let vit = vit(&device, MlpKind::Gelu);
-    let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
-    let method = Composition::new(library, Granularity::Layer, Normalization::Softmax);
-    for row in check_gradients(&method, &vit, &device, 0.0).chunks(MODULES) {
-        assert!(row.iter().sum::<f32>().abs() < 1e-5, "{row:?}");
-    }
-}
-
-#[test]
-fn every_weight_of_the_fused_block_gets_its_gradient() {
-    let device = OpenDevice::cpu();
-    let plain = vit(&device, MlpKind::Gelu);
-    let count = plain.clone().tensors_mut().len();
-    for index in 0..count {
-        let mut tracked = plain.clone();
-        let name = tracked.tensors_mut()[index].0.clone();
-        if let TensorMut::One(tensor) = &mut tracked.tensors_mut()[index].1 {
-            **tensor = tensor.clone().autodiff().require_grad();
-        } else {
-            continue;
-        }
-        let mut gradients = loss(&tracked, &device).backward();
-        let found = match &tracked.tensors_mut()[index].1 {
-            TensorMut::One(tensor) => {
-                block_on(read(tensor.grad_remove(&mut gradients).expect(&name))).expect("reads back")
-            }
-            _ => unreachable!(),
-        };
-        let at = |step: f32| {
-            let mut moved = plain.clone();
-            if let TensorMut::One(tensor) = &mut moved.tensors_mut()[index].1 {
-                let width = tensor.dims()[0];
-                let mut values = vec![0.0; width];
-                values[1] = step;
-                let step = Tensor::<1>::from_data(TensorData::new(values, [width]), &device.plain);
-                **tensor = tensor.clone() + step;
-            }
-            f64::from(value(loss(&moved, &device)))
-        };
-        let difference = ((at(2e-3) - at(-2e-3)) / 4e-3) as f32;
-        assert!(
-            (found[1] - difference).abs() < 0.03 * difference.abs() + 1e-2,
-            "{name}: {} {difference}",
-            found[1]
-        );
-    }
-}
+use small::{images, loss, modules, vit};
 
 fn features(vit: &Vit, device: &OpenDevice) -> Vec<f32> {
     block_on(read(vit.forward_features(images(device)))).expect("reads back")

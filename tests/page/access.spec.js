@@ -1,7 +1,7 @@
 // Anyone can use it: axe at three widths and both themes, and the keyboard alone.
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test } from "@playwright/test";
-import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, twoClasses } from "./support.js";
+import { expect } from "@playwright/test";
+import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, test, twoClasses } from "./support.js";
 import { pictures, tinyModel } from "./files.js";
 
 const TINY = "device=cpu&model=tiny&steps=6&folds=2";

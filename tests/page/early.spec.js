@@ -1,7 +1,7 @@
 // What a person does at the wrong moment: before the model is there, or while the worker fails; and browsers that lack something.
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { pictures } from "./files.js";
-import { addClass, choose, open, startAndFinish, twoClasses } from "./support.js";
+import { addClass, choose, open, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const KEPT = 1_500; // Longer than the page waits before it keeps a change.

@@ -1,9 +1,9 @@
 // Several workers on one run: who does what, the same results as with one, and what happens when one of them fails.
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { shareOut } from "../../www/crew.js";
 import { Folds } from "../../www/folds.js";
 import { pictures, tinyModel } from "./files.js";
-import { addTests, choose, expectSame, moduleZip, open, openLibrary, predictions, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, expectSame, moduleZip, open, openLibrary, predictions, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const METHODS = ["nearest-mean", "uniform", "learned", "lora"];

@@ -3,10 +3,10 @@ import { mkdtempSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { HUB_ID } from "./setup.js";
-import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -115,7 +115,8 @@ test("a task joins the library, and a module that does not fit another model com
   await expect(page.getByTestId("library")).toContainText("my learned");
 });
 
-/** The Hub with a tiny model: `hub.state` is how it answers, `hub.asked` which files it was asked for. */
+/** The Hub with a tiny model: `hub.state` is how it answers, `hub.breaksAt` the byte of the weights from which on it does not,
+ *  `hub.asked` which files it was asked for, `hub.starts` from which byte. */
 async function serveHub(page, hub) {
   const files = Object.fromEntries(Object.entries(tinyModel(9)).map(([path, bytes]) => [path, Buffer.from(bytes)]));
   const git = (bytes) => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
@@ -127,12 +128,16 @@ async function serveHub(page, hub) {
     if (hub.state === "offline") return route.abort();
     if (url.endsWith("/tree/main")) return route.fulfill({ json: tree, headers });
     const name = url.split("/").at(-1);
+    const range = /bytes=(\d+)-(\d+)/.exec(route.request().headers().range);
+    const [start, end] = range.slice(1).map(Number);
     hub.asked.push(name);
+    hub.starts.push(start);
     if (name === "model.safetensors" && hub.state === "broken") return route.abort();
     const bytes = Buffer.from(files[name]);
     if (name === "model.safetensors" && hub.state === "damaged") bytes[bytes.length - 1] ^= 1;
-    const [, start, end] = /bytes=(\d+)-(\d+)/.exec(route.request().headers().range);
-    return route.fulfill({ status: 206, body: bytes.subarray(Number(start), Number(end) + 1), headers });
+    if (name === "model.safetensors" && hub.breaksAt === start) return route.abort();
+    if (hub.state === "whole") return route.fulfill({ status: 200, body: bytes, headers });
+    return route.fulfill({ status: 206, body: bytes.subarray(start, end + 1), headers });
   });
 }
 
@@ -144,7 +149,7 @@ async function loadFromHub(page, size = "") {
 }
 
 test("a model of the Hub downloads in pieces, goes on after a break, is checked, brings its modules, and works offline", async ({ page }) => {
-  const hub = { state: "broken", asked: [] };
+  const hub = { state: "broken", asked: [], starts: [] };
   await serveHub(page, hub);
   await open(page, TINY);
   await loadFromHub(page);
@@ -169,11 +174,62 @@ test("a model of the Hub downloads in pieces, goes on after a break, is checked,
   await page.unroute("https://huggingface.co/**");
 });
 
+test("what has arrived of a model is not asked for again, with and without ranges", async ({ page }) => {
+  const PIECE = 4096;
+  await page.route("**/models.js", async (route) => {
+    const response = await route.fetch();
+    const text = await response.text();
+    expect(text).toContain("const PIECE = 8 * 2 ** 20;");
+    await route.fulfill({ response, body: text.replace("const PIECE = 8 * 2 ** 20;", `const PIECE = ${PIECE};`) });
+  });
+  const size = Buffer.from(tinyModel(9)["model.safetensors"]).length;
+  expect(size).toBeGreaterThan(4 * PIECE);
+  const hub = { state: "fine", breaksAt: 2 * PIECE, asked: [], starts: [] };
+  await serveHub(page, hub);
+  await open(page, TINY);
+  const ofWeights = () => hub.starts.filter((_, index) => hub.asked[index] === "model.safetensors");
+  await loadFromHub(page);
+  await expect(page.getByTestId("error")).toContainText("cannot be reached");
+  expect(ofWeights()).toEqual([0, PIECE, 2 * PIECE]);
+  hub.breaksAt = undefined;
+  await loadFromHub(page);
+  await expect(page.getByTestId("model")).toContainText(HUB_ID);
+  const all = Array.from({ length: Math.ceil(size / PIECE) }, (_, index) => index * PIECE);
+  expect(ofWeights()).toEqual([0, PIECE, 2 * PIECE, ...all.slice(2)]);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+
+  // A server that sends everything at once is asked once.
+  await page.evaluate(() => caches.delete("loraloom-models"));
+  Object.assign(hub, { state: "whole", asked: [], starts: [] });
+  await page.goto(`?${TINY}`);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await loadFromHub(page);
+  await expect(page.getByTestId("model")).toContainText(HUB_ID);
+  expect(ofWeights()).toEqual([0]);
+  hub.state = "offline";
+  await page.goto(`?device=cpu&model=${HUB_ID}`);
+  await expect(page.getByTestId("model")).toContainText(HUB_ID);
+  await page.unrouteAll();
+});
+
+test("a file that ships and arrives damaged is named, and nothing opens", async ({ page }) => {
+  await page.route("**/models/tiny/model.safetensors", async (route) => {
+    const response = await route.fetch();
+    const body = await response.body();
+    body[body.length - 1] ^= 1;
+    await route.fulfill({ response, body });
+  });
+  await page.goto(`?${TINY}`);
+  await expect(page.getByTestId("error")).toContainText("model.safetensors arrived damaged");
+  await expect(page.getByTestId("status")).toHaveText("cannot start");
+  await page.unrouteAll();
+});
+
 /** What the page says once the pictures of the last visit are in. */
 const BACK = /pictures from last time are back|first answers are in/;
 
 test("a model of the Hub opens at another input size, with the modules for it, and projects and visits keep it", async ({ page }) => {
-  await serveHub(page, { state: "fine", asked: [] });
+  await serveHub(page, { state: "fine", asked: [], starts: [] });
   await open(page, TINY);
   await loadFromHub(page, "44");
   await expect(page.getByTestId("error")).toContainText("not a multiple of the 8x8 patch");

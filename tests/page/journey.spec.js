@@ -1,9 +1,9 @@
 // The whole journey on the CPU device with the embedded model.
 import { readFileSync } from "node:fs";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures } from "./files.js";
-import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saidUntil, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saidUntil, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
 const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));

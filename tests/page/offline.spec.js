@@ -3,8 +3,8 @@ import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "@playwright/test";
-import { choose, open, twoClasses } from "./support.js";
+import { expect } from "@playwright/test";
+import { choose, open, test, twoClasses } from "./support.js";
 
 const root = (path) => new URL(`../../${path}`, import.meta.url).pathname;
 const PORT = 8378;

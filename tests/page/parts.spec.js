@@ -2,12 +2,12 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { unzipSync, zipSync } from "fflate";
 import { safe } from "../../www/project.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { TINY as MODEL } from "./setup.js";
-import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);

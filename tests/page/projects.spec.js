@@ -1,8 +1,8 @@
 // A project takes the place of what is there: of what was learned, of pictures that are still coming back, of modules.
 import { readFileSync } from "node:fs";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { pictures, tinyModel } from "./files.js";
-import { choose, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { choose, moduleZip, open, openLibrary, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=3&folds=2";
 const names = (page) => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value));

@@ -2,10 +2,10 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures, tinyModel, writeFolder } from "./files.js";
-import { addClass, choose, chooseOwnModel, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, twoClasses, traceTasks } from "./support.js";
+import { addClass, choose, chooseOwnModel, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, test, traceTasks, twoClasses } from "./support.js";
 
 /** The page never blocks for longer, in milliseconds. */
 const LONG_TASK = 50;

@@ -1,9 +1,20 @@
 // What the page's tests share.
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { expect } from "@playwright/test";
+import { test as base, expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { module, pictures, tinyModel } from "./files.js";
+
+/** Playwright's test, which fails where an error of the page is caught by nobody, or something is sent anywhere. */
+export const test = base.extend({
+  quiet: [async ({ context }, use) => {
+    const problems = [];
+    context.on("weberror", (event) => problems.push(`uncaught: ${event.error().message}`));
+    context.on("request", (request) => ["GET", "HEAD"].includes(request.method()) || problems.push(`${request.method()} ${request.url()}`));
+    await use();
+    expect(problems).toEqual([]);
+  }, { auto: true }],
+});
 
 /** Opens the page and waits until it is ready; what must not happen is gathered in the list that this returns. */
 export async function open(page, query = "device=cpu") {
@@ -23,7 +34,6 @@ export function watch(page) {
     // A shader that does not compile is only logged, and its results are garbage.
     if (/Content Security Policy|Refused to|cubecl-wgpu/.test(message.text())) problems.push(message.text());
   });
-  page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
   return problems;
 }
 

@@ -3,9 +3,9 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "@playwright/test";
+import { expect } from "@playwright/test";
 import { module, pictures, png, safetensors, tinyModel, writeFolder } from "./files.js";
-import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, startAndFinish, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -90,6 +90,21 @@ test("a lost device restarts the worker and loses nothing", async ({ page }) => 
   await expect(page.getByTestId("start")).toBeEnabled({ timeout: 180_000 });
   // Its answer was taken away with the worker: this is one of the new worker.
   await expect(page.locator("[data-testid=prediction][data-method=nearest-mean]")).toHaveCount(1, { timeout: 120_000 });
+});
+
+test("a GPU that computes something else is found out, and the CPU takes its place", async ({ page }) => {
+  test.setTimeout(600_000);
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    // Softmax with another base: shaders compile and run, and their results are numbers.
+    const spy = `const create = GPUDevice.prototype.createShaderModule;
+      GPUDevice.prototype.createShaderModule = function (own) { return create.call(this, { ...own, code: own.code.replace(/\\bexp\\(/g, "exp2(") }); };\n`;
+    await route.fulfill({ response, body: spy + (await response.text()) });
+  });
+  await open(page, "device=gpu&model=tiny");
+  await expect(page.getByTestId("device")).toContainText(/CPU in this tab.*differ from the CPU's/);
+  await twoClasses(page);
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
 });
 
 test("a GPU without timestamps is not used, and the page says so", async ({ page }) => {
