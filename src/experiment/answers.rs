@@ -3,8 +3,7 @@
 use super::{
     markdown::points,
     plan::Shots,
-    statistics::Interval,
-    summary::{Block, Row, Summary},
+    summary::{Block, Summary},
     weights::{Composition, correlation},
 };
 use crate::methods::registry::Method;
@@ -12,9 +11,9 @@ use crate::methods::registry::Method;
 /// One paragraph per question, most with a list.
 pub fn answers(summary: &Summary) -> Vec<String> {
     let mut text = vec![
-        against(summary, "the linear probe", &|row| row.gain),
-        against(summary, "a LoRA from scratch", &|row| row.over_lora),
-        against(summary, "full fine-tuning", &|row| row.over_full),
+        against(summary, "the linear probe", Method::LinearProbe),
+        against(summary, "a LoRA from scratch", Method::Lora),
+        against(summary, "full fine-tuning", Method::Full),
         random_modules(summary),
     ];
     text.extend(start_of_a_lora(summary));
@@ -29,9 +28,9 @@ fn paragraph(question: &str, answer: &str, parts: &[String]) -> String {
 }
 
 /// Whether the two compositions of the paper beat another method, at which numbers of shots.
-fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<Interval>) -> String {
-    let question = format!("Does composition beat {other}?");
-    let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], difference);
+fn against(summary: &Summary, name: &str, other: Method) -> String {
+    let question = format!("Does composition beat {name}?");
+    let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], other);
     paragraph(
         &question,
         found.in_short().unwrap_or("There are too few pairs of runs to say so; an interval needs two."),
@@ -42,7 +41,7 @@ fn against(summary: &Summary, other: &str, difference: &dyn Fn(&Row) -> Option<I
 /// Whether a LoRA is better trained on top of a composition than on the base model, where that was run.
 fn start_of_a_lora(summary: &Summary) -> Option<String> {
     let methods = [Method::UniformLora, Method::UniformScaledLora, Method::LearnedLora];
-    let found = verdicts_of(summary, &methods, &|row| row.over_lora);
+    let found = verdicts_of(summary, &methods, Method::Lora);
     let answer = format!("{} Over `lora`:", found.in_short()?);
     Some(paragraph("Is a composition a better start for a LoRA than the base model?", &answer, &found.parts))
 }
@@ -71,26 +70,17 @@ impl Verdicts {
     }
 }
 
-fn verdicts_of(
-    summary: &Summary,
-    methods: &[Method],
-    difference: &dyn Fn(&Row) -> Option<Interval>,
-) -> Verdicts {
+fn verdicts_of(summary: &Summary, methods: &[Method], other: Method) -> Verdicts {
     let mut found = Verdicts::default();
-    methods.iter().for_each(|&method| verdicts(summary, method, difference, &mut found));
+    methods.iter().for_each(|&method| verdicts(summary, method, other, &mut found));
     found
 }
 
 /// "`learned` is ahead at 1 (...), is behind at full (...), cannot be told apart (...) at 5 (...)".
-fn verdicts(
-    summary: &Summary,
-    method: Method,
-    difference: &dyn Fn(&Row) -> Option<Interval>,
-    found: &mut Verdicts,
-) {
+fn verdicts(summary: &Summary, method: Method, other: Method, found: &mut Verdicts) {
     let (mut ahead, mut behind, mut level) = (Vec::new(), Vec::new(), Vec::new());
     for block in summary.plain() {
-        let Some(interval) = block.row(method).and_then(difference) else { continue };
+        let Some(interval) = block.row(method).and_then(|row| row.over(other)) else { continue };
         let text = format!("{} ({})", block.shots.words(), points(Some(interval)));
         match interval {
             one if one.crosses_zero() => level.push(text),
@@ -119,10 +109,10 @@ fn random_modules(summary: &Summary) -> String {
     let question = "How much of the gain do random modules of the same norm explain?";
     let has = |block: &&Block| {
         block.row(Method::RandomModules).is_some()
-            && block.row(Method::Learned).is_some_and(|r| r.gain.is_some())
+            && block.row(Method::Learned).is_some_and(|row| row.over(Method::LinearProbe).is_some())
     };
     let of = |block: &Block| {
-        let gain = block.row(Method::RandomModules).and_then(|row| row.gain);
+        let gain = block.row(Method::RandomModules).and_then(|row| row.over(Method::LinearProbe));
         match block.random_share {
             Some(share) => format!(
                 "{}: {:.0} % [{:.0} %, {:.0} %], {} points over the probe.",

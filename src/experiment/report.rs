@@ -10,8 +10,8 @@ use super::{
     results::Run,
     settings::Settings,
     shifts::UNEVENNESS,
-    statistics::Record,
-    summary::{Block, Row, Summary},
+    statistics::{Interval, Record},
+    summary::{Block, Difference, REFERENCES, Row, Summary},
 };
 use crate::{
     error::{Error, Result},
@@ -161,20 +161,28 @@ fn accuracies(summary: &Summary) -> String {
         0 => percent(row.accuracy),
         _ => format!("{} ({} runs)", percent(row.accuracy), row.runs),
     });
-    text += "Difference from `linear-probe`, intervals over (task, seed).\n\n";
-    text += &by_shots(summary, &|row| points(row.gain));
+    for from in REFERENCES.into_iter().filter(|from| summary.methods.contains(from)) {
+        text += &differences(summary, from);
+    }
+    text
+}
+
+fn differences(summary: &Summary, from: Method) -> String {
+    let from_it = |row: &Row, of: fn(&Difference) -> Option<Interval>| points(row.against(from).and_then(of));
+    let mut text = format!("Difference from `{}`, intervals over (task, seed).\n\n", from.name());
+    text += &by_shots(summary, &|row| from_it(row, |difference| difference.over_pairs));
     if summary.tasks.len() > 1 {
         text += "The same, intervals over the means of the tasks.\n\n";
-        text += &by_shots(summary, &|row| points(row.gain_over_tasks));
+        text += &by_shots(summary, &|row| from_it(row, |difference| difference.over_tasks));
     }
-    text += "Difference from `lora`, intervals over (task, seed).\n\n";
-    text + &by_shots(summary, &|row| points(row.over_lora))
+    text
 }
 
 fn records(summary: &Summary) -> String {
-    let show = |record: Record| match record {
-        record if record == Record::default() => "-".into(),
-        Record { wins, ties, losses } => format!("{wins}/{ties}/{losses}"),
+    let record = |row: &Row, other: Method| match row.against(other).map(|difference| difference.record) {
+        None => "-".into(),
+        Some(record) if record == Record::default() => "-".into(),
+        Some(Record { wins, ties, losses }) => format!("{wins}/{ties}/{losses}"),
     };
     let complete: Vec<String> = summary
         .plain()
@@ -186,9 +194,9 @@ fn records(summary: &Summary) -> String {
     );
     text += &by_shots(summary, &|row| number(row.rank, 2));
     text += "Wins/ties/losses against `linear-probe`.\n\n";
-    text += &by_shots(summary, &|row| show(row.against_probe));
+    text += &by_shots(summary, &|row| record(row, Method::LinearProbe));
     text += "Wins/ties/losses against `lora`.\n\n";
-    text += &by_shots(summary, &|row| show(row.against_lora));
+    text += &by_shots(summary, &|row| record(row, Method::Lora));
     text += "Mean number of trained values.\n\n";
     text += &by_shots(summary, &|row| number(Some(row.trainable_parameters), 0));
     text +=
@@ -230,7 +238,12 @@ fn label_shift(summary: &Summary) -> String {
         let row = |row: &Row| {
             let plain = even.and_then(|even| even.row(row.method)).map(|row| percent(row.accuracy));
             let name = row.method.name().to_string();
-            vec![name, plain.unwrap_or("-".into()), percent(row.accuracy), points(row.gain)]
+            vec![
+                name,
+                plain.unwrap_or("-".into()),
+                percent(row.accuracy),
+                points(row.over(Method::LinearProbe)),
+            ]
         };
         text += &table(&head.map(String::from), &block.rows.iter().map(row).collect::<Vec<_>>());
     }
@@ -246,7 +259,7 @@ fn covariate_shift(summary: &Summary) -> String {
         0 => kind.name().to_string(),
         strength => format!("{} {strength}", kind.name()),
     }));
-    let rows = |cell: &dyn Fn(f64, Option<super::statistics::Interval>) -> String| -> Vec<Vec<String>> {
+    let rows = |cell: &dyn Fn(f64, Option<Interval>) -> String| -> Vec<Vec<String>> {
         let row = |row: &super::summary::CorruptedRow| {
             let cells = row.accuracies.iter().map(|(_, _, accuracy, gain)| cell(*accuracy, *gain));
             std::iter::once(row.method.name().to_string()).chain(cells).collect()

@@ -13,6 +13,10 @@ use super::{
 };
 use crate::methods::registry::Method;
 
+/// What methods are compared with, pair by pair.
+pub const REFERENCES: [Method; 5] =
+    [Method::LinearProbe, Method::Lora, Method::Full, Method::Uniform, Method::Learned];
+
 /// Accuracies by (task, seed).
 type ByPair = BTreeMap<(String, u64), f64>;
 
@@ -27,24 +31,53 @@ pub struct Row {
     pub missing: usize,
     /// Mean test accuracy.
     pub accuracy: f64,
-    /// Paired difference from `linear-probe`, over (task, seed).
-    pub gain: Option<Interval>,
-    /// The same over the tasks' means.
-    pub gain_over_tasks: Option<Interval>,
-    /// Paired difference from `lora`.
-    pub over_lora: Option<Interval>,
-    /// Paired difference from `full`.
-    pub over_full: Option<Interval>,
+    /// Paired differences from [`REFERENCES`] that were run.
+    pub differences: Vec<Difference>,
     /// Mean rank over the (task, seed) that every method has.
     pub rank: Option<f64>,
-    /// Wins, ties and losses against `linear-probe`.
-    pub against_probe: Record,
-    /// Wins, ties and losses against `lora`.
-    pub against_lora: Record,
     /// Mean number of trained values.
     pub trainable_parameters: f64,
     /// Mean seconds of training.
     pub seconds: f64,
+}
+
+/// One method against another one, on the pairs of (task, seed) that both have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The other method.
+    pub from: Method,
+    /// Difference of accuracies over the pairs; `None` for fewer than two.
+    pub over_pairs: Option<Interval>,
+    /// The same over the tasks' means.
+    pub over_tasks: Option<Interval>,
+    /// Wins, ties and losses.
+    pub record: Record,
+}
+
+impl Difference {
+    fn new(own: &ByPair, other: &ByPair, from: Method) -> Self {
+        let differences = paired(own, other);
+        let tasks: Vec<f64> = task_means(&differences).into_values().collect();
+        let pairs: Vec<f64> = differences.into_values().collect();
+        Self {
+            from,
+            over_pairs: Interval::t(&pairs),
+            over_tasks: Interval::t(&tasks),
+            record: Record::of(&pairs),
+        }
+    }
+}
+
+impl Row {
+    /// The comparison with another method, if both have pairs.
+    pub fn against(&self, other: Method) -> Option<&Difference> {
+        self.differences.iter().find(|difference| difference.from == other)
+    }
+
+    /// Paired difference from another method over (task, seed).
+    pub fn over(&self, other: Method) -> Option<Interval> {
+        self.against(other)?.over_pairs
+    }
 }
 
 /// All methods at one number of shots.
@@ -202,24 +235,17 @@ fn row(
         let values: Vec<f64> = runs.iter().filter(|run| run.method == method).map(|run| value(run)).collect();
         mean(&values)
     };
-    let against = |other: Method| {
-        let other = accuracies.get(&other).filter(|_| other != method);
-        other.map(|other| paired(own, other)).unwrap_or_default()
+    let against = |from: Method| {
+        let other = accuracies.get(&from).filter(|other| from != method && !other.is_empty());
+        Some(Difference::new(own, other?, from))
     };
-    let (probe, lora) = (against(Method::LinearProbe), against(Method::Lora));
-    let values = |differences: &BTreeMap<_, f64>| differences.values().copied().collect::<Vec<f64>>();
     Some(Row {
         method,
         runs: own.len(),
         missing: 0,
         accuracy: average(&|run| run.test_accuracy)?,
-        gain: Interval::t(&values(&probe)),
-        gain_over_tasks: Interval::t(&task_means(&probe).into_values().collect::<Vec<_>>()),
-        over_lora: Interval::t(&values(&lora)),
-        over_full: Interval::t(&values(&against(Method::Full))),
+        differences: REFERENCES.into_iter().filter_map(against).collect(),
         rank: ranks.get(&method).copied(),
-        against_probe: Record::of(&values(&probe)),
-        against_lora: Record::of(&values(&lora)),
         trainable_parameters: average(&|run| run.trainable_parameters as f64)?,
         seconds: average(&|run| run.seconds)?,
     })
@@ -318,14 +344,18 @@ mod tests {
         let block = summary.plain().next().expect("a block");
         assert_eq!((block.complete_pairs, block.pairs), (4, 4));
         let learned = block.row(Method::Learned).expect("learned");
-        let gain = learned.gain.expect("four pairs");
+        let gain = learned.over(Method::LinearProbe).expect("four pairs");
         assert!((gain.mean - 0.2).abs() < 1e-9 && (gain.high - gain.low) < 1e-6, "{gain:?}");
         assert_eq!(learned.rank, Some(1.0));
-        assert_eq!(learned.against_probe, Record { wins: 4, ties: 0, losses: 0 });
+        let record = |row: &Row| row.against(Method::LinearProbe).map(|difference| difference.record);
+        assert_eq!(record(learned), Some(Record { wins: 4, ties: 0, losses: 0 }));
         let lora = block.row(Method::Lora).expect("lora");
-        assert!(lora.gain.expect("four pairs").crosses_zero());
-        assert_eq!(lora.against_probe, Record { wins: 2, ties: 0, losses: 2 });
-        assert_eq!(lora.over_lora, None);
+        assert!(lora.over(Method::LinearProbe).expect("four pairs").crosses_zero());
+        assert_eq!(record(lora), Some(Record { wins: 2, ties: 0, losses: 2 }));
+        assert_eq!(lora.over(Method::Lora), None);
+        // Between the tasks' means, too, the difference is the same.
+        let over_tasks = learned.against(Method::LinearProbe).and_then(|difference| difference.over_tasks);
+        assert_eq!(over_tasks.map(|tasks| (tasks.count, (tasks.mean * 100.0).round())), Some((2, 20.0)));
         let share = block.random_share.expect("a gain");
         assert!((share.mean - 0.25).abs() < 1e-9, "{share:?}");
     }
@@ -345,7 +375,8 @@ mod tests {
         let summary = Summary::new(&runs);
         let block = summary.plain().next().expect("a block");
         assert_eq!((block.complete_pairs, block.pairs), (1, 4));
-        assert_eq!(block.row(Method::Lora).expect("lora").gain, None);
-        assert_eq!(block.row(Method::Learned).expect("learned").gain.map(|gain| gain.count), Some(4));
+        assert_eq!(block.row(Method::Lora).expect("lora").over(Method::LinearProbe), None);
+        let learned = block.row(Method::Learned).expect("learned").over(Method::LinearProbe);
+        assert_eq!(learned.map(|gain| gain.count), Some(4));
     }
 }

@@ -65,7 +65,9 @@ pub const ACCURACY: Measure = Measure {
 pub const GAIN: Measure = Measure {
     name: "points over linear-probe",
     label: |y| if y.abs() < 0.5 { "0".into() } else { format!("{y:+.0}") },
-    of: |row| row.gain.map(|gain| [gain.mean, gain.low, gain.high].map(|share| 100.0 * share)),
+    of: |row| {
+        row.over(Method::LinearProbe).map(|gain| [gain.mean, gain.low, gain.high].map(|share| 100.0 * share))
+    },
     apart: 0.1,
     probe: |_| Some(0.0),
 };
