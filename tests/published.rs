@@ -157,6 +157,65 @@ fn tables_of_accuracies_are_those_of_the_reports() {
 }
 
 #[test]
+fn the_table_of_differences_is_that_of_the_reports() {
+    let tables = tables(&read("docs/comparison/README.md"));
+    let table = tables.iter().find(|table| table.head[1] == "difference").expect("a table of differences");
+    let models: Vec<&[Vec<String>]> = table.rows.chunk_by(|_, row| row[0].is_empty()).collect();
+    assert_eq!(models.len(), MODELS.len());
+    for (rows, (name, folder)) in models.into_iter().zip(MODELS) {
+        assert_eq!(rows[0][0], name);
+        let report = read(&format!("docs/comparison/{folder}/report.md"));
+        for row in rows {
+            let methods = row[1].replace("full fine-tuning", "full");
+            let (first, second) = methods.split_once(" − ").expect("two methods");
+            let start = format!("Difference from `{second}`, intervals over (task, seed)");
+            let made = tables_after(&report, &start).remove(0);
+            let made = made.rows.iter().find(|row| row[0] == first).unwrap_or_else(|| panic!("no {first}"));
+            let made: Vec<&str> = made[1..].iter().map(|cell| shown(cell)).collect();
+            assert_eq!(row[2..], made, "{name}: {methods}");
+        }
+    }
+}
+
+/// Of runs whose records are not published: modules trained at 224 px used at 128 px, and `learned-free` from 0.
+const ELSEWHERE: [&str; 4] =
+    ["+6.4 [+3.0, +9.8]", "+1.5 [+0.1, +2.9]", "+19.6 [+14.0, +25.2]", "-0.6 [-2.6, +1.3]"];
+
+/// All signed numbers with an interval, as in "+2.6 [+1.0, +4.2]".
+fn intervals(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (start, _) in text.match_indices(" [") {
+        let number = text[..start].rsplit(|letter: char| letter.is_whitespace() || letter == '(').next();
+        let bounds = text[start + 2..].split_once(']').map(|(bounds, _)| bounds);
+        let (Some(number), Some((low, high))) = (number, bounds.and_then(|bounds| bounds.split_once(", ")))
+        else {
+            continue;
+        };
+        let is_signed = |text: &&str| text.starts_with(['+', '-']) && text.parse::<f64>().is_ok();
+        if [number, low, high].iter().all(is_signed) {
+            found.push(format!("{number} [{low}, {high}]"));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_interval_in_the_documents_is_in_a_report() {
+    let reports: String = folders()
+        .iter()
+        .map(|folder| fs::read_to_string(folder.join("report.md")).expect("a report"))
+        .collect();
+    for (document, fewest) in [("README.md", 90), ("docs/comparison/README.md", 300)] {
+        let all = intervals(&read(document));
+        assert!(all.len() >= fewest, "{document}: {}", all.len());
+        for interval in all {
+            let known = reports.contains(&interval) || ELSEWHERE.contains(&interval.as_str());
+            assert!(known, "{document}: {interval} is in no report");
+        }
+    }
+}
+
+#[test]
 fn tables_of_shifts_are_those_of_the_reports() {
     let document = read("docs/comparison/README.md");
     let published: Vec<Table> =
