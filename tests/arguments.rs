@@ -109,3 +109,31 @@ fn every_task_of_a_comparison_is_looked_at_before_the_first_runs() {
     assert!(code == 2 && err.contains("missing"), "{err}");
     assert!(!std::path::Path::new(&out).exists(), "nothing was begun");
 }
+
+/// What the help of a command says of one option, on one line.
+fn help_of(command: &str, option: &str) -> String {
+    let text = succeed(&[command, "--help"]);
+    let lines = text.lines().skip_while(|line| !line.trim_start().starts_with(option)).skip(1);
+    lines.take_while(|line| !line.trim_start().starts_with("--")).map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_help_says_what_is_taken_where_nothing_is_said() {
+    for (command, option, part) in [
+        ("adapt", "--steps", "[default: 40]"),
+        ("adapt", "--folds", "[default: 3]"),
+        ("adapt", "--targets", "[default: query,key,value,proj,fc1,fc2]"),
+        ("adapt", "--alpha", "twice the rank"),
+        ("adapt", "--methods", "uniform-scaled+lora"),
+        ("train-module", "--steps", "[default: 100]"),
+        ("train-module", "--augment", "[default: true]"),
+        ("experiment", "--folds", "[default: 0]"),
+        ("experiment", "--max-test", "[default: 300]"),
+        ("pretrain", "--epochs", "[default: 16.0]"),
+        ("pretrain", "--min-scale", "[default: 0.4]"),
+    ] {
+        let help = help_of(command, option);
+        assert_eq!(help.matches(part).count(), 1, "{command} {option}: {help}");
+    }
+    assert!(!help_of("pretrain", "--mixed-precision").contains("default"));
+}

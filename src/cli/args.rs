@@ -9,10 +9,12 @@ use loraloom::{
 };
 
 mod experiment;
+mod help;
 mod training;
 
 pub use experiment::{ExperimentArgs, ShiftName};
-pub use training::{MODULE_STEPS, PretrainArgs, TrainModuleArgs, TrainingArgs};
+pub use help::command;
+pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]

@@ -104,7 +104,7 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
             }
             serde_json::from_value(json).map_err(bad)?
         }
-        None => AdaptConfig { folds: 0, ..AdaptConfig::default() },
+        None => defaults(),
     };
     config.folds = arguments.folds.unwrap_or(config.folds);
     config.granularity = arguments.granularity.unwrap_or(config.granularity);
@@ -115,10 +115,15 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     config.check_for(&session.model().vit.config)?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);
-    settings.max_test = arguments.max_test.unwrap_or(settings.max_test);
-    settings.max_corrupted = arguments.max_corrupted.unwrap_or(settings.max_corrupted);
-    settings.cka_images = arguments.cka_images.unwrap_or(settings.cka_images);
+    settings.max_test = arguments.max_test;
+    settings.max_corrupted = arguments.max_corrupted;
+    settings.cka_images = arguments.cka_images;
     Ok(settings)
+}
+
+/// What training takes where nothing is said: no folds, which cost a run each.
+pub fn defaults() -> AdaptConfig {
+    AdaptConfig { folds: 0, ..AdaptConfig::default() }
 }
 
 /// Works the cells off with a bar on a terminal and a line per run elsewhere.

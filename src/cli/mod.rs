@@ -17,7 +17,7 @@ mod train_module;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{FromArgMatches, error::ErrorKind};
 use loraloom::error::Result;
 
 use args::{Arguments, Command};
@@ -33,7 +33,9 @@ pub enum Outcome {
 
 /// Runs the command line and returns the process's exit code.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let mut command = args::command();
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are answers, not failures.
@@ -75,6 +77,6 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
 /// The generator would panic at a closed pipe, so it writes to memory.
 fn completions(shell: clap_complete::Shell) {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "loraloom", &mut script);
+    clap_complete::generate(shell, &mut args::command(), "loraloom", &mut script);
     output::print(String::from_utf8_lossy(&script).trim_end());
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     adapt::{self, load},
-    args::{MODULE_STEPS, TrainModuleArgs},
+    args::TrainModuleArgs,
     interrupt, model, output,
 };
 
@@ -105,12 +105,18 @@ fn run_method(
 }
 
 /// Many images, many steps: higher rate, augmentation, no held-out runs.
-fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
+/// What a module for others gets where nothing is said: that of the modules that ship (`docs/models.md`).
+pub fn defaults() -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
-    config.train.num_steps = MODULE_STEPS;
+    config.train.num_steps = 100;
+    config.train.augment = true;
+    config
+}
+
+fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
+    let mut config = defaults();
     config.train.factor_rate = arguments.learning_rate;
     config.train.head_rate = arguments.learning_rate;
-    config.train.augment = true;
     adapt::training(&arguments.training, &mut config);
     config
 }

@@ -21,6 +21,13 @@ use crate::{
 /// File that says with which settings the results of a folder came about.
 const FILE: &str = "experiment.json";
 
+/// Most test images of a task where nothing is said.
+pub const MAX_TEST: usize = 300;
+/// Most test images of a task that are corrupted, likewise.
+pub const MAX_CORRUPTED: usize = 100;
+/// Training images that representations are compared on, likewise.
+pub const CKA_IMAGES: usize = 100;
+
 /// A module as it was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleEntry {
@@ -68,9 +75,9 @@ impl Settings {
             modules: modules.map(|(name, digest)| ModuleEntry { name, sha256: hex(&digest) }).collect(),
             full_steps: adapt.train.num_steps,
             adapt,
-            max_test: 300,
-            max_corrupted: 100,
-            cka_images: 100,
+            max_test: MAX_TEST,
+            max_corrupted: MAX_CORRUPTED,
+            cka_images: CKA_IMAGES,
         })
     }
 

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use loraloom::{
     Granularity, Method,
-    experiment::plan::{Shard, Shots},
+    experiment::{
+        plan::{Shard, Shots},
+        settings::{CKA_IMAGES, MAX_CORRUPTED, MAX_TEST},
+    },
 };
 
 use super::{DeviceName, InputArgs, Modules, at_least_one, granularity};
@@ -72,7 +75,7 @@ pub struct ExperimentArgs {
     /// Optimiser steps.
     #[arg(long, value_parser = at_least_one())]
     pub steps: Option<usize>,
-    /// Optimiser steps of runs on all images, if they differ.
+    /// Optimiser steps of runs on all images; as many as --steps if absent.
     #[arg(long, value_parser = at_least_one())]
     pub full_steps: Option<usize>,
     /// Images per step, at most.
@@ -84,21 +87,22 @@ pub struct ExperimentArgs {
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity)]
     pub granularity: Option<Granularity>,
-    /// JSON file with settings of training (rates, shape of a fresh LoRA, ...); options typed here come on top.
+    /// JSON file with settings of training (rates, shape of a fresh LoRA, ...) in place of the defaults; options typed here come on
+    /// top.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
     /// Folds of the held-out estimate, 2 or more, which also decides whether a head is refitted; each costs a training run.
     #[arg(long, value_parser = super::folds)]
     pub folds: Option<usize>,
     /// Most test images per task, evenly over its classes.
-    #[arg(long, value_parser = at_least_one())]
-    pub max_test: Option<usize>,
+    #[arg(long, default_value_t = MAX_TEST, value_parser = at_least_one())]
+    pub max_test: usize,
     /// Most test images per task that are corrupted.
-    #[arg(long, value_parser = at_least_one())]
-    pub max_corrupted: Option<usize>,
+    #[arg(long, default_value_t = MAX_CORRUPTED, value_parser = at_least_one())]
+    pub max_corrupted: usize,
     /// Training images that representations are compared on; 0 leaves CKA out.
-    #[arg(long)]
-    pub cka_images: Option<usize>,
+    #[arg(long, default_value_t = CKA_IMAGES)]
+    pub cka_images: usize,
     /// Folder for features of frozen weights, which several runs may share; `cache` in --out if absent.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,

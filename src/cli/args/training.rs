@@ -3,23 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use loraloom::{Precision, Target, session::adapt::AdaptConfig};
+use loraloom::{Precision, Target};
 
 use super::{ComputeArgs, ModelArgs, NamesName, at_least_one};
-
-/// Steps that a module for others gets where nothing is said: those of the modules that ship (`docs/models.md`).
-pub const MODULE_STEPS: usize = 100;
-
-fn steps_help() -> String {
-    let steps = AdaptConfig::default().train.num_steps;
-    format!("Optimiser steps [default: {steps}, for a module {MODULE_STEPS}]")
-}
 
 /// How to train.
 #[derive(Debug, Args)]
 pub struct TrainingArgs {
     /// Optimiser steps.
-    #[arg(long, value_parser = at_least_one(), help = steps_help())]
+    #[arg(long, value_parser = at_least_one())]
     pub steps: Option<usize>,
     /// Images per step, at most.
     #[arg(long, value_parser = at_least_one())]
@@ -33,7 +25,7 @@ pub struct TrainingArgs {
     /// Rank of a LoRA from scratch.
     #[arg(long, value_parser = at_least_one())]
     pub rank: Option<usize>,
-    /// Alpha of a LoRA from scratch; its update is scaled by alpha / rank.
+    /// Alpha of a LoRA from scratch, whose update is scaled by alpha / rank; twice the rank if absent.
     #[arg(long, value_parser = finite, allow_hyphen_values = true)]
     pub alpha: Option<f32>,
     /// Linear layers that a LoRA from scratch adapts: query, key, value, proj, fc1, fc2.
