@@ -162,6 +162,25 @@ fn one_image_per_class_works_and_says_that_nothing_can_be_held_out() {
     assert_eq!(probe.split_whitespace().filter(|cell| *cell == "-").count(), 3, "{probe}");
 }
 
+/// Waits until a process catches SIGINT, which comes right before its work, and a little longer.
+#[cfg(unix)]
+fn wait_until_it_listens(id: &str) {
+    let second = std::time::Duration::from_secs(1);
+    let listens = || {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        // SIGINT is number 2, the mask's second bit.
+        Some(u64::from_str_radix(caught.trim(), 16).ok()? & 2 != 0)
+    };
+    // Without /proc there is only the clock.
+    let mut patience = if Path::new("/proc/self/status").exists() { 100 } else { 4 };
+    while listens() != Some(true) && patience > 0 {
+        std::thread::sleep(second);
+        patience -= 1;
+    }
+    std::thread::sleep(second);
+}
+
 /// Ends a command by Ctrl-C once it is at work; what it said on stderr.
 #[cfg(unix)]
 fn stopped(arguments: &[&str]) -> String {
@@ -172,8 +191,8 @@ fn stopped(arguments: &[&str]) -> String {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("runs");
-    std::thread::sleep(std::time::Duration::from_secs(4));
     let id = child.id().to_string();
+    wait_until_it_listens(&id);
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let output = child.wait_with_output().expect("ends");
     let err = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -79,6 +79,41 @@ fn every_trained_method_goes_on_in_another_session() {
 }
 
 #[test]
+fn a_mix_that_a_person_changes_is_computed_and_saved_as_shown() {
+    let session = open(&MODULES);
+    let data = task(&session);
+    let learned = learn(&session, Method::Learned, &data);
+    let mixed = |factors: &[f32]| session.reweighted(&learned, factors, &config()).expect("a mix");
+    let features = |session: &Session, adapted: &Adapted| {
+        block_on(session.adapted_features(adapted, &data.examples)).expect("passes").values
+    };
+    let same = mixed(&[1.0, 1.0]);
+    assert_close(&features(&session, &same), &features(&session, &learned), 1e-5, "factors of one");
+    let weights = |adapted: &Adapted| adapted.coefficients.as_ref().expect("a composition").weights.concat();
+    assert_close(&weights(&same), &weights(&learned), 1e-6, "weights");
+    // One module alone keeps the sum of the weights, 1: the mean of a library of nothing else.
+    let alone = mixed(&[0.0, 3.0]);
+    let own = open(&MODULES[1..]);
+    let mean = learn(&own, Method::Uniform, &data);
+    assert_close(&features(&session, &alone), &features(&own, &mean), 1e-5, "one module");
+    assert_ne!(features(&session, &alone), features(&session, &learned));
+    assert_eq!(alone.head, learned.head, "the head stays");
+    let (saved, _) = session.module_at_rank(&alone, None).expect("a LoRA");
+    let shipped = shipped::find(shipped::EMBEDDED).expect("ships").module(MODULES[1]).expect("ships");
+    for (key, layer) in &shipped.layers {
+        assert_close(&saved.layers[key].delta(), &layer.delta(), 1e-6, "saved update");
+    }
+    for (adapted, factors, part) in [
+        (&learned, &[1.0][..], "1 factors for 2 modules"),
+        (&learn(&session, Method::Lora, &data), &[1.0, 1.0], "composes no modules"),
+        (&learn(&session, Method::LearnedLora, &data), &[1.0, 1.0], "no mix"),
+    ] {
+        let error = session.reweighted(adapted, factors, &config()).expect_err("refused").to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let session = open(&MODULES);
     let data = task(&session);
