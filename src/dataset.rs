@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    device,
     error::{Error, Result},
     image::{Picture, decode, preprocess::Preprocess},
     random::{self, Purpose},
@@ -45,21 +46,35 @@ impl Dataset {
         preprocess: &Preprocess,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> (Self, Vec<Error>) {
-        let (mut examples, mut bad) = (Vec::new(), Vec::new());
         let total = listing.class_sizes().into_iter().map(|size| size.min(most)).sum();
-        let mut taken = vec![0; listing.classes.len()];
-        for (path, class) in &listing.files {
-            if taken[*class] == most {
-                continue;
+        let mut left = vec![most; listing.classes.len()];
+        let mut untried: Vec<usize> = (0..listing.files.len()).collect();
+        let mut read = BTreeMap::new();
+        loop {
+            // As many as every class lacks: all cores read, and nothing is read that is not wanted.
+            let mut lacking = left.clone();
+            let wanted;
+            (wanted, untried) =
+                untried.into_iter().partition(|&index| take_one(&mut lacking, listing.files[index].1));
+            if wanted.is_empty() {
+                break;
             }
-            match read_crop(path, preprocess) {
-                Ok(crop) => {
-                    examples.push(Example { name: path.display().to_string(), class: *class, crop });
-                    taken[*class] += 1;
+            for some in wanted.chunks(READS_BETWEEN_REPORTS * device::num_threads()) {
+                let paths: Vec<&Path> = some.iter().map(|&index| listing.files[index].0.as_path()).collect();
+                for (&index, crop) in some.iter().zip(read_crops(&paths, preprocess)) {
+                    left[listing.files[index].1] -= usize::from(crop.is_ok());
+                    read.insert(index, crop);
                 }
+                on_progress(read.len().min(total), total);
+            }
+        }
+        let (mut examples, mut bad) = (Vec::new(), Vec::new());
+        for (index, crop) in read {
+            let (path, class) = &listing.files[index];
+            match crop {
+                Ok(crop) => examples.push(Example { name: path.display().to_string(), class: *class, crop }),
                 Err(error) => bad.push(error),
             }
-            on_progress((examples.len() + bad.len()).min(total), total);
         }
         (Self { name: listing.name.clone(), classes: listing.classes.clone(), examples }, bad)
     }
@@ -106,8 +121,23 @@ impl Dataset {
     }
 }
 
-fn read_crop(path: &Path, preprocess: &Preprocess) -> Result<Picture> {
-    preprocess.crop(&decode::decode_file(path)?).map_err(|error| error.of_image(&path.display().to_string()))
+/// Images per core between two reports of how far reading is.
+const READS_BETWEEN_REPORTS: usize = 4;
+
+/// Takes one image off what a class lacks; whether it lacked any.
+fn take_one(lacking: &mut [usize], class: usize) -> bool {
+    let lacks = lacking[class] > 0;
+    lacking[class] -= usize::from(lacks);
+    lacks
+}
+
+/// Image files as a model sees them, each by itself and on all cores: a large photo is not kept longer than it takes.
+pub fn read_crops(paths: &[&Path], preprocess: &Preprocess) -> Vec<Result<Picture>> {
+    let read = |path: &Path| -> Result<Picture> {
+        let crop = preprocess.crop(&decode::decode_file(path)?);
+        crop.map_err(|error| error.of_image(&path.display().to_string()))
+    };
+    device::parallel(paths.to_vec(), read)
 }
 
 /// Image files by class, before they are read.

@@ -49,10 +49,10 @@ pub mod project;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod shipped;
 
-pub use dataset::{Dataset, Example};
+pub use dataset::{Dataset, Example, read_crops};
 pub use device::{DeviceChoice, block_on, breathe, open as open_device};
 pub use files::write_atomic;
-pub use image::{Picture, decode::decode_file, preprocess::Cropping, resize::Filter};
+pub use image::{Picture, preprocess::Cropping, resize::Filter};
 pub use lora::{
     compose::{ComposeReport, Form, compose},
     module::LoraModule,

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use loraloom::{
-    block_on, decode_file,
+    Example, block_on,
     error::{Error, Result},
+    read_crops,
     report::Prediction,
     session::Session,
 };
@@ -23,6 +24,9 @@ pub fn run(arguments: &ClassifyArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Images that are read before they pass the model together.
+const AT_ONCE: usize = 32;
+
 /// Classifies images; a bad one is a warning, unless none is left.
 ///
 /// # Errors
@@ -31,24 +35,24 @@ pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<
     let mut predictions = Vec::new();
     let bar = output::bar(images.len() as u64);
     let mut outcome = Outcome::Fine;
-    for path in images {
-        match predict(session, path, top) {
-            Ok(prediction) => predictions.push(prediction),
-            Err(error @ (Error::Image { .. } | Error::Io { .. })) => {
-                bar.suspend(|| output::warning(&error));
-                outcome = Outcome::Warned;
+    for some in images.chunks(AT_ONCE) {
+        let paths: Vec<&Path> = some.iter().map(PathBuf::as_path).collect();
+        let mut examples = Vec::new();
+        for (path, crop) in paths.iter().zip(read_crops(&paths, &session.model().preprocess)) {
+            match crop {
+                Ok(crop) => examples.push(Example { name: path.display().to_string(), class: 0, crop }),
+                Err(error) => {
+                    bar.suspend(|| output::warning(&error));
+                    outcome = Outcome::Warned;
+                }
             }
-            Err(error) => return Err(error),
         }
-        bar.inc(1);
+        predictions.extend(block_on(session.classify(&examples, top))?);
+        bar.inc(some.len() as u64);
     }
     bar.finish_and_clear();
     if predictions.is_empty() {
         return Err(Error::mismatch("images", "none of them could be read"));
     }
     Ok((predictions, outcome))
-}
-
-fn predict(session: &Session, path: &Path, top: usize) -> Result<Prediction> {
-    block_on(session.classify(&path.display().to_string(), &decode_file(path)?, top))
 }

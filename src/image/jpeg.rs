@@ -19,7 +19,7 @@ const MAX_SCANS: usize = 512;
 /// What is wrong, for a person: truncated, too large, a kind of JPEG that is not supported.
 pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(bytes, limits.clone()).map_err(unreadable)?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;
     let declared = colours::declared(bytes, &decoder);
     if let Some(bytes) = &declared {
         decoder = Decoder::new_with_limits(bytes, limits).map_err(unreadable)?;

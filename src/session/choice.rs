@@ -3,6 +3,7 @@
 use super::adapt::AdaptConfig;
 use crate::{
     dataset::folds,
+    device,
     head::{Features, Head, softmax},
 };
 
@@ -37,7 +38,11 @@ fn within_one_error(own: &[f32], best: &[f32]) -> bool {
 
 /// Cross-entropy of every held-out row under a head fitted without it, fold by fold; the training losses when nothing can
 /// be held out.
-pub(super) fn losses(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Features) -> Head) -> Vec<f32> {
+pub(super) fn losses(
+    features: &Features,
+    config: &AdaptConfig,
+    fit: &(dyn Fn(&Features) -> Head + Sync),
+) -> Vec<f32> {
     let folds = folds(&features.labels, config.head_folds, config.train.seed);
     let row_loss = |head: &Head, index: usize| {
         -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
@@ -52,7 +57,7 @@ pub(super) fn losses(features: &Features, config: &AdaptConfig, fit: &dyn Fn(&Fe
         let head = fit(&features.select(&rest));
         fold.iter().map(|&index| row_loss(&head, index)).collect()
     };
-    folds.iter().flat_map(of_fold).collect()
+    device::parallel(folds.iter().collect(), of_fold).concat()
 }
 
 /// Mean of losses; 0 if there are none.

@@ -220,21 +220,24 @@ impl Session {
         Ok(warning.into_iter().collect())
     }
 
-    /// The checkpoint's own answer for one picture.
+    /// The checkpoint's own answers about pictures, whose classes are not looked at.
     ///
     /// # Errors
     /// The checkpoint has no head, an answer is not finite, or the device was lost.
-    pub async fn classify(&self, name: &str, picture: &Picture, top: usize) -> Result<Prediction> {
+    pub async fn classify(&self, examples: &[Example], top: usize) -> Result<Vec<Prediction>> {
         let head = self.model.head.as_ref().ok_or_else(|| {
             Error::mismatch(
                 &*self.model.name,
                 "it has no classification head; adapt it to your classes first",
             )
         })?;
-        let features = self.picture_features(picture).await.map_err(|error| error.of_image(name))?;
-        let logits = head.logits(&features);
-        Error::check_finite(&logits, name, "logits")?;
-        Ok(prediction(name, &logits, &self.model.labels, top))
+        let features = self.features(&self.model.vit, examples).await?;
+        let answer = |(index, example): (usize, &Example)| {
+            let logits = head.logits(features.row(index));
+            Error::check_finite(&logits, &example.name, "logits")?;
+            Ok(prediction(&example.name, &logits, &self.model.labels, top))
+        };
+        examples.iter().enumerate().map(answer).collect()
     }
 
     /// An image file as the model sees it: decoded, resized, cropped.
@@ -259,16 +262,6 @@ impl Session {
         let logits = adapted.head.logits(features.row(0));
         Error::check_finite(&logits, &example.name, "logits")?;
         Ok(prediction(&example.name, &logits, classes, classes.len()))
-    }
-
-    /// Pooled features of one picture, `[F]`.
-    async fn picture_features(&self, picture: &Picture) -> Result<Vec<f32>> {
-        let (height, width) = self.model.preprocess.input_size();
-        let mut pixels = vec![0.0; 3 * height * width];
-        self.model.preprocess.normalize(&self.model.preprocess.crop(picture)?, &mut pixels);
-        let images = TensorData::new(pixels, [1, 3, height, width]);
-        let images = Tensor::<4>::from_data(images, &self.device.plain);
-        device::read(self.model.vit.forward_pooled(images)).await
     }
 
     /// Last hidden state `[B, T, D]` and, if there is a head, logits `[B, C]` of normalised pixels.
