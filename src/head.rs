@@ -3,6 +3,7 @@
 //! Features of a frozen pass are read back once; everything here is plain arithmetic on them, so it
 //! is deterministic and costs no GPU round trip.
 
+pub mod class_sums;
 mod logistic;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -108,23 +109,29 @@ impl Head {
     /// A class without examples gets the centre: a logit of zero.
     pub fn nearest_mean(features: &Features, classes: usize) -> Self {
         let dim = features.dim;
-        let center = features.mean();
-        let mut head = Self::zeros(classes, dim);
+        let mut sums = vec![0.0; classes * dim];
         let mut counts = vec![0usize; classes];
         for (index, &label) in features.labels.iter().enumerate() {
-            add(&mut head.weight[label * dim..(label + 1) * dim], features.row(index), 1.0);
+            add(&mut sums[label * dim..(label + 1) * dim], features.row(index), 1.0);
             counts[label] += 1;
         }
-        for (row, &count) in head.weight.chunks_mut(dim).zip(&counts) {
+        Self::of_class_sums(sums, &counts, &features.mean())
+    }
+
+    /// The same from the sum of every class's rows, `[C, F]`, their numbers and the mean of all rows.
+    fn of_class_sums(sums: Vec<f32>, counts: &[usize], center: &[f32]) -> Self {
+        let (dim, classes) = (center.len(), counts.len());
+        let mut head = Self { features: dim, weight: sums, bias: vec![0.0; classes] };
+        for (row, &count) in head.weight.chunks_mut(dim).zip(counts) {
             let scale = 1.0 / count.max(1) as f32;
-            row.iter_mut().zip(&center).for_each(|(value, mean)| {
+            row.iter_mut().zip(center).for_each(|(value, mean)| {
                 *value = if count == 0 { 0.0 } else { *value * scale - mean };
             });
         }
         let spread = dot(&head.weight, &head.weight) / classes as f32;
         let scale = MEAN_HEAD_SCALE / spread.max(1e-12);
         for (row, bias) in head.weight.chunks_mut(dim).zip(&mut head.bias) {
-            *bias = -scale * (0.5 * dot(row, row) + dot(row, &center));
+            *bias = -scale * (0.5 * dot(row, row) + dot(row, center));
             row.iter_mut().for_each(|value| *value *= scale);
         }
         head

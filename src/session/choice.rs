@@ -3,8 +3,7 @@
 use super::adapt::AdaptConfig;
 use crate::{
     dataset::folds,
-    device,
-    head::{Features, Head, softmax},
+    head::{Features, Head, class_sums::ClassSums, softmax},
 };
 
 /// The weights with the lowest mean loss. `losses` has one list per weights, of the same images in the same order; weights
@@ -36,28 +35,23 @@ fn within_one_error(own: &[f32], best: &[f32]) -> bool {
     mean <= (variance / count).sqrt()
 }
 
-/// Cross-entropy of every held-out row under a head fitted without it, fold by fold; the training losses when nothing can
-/// be held out.
-pub(super) fn losses(
-    features: &Features,
-    config: &AdaptConfig,
-    fit: &(dyn Fn(&Features) -> Head + Sync),
-) -> Vec<f32> {
+/// Cross-entropy of every held-out row under a class-mean head that has not seen it, fold by fold; the training losses when
+/// nothing can be held out.
+pub(super) fn losses(features: &Features, classes: usize, config: &AdaptConfig) -> Vec<f32> {
     let folds = folds(&features.labels, config.head_folds, config.train.seed);
+    let sums = ClassSums::new(features, classes);
     let row_loss = |head: &Head, index: usize| {
         -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
     };
-    let count = features.labels.len();
     if folds.is_empty() {
-        let head = fit(features);
-        return (0..count).map(|index| row_loss(&head, index)).collect();
+        let head = sums.head_without(features, &[]);
+        return (0..features.labels.len()).map(|index| row_loss(&head, index)).collect();
     }
-    let of_fold = |fold: &Vec<usize>| -> Vec<f32> {
-        let rest: Vec<usize> = (0..count).filter(|index| !fold.contains(index)).collect();
-        let head = fit(&features.select(&rest));
+    let of_fold = |fold: Vec<usize>| -> Vec<f32> {
+        let head = sums.head_without(features, &fold);
         fold.iter().map(|&index| row_loss(&head, index)).collect()
     };
-    device::parallel(folds.iter().collect(), of_fold).concat()
+    folds.into_iter().flat_map(of_fold).collect()
 }
 
 /// Mean of losses; 0 if there are none.

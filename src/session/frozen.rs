@@ -9,7 +9,7 @@ use super::{
 use crate::{
     dataset::{Example, folds},
     error::{Error, Result},
-    head::{Features, Head},
+    head::Features,
     lora::{cat::Updates, library::merge_updates},
     methods::{
         lorahub::{self, Search},
@@ -218,9 +218,7 @@ impl FrozenArm<'_> {
     /// Held-out cross-entropy of a class-mean head, image by image; with one image per class, its training losses. Weights
     /// that give no finite features are the worst choice, and none that ends the search.
     fn losses(&self, features: Option<&Features>) -> Vec<f32> {
-        let classes = self.classes;
-        let fit = |rest: &Features| Head::nearest_mean(rest, classes);
-        features.map_or(vec![f32::INFINITY], |features| choice::losses(features, self.config, &fit))
+        features.map_or(vec![f32::INFINITY], |features| choice::losses(features, self.classes, self.config))
     }
 }
 
