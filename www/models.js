@@ -108,10 +108,18 @@ async function whole(response) {
   }
 }
 
+/** All of some work, or its first failure once none of it goes on: what is under way would speak after the failure. */
+async function all(work) {
+  const ended = await Promise.allSettled(work);
+  const failed = ended.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+  return ended.map(({ value }) => value);
+}
+
 async function modulesOf({ manifest, load }) {
   const modules = [];
   for (const { name, card } of manifest.modules ?? []) {
-    const [config, weights] = await Promise.all(["adapter_config.json", "adapter_model.safetensors"].map((file) => load(`modules/${name}/${file}`)));
+    const [config, weights] = await all(["adapter_config.json", "adapter_model.safetensors"].map((file) => load(`modules/${name}/${file}`)));
     modules.push({ name, config: await config.text(), weights, card, shipped: true });
   }
   return modules;
@@ -120,7 +128,7 @@ async function modulesOf({ manifest, load }) {
 /** A model that ships with the page, and its modules, at an input size if one is asked for. */
 export async function shippedModel(name, imgSize) {
   const own = await folder(name);
-  const [config, preprocessor, weights] = await Promise.all(WANTED.map((path) => own.load(path)));
+  const [config, preprocessor, weights] = await all(WANTED.map((path) => own.load(path)));
   const model = { name: own.manifest.name, config: await config.text(), preprocessor: await preprocessor.text(), weights,
     imgSize, source: { kind: "shipped", name, imgSize } };
   return { model, modules: await modulesOf(own) };

@@ -94,7 +94,59 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashSet, path::PathBuf};
+
     use super::*;
+    use crate::{
+        device::{DeviceChoice, block_on},
+        image::{preprocess::Cropping, resize::Filter},
+        session::ModelOptions,
+    };
+
+    fn session(options: &ModelOptions, modules: &[(&str, f32)]) -> Session {
+        let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let opened = block_on(Session::open_dir(
+            DeviceChoice::Cpu,
+            "tiny",
+            &golden.join("adapters/tiny-vit"),
+            options,
+        ));
+        let mut session = opened.expect("opens");
+        for (name, strength) in modules {
+            let (mut module, _) =
+                LoraModule::from_dir(&golden.join("adapters").join(name)).expect("a module");
+            module.layers.values_mut().for_each(|layer| layer.scaling *= strength);
+            session.add_module(module).expect("fits");
+        }
+        session
+    }
+
+    #[test]
+    fn whatever_changes_features_changes_the_name_that_they_are_kept_by() {
+        let plain = ModelOptions::default();
+        let pictures = [
+            plain.clone(),
+            ModelOptions { img_size: Some(12), ..plain.clone() },
+            ModelOptions { mean: Some([0.1, 0.2, 0.3]), ..plain.clone() },
+            ModelOptions { std: Some([0.1, 0.2, 0.3]), ..plain.clone() },
+            ModelOptions { filter: Some(Filter::Nearest), ..plain.clone() },
+            ModelOptions { cropping: Some(Cropping::Share(0.5)), ..plain.clone() },
+        ];
+        let of = |session: &Session, weights| block_on(session.weights_digest(weights)).expect("reads");
+        let mut names: Vec<Digest> =
+            pictures.iter().map(|options| of(&session(options, &[]), FrozenWeights::Base)).collect();
+        let both = [("qv", 1.0), ("qv-other", 1.0)];
+        let own = session(&plain, &both);
+        assert_eq!(of(&own, FrozenWeights::Base), names[0], "modules do not change the base");
+        assert_eq!(of(&own, FrozenWeights::Base), of(&session(&plain, &both), FrozenWeights::Base));
+        let all = [FrozenWeights::Uniform, FrozenWeights::Scaled(5), FrozenWeights::Module(1)];
+        names.extend(all.map(|weights| of(&own, weights.canonical())));
+        names.push(of(&session(&plain, &[("qv", 1.5), ("qv-other", 1.0)]), FrozenWeights::Uniform));
+        names.push(of(&session(&plain, &both[..1]), FrozenWeights::Uniform));
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        // The name of a module says nothing of what it computes.
+        assert_eq!(session(&plain, &both[..1]).module_digests()[0], own.module_digests()[0]);
+    }
 
     #[test]
     fn hashes_are_sha256_of_parts_with_their_lengths() {

@@ -213,6 +213,11 @@ test("what has arrived of a model is not asked for again, with and without range
 });
 
 test("a file that ships and arrives damaged is named, and nothing opens", async ({ page }) => {
+  // What arrives after it says no more that the model is loading.
+  await page.route("**/models/tiny/preprocessor_config.json", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await route.continue();
+  });
   await page.route("**/models/tiny/model.safetensors", async (route) => {
     const response = await route.fetch();
     const body = await response.body();

@@ -123,8 +123,9 @@ test("a tab that does not keep can clear everything, and the one that keeps goes
 
 test("what a run stopped in its folds gave is no whole result", async ({ page }) => {
   await open(page, "device=cpu&model=tiny&steps=30&folds=20");
-  await twoClasses(page, 12);
+  // Before there are pictures: the probe's first answer would stay.
   await choose(page, ["nearest-mean", "lora"]);
+  await twoClasses(page, 12);
   await page.getByTestId("start").click();
   await expect(page.locator("tr[data-method=lora]")).toContainText(/holding out, fold ([2-9]|1\d)/, { timeout: 120_000 });
   await page.getByTestId("stop").click();
