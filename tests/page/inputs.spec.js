@@ -224,8 +224,11 @@ test("a file that ships and arrives damaged is named, and nothing opens", async 
     body[body.length - 1] ^= 1;
     await route.fulfill({ response, body });
   });
+  const late = page.waitForResponse("**/models/tiny/preprocessor_config.json");
   await page.goto(`?${TINY}`);
   await expect(page.getByTestId("error")).toContainText("model.safetensors arrived damaged");
+  await (await late).finished();
+  await page.waitForTimeout(300);
   await expect(page.getByTestId("status")).toHaveText("cannot start");
   await page.unrouteAll();
 });
