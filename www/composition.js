@@ -7,6 +7,9 @@ import { method } from "./methods.js";
 /** Compositions whose weights alone make the model, so that dragging a bar shows what the weights do. */
 const DRAGGED = ["learned", "learned-scaled", "uniform", "uniform-scaled"];
 
+/** What is shown until a person chooses: the learned weights are what people came for. */
+const TELLING = ["learned", "learned-scaled", "learned-free", "learned+lora", "best-module", "lorahub"];
+
 const OWN_MIX = "Your own mix answers under Try it.";
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -20,18 +23,25 @@ export class CompositionView {
   #waiting = false;
   /** What the drawn rows belong to. */
   #drawn = "";
+  /** None where all layers have the same weights: the bars say as much. */
   #map = null;
+  /** Whether a person chose what is shown. */
+  #picked = false;
 
   /** `mixed` is called after a bar was dragged. */
   constructor(engine, mixed) {
     this.#engine = engine;
     this.#mixed = mixed;
-    $("composed-method").addEventListener("change", () => this.#draw());
+    $("composed-method").addEventListener("change", () => {
+      this.#picked = true;
+      this.#draw();
+    });
     onTheme(() => this.#draw());
   }
 
   clear() {
     this.#reports.clear();
+    this.#picked = false;
     $("composed").hidden = true;
   }
 
@@ -68,8 +78,8 @@ export class CompositionView {
     if (select.options.length === names.length && names.every((name, index) => select.options[index].value === name)) return;
     const chosen = select.value;
     select.replaceChildren(...names.map((own) => element("option", { value: own }, method(own).label)));
-    // The learned weights are what people came for.
-    select.value = names.includes(chosen) && chosen !== "uniform" ? chosen : names.includes("learned") ? "learned" : names.at(-1);
+    this.#picked &&= names.includes(chosen);
+    select.value = this.#picked ? chosen : (TELLING.find((name) => names.includes(name)) ?? names.at(-1));
   }
 
   #draw() {
@@ -85,8 +95,8 @@ export class CompositionView {
     if (this.#drawn === kind) return this.#redraw(name, shown, draggable);
     this.#drawn = kind;
     const hint = draggable ? element("p", { class: "row hint" }, element("span", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it."), this.#back(name)) : null;
-    this.#map = heatMap(shown);
-    $("composition").replaceChildren(...[this.#map.node, hint, this.#bars(name, shown, draggable)].filter(Boolean));
+    this.#map = shown.groups.length > 1 ? heatMap(shown) : null;
+    $("composition").replaceChildren(...[this.#map?.node, hint, this.#bars(name, shown, draggable)].filter(Boolean));
     this.#redraw(name, shown, draggable);
   }
 
@@ -123,6 +133,7 @@ export class CompositionView {
   /** One request at a time; the last position of the bar wins. */
   async #drag(name, index, share) {
     this.#next = { name, index, share };
+    this.#picked = true;
     if (this.#busy) return;
     this.#busy = true;
     try {
@@ -148,7 +159,7 @@ export class CompositionView {
 
   /** New weights without rebuilding the bar under the finger. */
   #redraw(name, report, draggable) {
-    this.#map.update(report);
+    this.#map?.update(report);
     const { largest, top } = reach(report.means, draggable);
     const rows = [...$("composition").querySelectorAll(".weights li")];
     report.means.forEach((mean, index) => {

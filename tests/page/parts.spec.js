@@ -58,6 +58,26 @@ test("the slider and other pictures leave the cards of answers as they are", asy
   expect(problems).toEqual([]);
 });
 
+test("the learned weights show until a person chooses others, and keep to that", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
+  await choose(page, ["uniform", "learned", "uniform-scaled"]);
+  await twoClasses(page);
+  await startAndFinish(page);
+  const shown = page.locator("#composed-method");
+  const map = page.getByTestId("composition").locator("canvas.heat");
+  await expect(shown).toHaveValue("learned");
+  await expect(map).toHaveCount(1);
+  // Layers that all have the same weights need no map.
+  await shown.selectOption("uniform-scaled");
+  await expect(map).toHaveCount(0);
+  await expect(page.getByTestId("composition").locator("li")).toHaveCount(2);
+  await page.getByTestId("class-card").first().getByTestId("class-files").setInputFiles(pictures(0, 1, 20));
+  await startAndFinish(page);
+  await expect(shown).toHaveValue("uniform-scaled");
+});
+
 test("a folder dropped on Try it is pictures to try, and no class", async ({ page }) => {
   const root = mkdtempSync(join(tmpdir(), "loraloom-"));
   writeFolder(join(root, "holiday"), { "0.png": png(0, 90), "test/1.png": png(1, 91), "notes.txt": "sunny" });
