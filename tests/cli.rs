@@ -21,7 +21,7 @@ fn every_method_runs_side_by_side_and_twice_the_same() {
             let out = place.path(name);
             let (code, text, err) = place.adapt(&["--methods", "all", "--modules", &a, &b, "--json", &out]);
             assert_eq!(code, 0, "{err}");
-            assert!(text.contains("learned: mean weight of each module"), "{text}");
+            check_composition_lines(&text);
             let mut report = json(Path::new(&out));
             for method in report["methods"].as_array_mut().expect("methods") {
                 assert!(method["seconds"].as_f64().expect("seconds") >= 0.0);
@@ -32,6 +32,22 @@ fn every_method_runs_side_by_side_and_twice_the_same() {
         .collect();
     assert_eq!(reports[0], reports[1], "a seed decides everything on the CPU");
     check_methods(reports[0]["methods"].as_array().expect("methods"));
+}
+
+/// One table of the weights that differ, and a line where one says it all.
+fn check_composition_lines(text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    let head = lines.iter().position(|line| line.starts_with("mean weight")).expect("a table of weights");
+    let names: Vec<&str> = lines[head].split_whitespace().skip(2).collect();
+    assert_eq!(names, ["learned", "learned-scaled", "learned-free", "learned+lora", "lorahub"]);
+    for (row, module) in ["a", "b"].iter().enumerate() {
+        let cells: Vec<&str> = lines[head + 1 + row].split_whitespace().collect();
+        assert_eq!((cells[0], cells.len()), (*module, 6), "{text}");
+        assert!(cells[1..].iter().all(|cell| cell.parse::<f32>().is_ok()), "{text}");
+    }
+    let says = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(says("uniform-scaled: the mean of the modules times "), 1, "{text}");
+    assert_eq!(says("best-module: a") + says("best-module: b"), 1, "{text}");
 }
 
 fn check_methods(methods: &[serde_json::Value]) {

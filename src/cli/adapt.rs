@@ -57,11 +57,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     if config.folds > 0 && !measured && !reports.is_empty() {
         output::print("Nothing was held out: no class has two images.");
     }
-    for report in &reports {
-        if let Some(coefficients) = &report.coefficients {
-            output::coefficients(&report.method, coefficients);
-        }
-    }
+    output::compositions(&reports);
     let report = AdaptReport {
         model: session.model().name.clone(),
         device: session.device().name.clone(),

@@ -155,13 +155,16 @@ fn interval(ends: Option<[f64; 2]>) -> String {
 }
 
 /// Prints rows with aligned columns: the first one to the left, the others to the right.
-fn table<const N: usize>(rows: &[[String; N]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+fn table<R: AsRef<[String]>>(rows: &[R]) {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let width =
+        |column: usize| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
         let cells: Vec<String> = row
+            .as_ref()
             .iter()
-            .zip(widths)
+            .zip(&widths)
             .enumerate()
             .map(|(column, (cell, width))| match column {
                 0 => format!("{cell:<width$}"),
@@ -172,14 +175,56 @@ fn table<const N: usize>(rows: &[[String; N]]) {
     }
 }
 
-/// The mean weight of every module as a bar.
-pub fn coefficients(method: &str, report: &CoefficientReport) {
-    print(&format!("\n{method}: mean weight of each module over {} layer group(s)", report.groups.len()));
-    let longest = report.modules.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let largest = report.means.iter().fold(0.0f32, |largest, mean| largest.max(mean.abs()));
-    for (name, mean) in report.modules.iter().zip(&report.means) {
-        let length = if largest > 0.0 { (mean.abs() / largest * 40.0).round() as usize } else { 0 };
-        let mark = if *mean < 0.0 { "-" } else { "█" };
-        print(&format!("  {name:<longest$} {mean:>8.4} {}", mark.repeat(length)));
+/// What every composition is made of: a table of mean weights where they differ, a line where one says it all.
+pub fn compositions(reports: &[MethodReport]) {
+    let (mut columns, mut lines) = (Vec::new(), Vec::new());
+    for report in reports {
+        let Some(coefficients) = &report.coefficients else { continue };
+        match made_of(&report.method, coefficients) {
+            MadeOf::Nothing => {}
+            MadeOf::Line(line) => lines.push(line),
+            MadeOf::Weights => columns.push((&report.method, coefficients)),
+        }
+    }
+    if let Some((_, first)) = columns.first() {
+        let mut rows = vec![vec!["mean weight".to_string()]];
+        rows[0].extend(columns.iter().map(|(method, _)| method.to_string()));
+        rows.extend(first.modules.iter().enumerate().map(|(index, module)| {
+            let means = columns
+                .iter()
+                .map(|(_, own)| own.means.get(index).map_or("-".into(), |mean| format!("{mean:.3}")));
+            std::iter::once(module.clone()).chain(means).collect()
+        }));
+        print("");
+        table(&rows);
+    }
+    if !lines.is_empty() {
+        print("");
+        lines.iter().for_each(|line| print(line));
+    }
+}
+
+enum MadeOf {
+    /// Nothing that its name does not say.
+    Nothing,
+    Line(String),
+    Weights,
+}
+
+fn made_of(method: &str, report: &CoefficientReport) -> MadeOf {
+    let means = &report.means;
+    let sum: f32 = means.iter().sum();
+    let even = means.iter().all(|mean| (mean - sum / means.len() as f32).abs() < 1e-6);
+    match method {
+        // The control's weights are of noise.
+        "uniform" | "uniform+lora" | "random-modules" => MadeOf::Nothing,
+        "uniform-scaled" | "uniform-scaled+lora" if even => {
+            MadeOf::Line(format!("{method}: the mean of the modules times {sum:.1}"))
+        }
+        "best-module" => {
+            let best = report.modules.iter().zip(means).max_by(|a, b| a.1.total_cmp(b.1));
+            best.map_or(MadeOf::Nothing, |(module, _)| MadeOf::Line(format!("{method}: {module}")))
+        }
+        _ => MadeOf::Weights,
     }
 }
