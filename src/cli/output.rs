@@ -1,4 +1,4 @@
-//! What a person sees: errors, warnings, progress, tables and bars.
+//! What a person sees: errors, warnings, progress, tables.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -8,6 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
+    Method,
     error::{Error, Result},
     experiment::results::Run,
     project::Difference,
@@ -204,25 +205,25 @@ pub fn compositions(reports: &[MethodReport]) {
     }
 }
 
+/// What there is to say of a composition.
 enum MadeOf {
     /// Nothing that its name does not say.
     Nothing,
     Line(String),
+    /// A weight per module.
     Weights,
 }
 
 fn made_of(method: &str, report: &CoefficientReport) -> MadeOf {
-    let means = &report.means;
-    let sum: f32 = means.iter().sum();
-    let even = means.iter().all(|mean| (mean - sum / means.len() as f32).abs() < 1e-6);
-    match method {
+    match Method::from_name(method) {
         // The control's weights are of noise.
-        "uniform" | "uniform+lora" | "random-modules" => MadeOf::Nothing,
-        "uniform-scaled" | "uniform-scaled+lora" if even => {
-            MadeOf::Line(format!("{method}: the mean of the modules times {sum:.1}"))
+        Ok(Method::Uniform | Method::RandomModules) => MadeOf::Nothing,
+        Ok(Method::UniformScaled) => {
+            let scale: f32 = report.means.iter().sum();
+            MadeOf::Line(format!("{method}: the mean of the modules times {scale:.1}"))
         }
-        "best-module" => {
-            let best = report.modules.iter().zip(means).max_by(|a, b| a.1.total_cmp(b.1));
+        Ok(Method::BestModule) => {
+            let best = report.modules.iter().zip(&report.means).max_by(|a, b| a.1.total_cmp(b.1));
             best.map_or(MadeOf::Nothing, |(module, _)| MadeOf::Line(format!("{method}: {module}")))
         }
         _ => MadeOf::Weights,
