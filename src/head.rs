@@ -8,6 +8,7 @@ mod logistic;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use self::class_sums::ClassSums;
 use crate::vit::model::HeadTensors;
 
 /// A linear classification head: `logits = weight · features + bias`.
@@ -37,10 +38,6 @@ pub struct Features {
 /// The best of 1e-2 to 1e-6 for linear probes on six upstream tasks, which are compared nowhere, at every number of shots
 /// (docs/experiment.md). A larger one holds back heads of many classes, whatever the number of images.
 pub const DEFAULT_L2: f32 = 1e-4;
-
-/// How far apart the class means of [`Head::nearest_mean`] put the logits: a feature that lies on a
-/// class mean at average distance from the centre gets a margin of this size.
-const MEAN_HEAD_SCALE: f32 = 10.0;
 
 impl Features {
     /// Row `index`, `[F]`.
@@ -108,33 +105,7 @@ impl Head {
     /// whose argmax is the class with the nearest mean. Linear in x, so training can start from it.
     /// A class without examples gets the centre: a logit of zero.
     pub fn nearest_mean(features: &Features, classes: usize) -> Self {
-        let dim = features.dim;
-        let mut sums = vec![0.0; classes * dim];
-        let mut counts = vec![0usize; classes];
-        for (index, &label) in features.labels.iter().enumerate() {
-            add(&mut sums[label * dim..(label + 1) * dim], features.row(index), 1.0);
-            counts[label] += 1;
-        }
-        Self::of_class_sums(sums, &counts, &features.mean())
-    }
-
-    /// The same from the sum of every class's rows, `[C, F]`, their numbers and the mean of all rows.
-    fn of_class_sums(sums: Vec<f32>, counts: &[usize], center: &[f32]) -> Self {
-        let (dim, classes) = (center.len(), counts.len());
-        let mut head = Self { features: dim, weight: sums, bias: vec![0.0; classes] };
-        for (row, &count) in head.weight.chunks_mut(dim).zip(counts) {
-            let scale = 1.0 / count.max(1) as f32;
-            row.iter_mut().zip(center).for_each(|(value, mean)| {
-                *value = if count == 0 { 0.0 } else { *value * scale - mean };
-            });
-        }
-        let spread = dot(&head.weight, &head.weight) / classes as f32;
-        let scale = MEAN_HEAD_SCALE / spread.max(1e-12);
-        for (row, bias) in head.weight.chunks_mut(dim).zip(&mut head.bias) {
-            *bias = -scale * (0.5 * dot(row, row) + dot(row, center));
-            row.iter_mut().for_each(|value| *value *= scale);
-        }
-        head
+        ClassSums::new(features, classes).head()
     }
 
     /// L2-regularised multinomial logistic regression.

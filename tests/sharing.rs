@@ -4,11 +4,13 @@ mod support;
 
 use loraloom::{
     Dataset, DeviceChoice, Method, block_on,
+    dataset::folds,
     session::{
         ModelOptions, Session,
-        adapt::{AdaptConfig, Flow},
+        adapt::{AdaptConfig, Flow, Refit},
         arm::Adapted,
         handover::Handover,
+        held_out::Fold,
     },
     shipped,
 };
@@ -26,8 +28,12 @@ fn open(modules: &[&str]) -> Session {
 }
 
 fn task(session: &Session) -> Dataset {
+    task_of(session, 3)
+}
+
+fn task_of(session: &Session, images_per_class: usize) -> Dataset {
     let dir = tempfile::tempdir().expect("a folder");
-    write_task(dir.path(), &["across", "down"], 0, 3);
+    write_task(dir.path(), &["across", "down"], 0, images_per_class);
     session.load_dataset(dir.path(), None, None, &mut |_, _| ()).expect("loads").0
 }
 
@@ -125,6 +131,40 @@ fn what_does_not_fit_is_refused() {
     let probe = learn(&session, Method::LinearProbe, &data);
     let error = probe.hand_over().expect_err("nothing but a head was trained");
     assert!(error.to_string().contains("linear-probe"), "{error}");
+}
+
+#[test]
+fn a_fold_is_answered_by_a_run_that_has_not_seen_it() {
+    let session = open(&MODULES);
+    let mut data = task_of(&session, 4);
+    // Half of each class is striped across and half down: only who has seen a picture knows its class.
+    data.examples.iter_mut().enumerate().for_each(|(index, example)| example.class = index % 2);
+    let labels: Vec<usize> = data.examples.iter().map(|example| example.class).collect();
+    let config = AdaptConfig { folds: 2, ..config() };
+    let fold = folds(&labels, config.folds, config.train.seed).swap_remove(0);
+    let (mut held, mut rest) = (data.clone(), data.clone());
+    held.examples = fold.iter().map(|index| data.examples[*index].clone()).collect();
+    let is_held = |index: &usize| fold.contains(index);
+    rest.examples =
+        (0..8).filter(|index| !is_held(index)).map(|index| data.examples[index].clone()).collect();
+    let methods = Method::ALL.into_iter().filter(|method| method.is_trained() || *method == Method::LoraHub);
+    let (mut tested, mut wrong) = (0, 0);
+    for method in methods {
+        let go_on = &mut |_| Flow::GoOn;
+        let found = block_on(session.fold(method, 0, &data, &config, go_on)).expect("runs").expect("a fold");
+        let hits = |refit| {
+            let config = AdaptConfig { folds: 0, refit, ..config.clone() };
+            let go_on = &mut |_| Flow::GoOn;
+            let run = session.adapt_method(method, &rest, Some(&held), &config, go_on);
+            let counts = block_on(run).expect("runs").0.confusion.expect("was tested");
+            counts[0][0] + counts[1][1]
+        };
+        let by_hand = Fold { total: 4, trained: hits(Refit::Never), refitted: hits(Refit::Always) };
+        assert_eq!(found, by_hand, "{}", method.name());
+        (tested, wrong) = (tested + 1, wrong + 8 - found.trained - found.refitted);
+    }
+    assert_eq!(tested, 10);
+    assert!(wrong > tested * 2, "{wrong} wrong answers of {}: these could have been seen", tested * 8);
 }
 
 #[test]

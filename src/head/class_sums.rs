@@ -1,6 +1,10 @@
-//! Class-mean heads without some of the rows, for the price of those rows.
+//! Class-mean heads, also without some of the rows, for the price of those rows.
 
 use super::{Features, Head};
+
+/// How far apart the class means of [`Head::nearest_mean`] put the logits: a feature that lies on a
+/// class mean at average distance from the centre gets a margin of this size.
+const MEAN_HEAD_SCALE: f64 = 10.0;
 
 /// Sums of features by class. In double precision, so that taking rows out again loses nothing.
 #[derive(Clone, Debug)]
@@ -25,13 +29,38 @@ impl ClassSums {
     pub fn head_without(&self, features: &Features, rows: &[usize]) -> Head {
         let mut rest = self.clone();
         rows.iter().for_each(|&index| rest.change(features, index, -1.0));
-        let count = rest.counts.iter().sum::<usize>().max(1) as f64;
+        rest.head()
+    }
+
+    /// [`Head::nearest_mean`] of the rows.
+    pub fn head(&self) -> Head {
+        let center = self.center();
+        let mut weight = Vec::with_capacity(self.sums.len());
+        for (row, &count) in self.sums.chunks(self.dim).zip(&self.counts) {
+            let from_center = |(sum, center): (&f64, &f64)| sum / count as f64 - center;
+            match count {
+                0 => weight.extend(std::iter::repeat_n(0.0, self.dim)),
+                _ => weight.extend(row.iter().zip(&center).map(from_center)),
+            }
+        }
+        let spread = dot(&weight, &weight) / self.counts.len() as f64;
+        let scale = MEAN_HEAD_SCALE / spread.max(1e-12);
+        let bias = |row: &[f64]| -scale * (0.5 * dot(row, row) + dot(row, &center));
+        Head {
+            features: self.dim,
+            bias: weight.chunks(self.dim).map(|row| bias(row) as f32).collect(),
+            weight: weight.iter().map(|value| (scale * value) as f32).collect(),
+        }
+    }
+
+    /// Mean of all rows, `[F]`.
+    fn center(&self) -> Vec<f64> {
+        let count = self.counts.iter().sum::<usize>().max(1) as f64;
         let mut center = vec![0.0; self.dim];
-        for row in rest.sums.chunks(self.dim) {
+        for row in self.sums.chunks(self.dim) {
             center.iter_mut().zip(row).for_each(|(center, value)| *center += value / count);
         }
-        let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
-        Head::of_class_sums(single(rest.sums), &rest.counts, &single(center))
+        center
     }
 
     fn change(&mut self, features: &Features, index: usize, sign: f64) {
@@ -40,6 +69,10 @@ impl ClassSums {
         sums.iter_mut().zip(features.row(index)).for_each(|(sum, value)| *sum += sign * f64::from(*value));
         if sign > 0.0 { self.counts[label] += 1 } else { self.counts[label] -= 1 }
     }
+}
+
+fn dot(left: &[f64], right: &[f64]) -> f64 {
+    left.iter().zip(right).map(|(left, right)| left * right).sum()
 }
 
 #[cfg(test)]

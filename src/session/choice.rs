@@ -44,7 +44,7 @@ pub(super) fn losses(features: &Features, classes: usize, config: &AdaptConfig) 
         -softmax(&head.logits(features.row(index)))[features.labels[index]].max(1e-12).ln()
     };
     if folds.is_empty() {
-        let head = sums.head_without(features, &[]);
+        let head = sums.head();
         return (0..features.labels.len()).map(|index| row_loss(&head, index)).collect();
     }
     let of_fold = |fold: Vec<usize>| -> Vec<f32> {
