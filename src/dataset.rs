@@ -86,7 +86,8 @@ impl Dataset {
         lost.map(|(_, name)| name.clone()).collect()
     }
 
-    /// At most `limits[class]` examples of every class, the first ones that [`Listing::shuffled`] gives.
+    /// At most `limits[class]` examples of every class: the first ones that [`Listing::shuffled`] gives, if every image that it
+    /// lists could be read. One that could not moves the draws of all classes here, where it leaves them alone there.
     pub fn few_shot(&self, limits: &[usize], seed: u64) -> Self {
         let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
         self.pick(&draw_shots(&labels, limits, seed))

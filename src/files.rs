@@ -110,8 +110,9 @@ impl PartialFile {
             create_folder(parent)?;
         }
         let file_name = path.file_name().map_or_else(String::new, |own| own.to_string_lossy().into_owned());
-        let temporary = path.with_file_name(format!(".{file_name}.{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(|error| Error::io("write", name, error))?;
+        let beside =
+            |number: usize| path.with_file_name(format!(".{file_name}.{}.{number}.tmp", std::process::id()));
+        let (temporary, file) = create_first(beside).map_err(|error| Error::io("write", name, error))?;
         Ok(Self { name: name.into(), path, temporary, file })
     }
 
@@ -122,6 +123,20 @@ impl PartialFile {
     pub fn finish(self) -> Result<()> {
         let moved = self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
         moved.map_err(|error| Error::io("write", &self.name, error))
+    }
+}
+
+/// Creates the first of some numbered files that nobody has: processes on other machines, or in other containers, that share
+/// a folder can have the same number, and one that was killed left its file.
+fn create_first(numbered: impl Fn(usize) -> PathBuf) -> io::Result<(PathBuf, File)> {
+    let mut number = 0;
+    loop {
+        let path = numbered(number);
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -145,6 +160,20 @@ impl Drop for PartialFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_that_write_the_same_file_do_not_meet() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("file");
+        let [mut one, mut other] = [0; 2].map(|_| PartialFile::create(&path).expect("begins"));
+        one.write_all(b"one").expect("writes");
+        other.write_all(b"other").expect("writes");
+        one.finish().expect("is named");
+        assert_eq!(fs::read(&path).expect("reads"), b"one");
+        other.finish().expect("is named");
+        assert_eq!(fs::read(&path).expect("reads"), b"other");
+        assert_eq!(fs::read_dir(&dir).expect("lists").count(), 1, "nothing else is left");
+    }
 
     #[test]
     fn what_cannot_be_written_leaves_nothing_and_the_old_file_stays() {

@@ -91,14 +91,6 @@ impl Head {
         argmax(&self.logits(features))
     }
 
-    /// Share of rows whose class is predicted.
-    pub fn accuracy(&self, features: &Features) -> f32 {
-        let hits = (0..features.labels.len())
-            .filter(|&index| self.predict(features.row(index)) == features.labels[index])
-            .count();
-        hits as f32 / features.labels.len().max(1) as f32
-    }
-
     /// The nearest-class-mean classifier as a linear head.
     ///
     /// With class means μ_c and their centre m, `logit_c = s (x - m)·(μ_c - m) - s |μ_c - m|² / 2`,

@@ -40,10 +40,21 @@ fn numbers_that_no_run_can_have_are_refused() {
         (r#"{"lora": {"targets": ["query", "query"]}}"#, "query is named twice"),
         (r#"{"lora": {"targets": []}}"#, "none are named"),
         (r#"{"train": {"batch_size": 0}}"#, "batch size"),
+        (r#"{"train": {"head_rate": -1}}"#, "head_rate: -1 is no rate"),
+        (r#"{"train": {"weight_decay": -0.1}}"#, "weight_decay"),
+        (r#"{"train": {"clip_norm": 0}}"#, "clip_norm"),
+        (r#"{"l2": -0.5}"#, "l2: -0.5 is no penalty"),
+        (r#"{"search_images": 0}"#, "search_images"),
     ] {
         fs::write(&settings, json).expect("writes");
         let (code, _, err) = run(&[&grid[..], &["--settings", &settings]].concat());
         assert!(code == 2 && err.contains(part), "{json}: {err}");
+    }
+    for (command, photos) in [("train-module", train.as_str()), ("pretrain", train.as_str())] {
+        for rate in ["0", "-0.006", "inf", "fast"] {
+            let (code, _, err) = run(&[command, "--data", photos, "--out", &out, "--learning-rate", rate]);
+            assert!(code == 2 && err.contains("give a number above 0"), "{command} {rate}: {err}");
+        }
     }
 }
 

@@ -27,6 +27,26 @@ fn a_bad_image_among_good_ones_is_named_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_folder_of_what_was_meant_is_told_from_it() {
+    let place = Place::new();
+    place.train_module("modules/one", "1");
+    let modules = place.path("modules");
+    let (code, _, err) = place.adapt(&["--methods", "uniform", "--modules", &modules]);
+    assert!(code == 2 && err.contains(&format!("{modules}/*")), "{err}");
+    let pictures = place.path("train/down");
+    let (code, _, err) = run(&["classify", "--model", &tiny_model(), "--device", "cpu", &pictures]);
+    assert!(code == 2 && err.contains(&format!("{pictures}/*")), "{err}");
+}
+
+#[test]
+fn test_images_that_were_learned_from_are_told() {
+    let place = Place::new();
+    fs::copy(place.path("train/down/000.png"), place.path("test/down/copy.png")).expect("copies");
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean"]);
+    assert!(code == 1 && err.contains("1 of 10 are training images"), "{err}");
+}
+
+#[test]
 fn a_test_class_that_cannot_be_read_is_left_out_and_a_training_class_is_not() {
     let place = Place::new();
     for index in 10..13 {

@@ -179,6 +179,28 @@ fn adapters_of_gated_language_models_are_composed() {
 }
 
 #[test]
+fn one_layer_under_two_kinds_of_names_is_refused() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+    let (qkv, query) = ("blocks.0.attn.qkv", "encoder.layer.0.attention.attention.query");
+    let (whole, gate) = ("encoder.layer.0.mlp.weights_in", "layers.0.mlp.gate_proj");
+    for (fused, outputs, part) in [(qkv, 24, query), (whole, 16, gate)] {
+        write_adapter(&one, &[fused], 1, (8, outputs));
+        write_adapter(&other, &[part], 1, (8, 8));
+        for pair in [[&one, &other], [&other, &one]] {
+            let out = scratch.path().join("sum");
+            let composed = compose(&pair.map(PathBuf::clone), &[0.5, 0.5], Form::Cat, None, &out);
+            let error = composed.expect_err("refused").to_string();
+            assert!(error.contains(fused) && error.contains(part) && !out.exists(), "{error}");
+        }
+    }
+    // Nor may one adapter say the same half twice.
+    write_adapter(&one, &[gate, &format!("vit.{gate}")], 1, (8, 8));
+    let error = LoraModule::from_dir(&one).expect_err("refused").to_string();
+    assert!(error.contains("two of its modules update fc1 of block 0"), "{error}");
+}
+
+#[test]
 fn a_sum_that_is_not_finite_leaves_no_folder() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let out = scratch.path().join("new").join("sum");

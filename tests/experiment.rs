@@ -172,11 +172,35 @@ fn shards_make_the_grid_together() {
 }
 
 #[test]
+fn results_of_other_settings_are_refused_before_anything_runs() {
+    let place = Place::new();
+    let (settings, lines) = (place.path("out/experiment.json"), place.path("out/results.jsonl"));
+    let small = ["--shots", "1", "--seeds", "1", "--methods", "nearest-mean"];
+    // Without results settings are nobody's.
+    fs::create_dir(place.path("out")).expect("folder");
+    fs::write(&settings, r#"{"model": "another"}"#).expect("writes");
+    let (code, _, err) = place.grid(&small, "out", &[]);
+    assert_eq!(code, 0, "{err}");
+    let done = fs::read_to_string(&lines).expect("results");
+    let (code, _, err) = place.grid(&small, "out", &["--max-test", "5"]);
+    assert!(code == 2 && err.contains("max_test") && err.contains("remove the whole folder"), "{err}");
+    fs::remove_file(&settings).expect("removes");
+    let more = ["--shots", "1", "--seeds", "2", "--methods", "nearest-mean"];
+    let (code, _, err) = place.grid(&more, "out", &["--max-test", "5"]);
+    assert!(code == 2 && err.contains("the results beside it need it"), "{err}");
+    assert_eq!(fs::read_to_string(&lines).expect("results"), done, "nothing ran");
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let place = Place::new();
     let (model, out, empty) = (tiny_model(), place.path("out"), place.path("1"));
     let small = ["--model", &model, "--device", "cpu", "--tasks", &place.path("stripes"), "--shots", "1"];
-    let cases: [(&[&str], &str); 5] = [
+    let settings = place.path("seed.json");
+    fs::write(&settings, r#"{"train": {"seed": 7}}"#).expect("writes");
+    let cases: [(&[&str], &str); 7] = [
+        (&[&small[..], &["--settings", &settings]].concat(), "with --seeds"),
+        (&["--model", &model, "--device", "cpu", "--tasks", &place.path("")], "name the tasks in it"),
         (&[&small[..], &["--shift", "covariate"]].concat(), "--shots asks for none"),
         (&["--report-only"], "cannot"),
         (&["--model", &model, "--tasks", &place.path("stripes"), "--shots", "0"], "above 0"),

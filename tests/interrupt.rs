@@ -51,6 +51,11 @@ fn ctrl_c_keeps_what_was_learned() {
     let err = stopped(&adapt);
     assert!(err.contains("1 of 2 methods"), "{err}");
     succeed(&["predict", "--task", &out, "--device", "cpu", &place.path("train/down/000.png")]);
+    // Before the first run there is nothing to report, and nothing wrong.
+    let grid =
+        ["experiment", "--model", &model, "--tasks", &place.path(""), "--shots", "2", "--modules", "none"];
+    let err = stopped(&[&grid[..], &["--methods", "lora", "--out", &place.path("results")]].concat());
+    assert!(err.contains("the same command goes on") && !err.contains("no runs"), "{err}");
     let module = place.path("module");
     let err = stopped(&["train-module", "--model", &model, "--data", &train, "--out", &module]);
     assert!(err.contains("warning[mismatch]: stopped") && err.contains("of 100000000 steps"), "{err}");

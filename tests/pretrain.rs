@@ -104,6 +104,13 @@ fn a_run_goes_on_from_a_model_at_another_size() {
     let name = base.display().to_string();
     let same = open(&name, 32);
     let again = Pretrain::new(config(), &photos, None, Some(same.model()), device.clone()).expect("starts");
+    // Photos of other classes: the same weights, and a head that knows nothing yet.
+    write_task(&dir.path().join("others"), &["across", "diagonal", "down"], 0, 3);
+    let others = Photos::read(&[dir.path().join("others")], 1).expect("reads").0;
+    let with_others = Pretrain::new(config(), &others, None, Some(same.model()), device.clone());
+    let mut with_others = with_others.expect("starts");
+    assert_eq!(values(&with_others)[..3 * config().embed_dim], vec![0.0; 3 * config().embed_dim]);
+    with_others.step().expect("steps");
     let average = |run: &Pretrain| -> Vec<f32> {
         let tensors = run.state.average.iter();
         tensors.flat_map(|tensor| block_on(read(tensor.clone())).expect("reads back")).collect()
@@ -116,7 +123,8 @@ fn a_run_goes_on_from_a_model_at_another_size() {
     run.step().expect("steps");
     let other = PretrainConfig { depth: 2, ..larger };
     let refused = Pretrain::new(other, &photos, None, Some(session.model()), device).err();
-    assert!(refused.expect("deeper").to_string().contains("another one"));
+    let refused = refused.expect("deeper").to_string();
+    assert!(refused.contains("it has 48 px") && refused.contains("2 blocks"), "{refused}");
 }
 
 #[test]

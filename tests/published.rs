@@ -9,6 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use loraloom::{
+    DeviceChoice, block_on,
+    session::{ModelOptions, digest::hex},
+    shipped,
+};
 use support::{json, succeed};
 
 /// The models of the tables, in their order, and the folders of their records.
@@ -93,6 +98,24 @@ fn assert_same(published: &Path, made: &Path) {
         "{} is not up to date",
         published.display()
     );
+}
+
+#[test]
+fn the_comparison_is_of_what_ships() {
+    let base = shipped::find(shipped::EMBEDDED).expect("a base model ships");
+    let mut session = block_on(base.open(DeviceChoice::Cpu, &ModelOptions::default())).expect("opens");
+    base.modules
+        .iter()
+        .for_each(|entry| session.add_module(base.module(&entry.name).expect("reads")).expect("fits"));
+    let recorded = json(&root().join("docs/comparison/embedded/experiment.json"));
+    // A change of the code that changes these makes saved tasks, results and kept features those of another model.
+    assert_eq!(recorded["model_sha256"], hex(&block_on(session.model_digest()).expect("reads")));
+    let modules = session.module_digests();
+    let all = recorded["modules"].as_array().expect("modules");
+    assert_eq!(all.len(), modules.len());
+    all.iter()
+        .zip(modules)
+        .for_each(|(recorded, own)| assert_eq!(recorded["sha256"], hex(&own), "{recorded}"));
 }
 
 #[test]

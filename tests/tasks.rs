@@ -61,6 +61,18 @@ fn a_model_with_an_oblong_input_is_saved_with_both_sides() {
     }
 }
 
+#[test]
+fn all_weights_of_a_gated_model_are_saved_so_that_they_load() {
+    let place = Place::new();
+    let model = golden("models/dinov2-swiglu").display().to_string();
+    let task = place.path("task");
+    let report = adapt(&place, &model, "full", &task);
+    let apart = difference(&place, &report, &task);
+    assert!(apart < 1e-4, "{apart}");
+    let ratio = |dir: &str| json(&Path::new(dir).join("config.json"))["mlp_ratio"].clone();
+    assert_eq!(ratio(&task), ratio(&model));
+}
+
 /// Two modules so strong that whatever is done to them shows.
 fn strong_modules(place: &Place) -> [String; 2] {
     ["1", "2"].map(|seed| {
@@ -147,6 +159,11 @@ fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothin
     assert!(code == 2 && text.is_empty(), "{text}");
     assert!(err.contains("timm-deit3") && err.contains("save an adapter of another method"), "{err}");
     assert!(difference(&place, &report, &task) < 1e-4, "what was there is there");
+    // Who names no method gets all others.
+    let own = place.path("others");
+    let auto = ["--modules", "none", "--device", "cpu", "--steps", "1", "--folds", "0", "--save", &own];
+    let (code, text, err) = run(&[&["adapt", "--model", &model, "--train", &train], &auto[..]].concat());
+    assert!(code == 1 && err.contains("without `full`") && text.contains("saved "), "{text}{err}");
     // Nor does who trains it anyway lose what was there.
     let (device, options) = (DeviceChoice::Cpu, ModelOptions::default());
     let session = block_on(Session::open_dir(device, &model, Path::new(&model), &options)).expect("opens");
@@ -173,6 +190,13 @@ fn a_task_says_when_the_model_is_not_its_own() {
     let other = golden("models/vit-f16").display().to_string();
     let (code, text, err) = run(&[&predict[..], &[&other]].concat());
     assert!(code == 1 && text.contains("010.png") && err.contains("another model"), "{text}{err}");
+    // Nor is it where it was.
+    let (model, moved) = (place.own_model("own"), place.path("moved"));
+    adapt(&place, &model, "nearest-mean", &task);
+    fs::rename(&model, &moved).expect("moves");
+    let (code, _, err) = run(&predict[..predict.len() - 1]);
+    assert!(code == 2 && err.contains("--model") && err.contains("say where it is now"), "{err}");
+    succeed(&[&predict[..], &[&moved]].concat());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 // The left column: classes with their pictures.
 import { $, acceptDrops, element, drawing, fail, listed, say } from "./dom.js";
+import { copies, read, thumb, undoable } from "./pictures.js";
 import { keptCopy } from "./store.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
@@ -7,8 +8,6 @@ const LIMIT = 500;
 /** So many pictures of a class show at first. */
 const SHOWN = 48;
 const SHOW_UNDO = 15_000;
-/** Largest side of what is painted of a picture, in pixels: of large models the whole crops would take too much memory. */
-const PAINTED = 128;
 /** Errors of a worker that is gone, not of what it was asked. */
 const LOST = ["restarted", "fatal", "device"];
 /** While pictures are read the page tells how far it is, so often. */
@@ -30,6 +29,11 @@ export class Classes {
   list = [];
   /** Counts changes, so that others can tell whether something moved under them. */
   version = 0;
+  /** Says what there is to learn from and to test: the same again after what was changed is changed back. */
+  get signature() {
+    const keys = (pictures) => pictures.map((picture) => picture.key);
+    return JSON.stringify(this.list.map((own) => [own.key, own.name, keys(own.pictures), keys(own.test)]));
+  }
 
   constructor(engine, changed) {
     this.#engine = engine;
@@ -65,8 +69,12 @@ export class Classes {
     return own;
   }
 
+  known(name) {
+    return this.list.find((own) => own.name.toLowerCase() === name.toLowerCase());
+  }
+
   find(name) {
-    return this.list.find((own) => own.name.toLowerCase() === name.toLowerCase()) ?? this.add(name);
+    return this.known(name) ?? this.add(name);
   }
 
   /** The class that has the keyboard, or the last one: where pasted pictures go. */
@@ -84,7 +92,7 @@ export class Classes {
   async addFiles(own, files, part = "pictures") {
     const bad = [];
     let shown = 0;
-    let added = false;
+    const added = [];
     this.reading += 1;
     for (const [index, file] of [...files].entries()) {
       // The class may be taken away while its pictures are read.
@@ -102,7 +110,8 @@ export class Classes {
         const picture = await this.#takeTwice(file);
         if (this.list.includes(own)) {
           own[part].push(picture);
-          added = true;
+          picture.key = ++this.#number;
+          added.push(picture);
         } else this.#forget([picture]);
       } catch (error) {
         bad.push(LOST.includes(error.code) ? `${file.name}: the worker stopped twice while it was read` : (error.message ?? String(error)));
@@ -111,10 +120,19 @@ export class Classes {
     this.reading -= 1;
     this.draw();
     // Where every file was bad, what was learned is as new as before.
-    if (added) this.#changed();
+    if (added.length) this.#changed();
     else this.#tell();
-    say(`${own[part].length} ${part === "test" ? "test pictures" : "pictures"} of ${own.name}`);
+    const count = own[part].length;
+    say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
+    await this.#warnOfCopies(added, part === "test" ? "pictures" : "test");
     if (bad.length) fail({ message: listed(bad) });
+  }
+
+  /** What was learned from measures nothing. */
+  async #warnOfCopies(added, other) {
+    const count = await copies(added, this.list.flatMap((own) => own[other]));
+    const what = count === 1 ? "1 picture is" : `${count} pictures are`;
+    if (count) fail({ message: `${what} both to learn from and to test: the test accuracy will be too high` });
   }
 
   /** A worker that stops takes what it was reading with it; the next one gets it again. */
@@ -128,9 +146,8 @@ export class Classes {
   }
 
   /** One file as the model sees it. */
-  async take(file) {
-    const { id, width, height, rgba } = await this.#engine.addPicture(file.name, file);
-    return { id, name: file.name, file, canvas: painted(new ImageData(rgba, width, height)), generation: this.#engine.generation };
+  take(file) {
+    return read(this.#engine, file);
   }
 
   /** After a restart of the worker or for another model: the same files, new numbers and crops, in the same places. */
@@ -216,7 +233,7 @@ export class Classes {
     $("toast-text").textContent = text;
     $("toast").hidden = false;
     this.#hide();
-    say(`${text}; Ctrl+Z undoes`);
+    say(undoable(text));
     change();
     this.draw();
     this.#changed();
@@ -230,6 +247,7 @@ export class Classes {
 
   clearTest() {
     this.#remove("test pictures removed", () => this.list.forEach((own) => (own.test = [])));
+    $("test-files").focus();
   }
 
   remove(own) {
@@ -241,6 +259,12 @@ export class Classes {
 
   #focus(own) {
     (own ? this.#cards.get(own.key).name : $("add-class")).focus();
+  }
+
+  /** One test picture; the keyboard is whoever shows them's to keep. */
+  removeTest(picture) {
+    const own = this.list.find((known) => known.test.includes(picture));
+    if (own) this.#remove(`${picture.name} removed`, () => (own.test = own.test.filter((other) => other !== picture)));
   }
 
   removePicture(own, picture) {
@@ -314,21 +338,15 @@ export class Classes {
     const words = `${own.pictures.length}${own.test.length ? ` + ${own.test.length} test` : ""}`;
     if (count.textContent !== words) count.textContent = words;
     card.classList.toggle("bare", !own.pictures.length);
-    const shown = [...thumbs.children].map((thumb) => thumb.picture);
+    const button = (picture) => thumb(picture, () => this.removePicture(own, picture));
+    const shown = [...thumbs.children].map((child) => child.picture);
     // Mostly there are only more of them: what shows already is not touched.
     if (shown.every((picture, index) => picture === visible[index])) {
-      thumbs.append(...visible.slice(shown.length).map((picture) => this.#thumb(own, picture)));
+      thumbs.append(...visible.slice(shown.length).map((picture) => button(picture)));
       return;
     }
-    const known = new Map([...thumbs.children].map((thumb) => [thumb.picture, thumb]));
-    thumbs.replaceChildren(...visible.map((picture) => known.get(picture) ?? this.#thumb(own, picture)));
-  }
-
-  #thumb(own, picture) {
-    const button = element("button", { type: "button", class: "thumb", title: `${picture.name}: remove`, "aria-label": `Remove ${picture.name}`,
-      onclick: () => this.removePicture(own, picture) }, picture.canvas);
-    button.picture = picture;
-    return button;
+    const known = new Map([...thumbs.children].map((child) => [child.picture, child]));
+    thumbs.replaceChildren(...visible.map((picture) => known.get(picture) ?? button(picture)));
   }
 
   #card(own) {
@@ -354,6 +372,7 @@ export class Classes {
       onclick: () => {
         own.expanded = true;
         this.#fill(own);
+        thumbs.children[SHOWN]?.focus();
       } });
     const card = element("article", { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
       element("header", {}, name, count, remove),
@@ -377,19 +396,4 @@ export class Classes {
     return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
       onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, icon);
   }
-}
-
-/** A crop as a canvas. */
-function painted(pixels) {
-  const { width, height } = pixels;
-  const whole = element("canvas", { width, height });
-  // Small pictures that are painted once: the GPU would only add its own start-up.
-  whole.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
-  const scale = PAINTED / Math.max(width, height);
-  if (scale >= 1) return whole;
-  const small = element("canvas", { width: Math.round(scale * width), height: Math.round(scale * height) });
-  const context = small.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.drawImage(whole, 0, 0, small.width, small.height);
-  return small;
 }

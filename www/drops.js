@@ -20,26 +20,44 @@ export async function droppedFiles(entries) {
   return lists.flat();
 }
 
-const PART = /^(train|test)$/i;
+const TRAIN = /^train(ing)?$/i;
+const TEST = /^(test(ing)?|val(id|idation)?)$/i;
+const PICTURE = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
+const UNUSED = /^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|training\.json|manifest\.json)/i;
+const isPart = (folder) => TRAIN.test(folder) || TEST.test(folder);
+const pathOf = (file) => (file.path || file.webkitRelativePath || file.name).split("/");
+
+export const isPicture = (name) => PICTURE.test(name);
 
 /** What files are for: {modules, projects, model, classes: Map(name -> {pictures, test}), loose, other}. */
 export function sort(files) {
   const found = { modules: [], projects: [], model: [], classes: new Map(), loose: [], other: [] };
+  const inFolders = [];
   for (const file of files) {
-    const path = (file.path || file.webkitRelativePath || file.name).split("/");
     if (/\.zip$/i.test(file.name)) found.projects.push(file);
     else if (/^adapter_(config\.json|model\.safetensors)$/.test(file.name)) found.modules.push(file);
     else if (/^(config|preprocessor_config)\.json$|^model\.safetensors$/.test(file.name)) found.model.push(file);
-    else if (file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|tiff?)$/i.test(file.name)) {
-      if (path.length < 2) found.loose.push(file);
-      else {
-        const name = path.at(-2);
-        const part = path.slice(0, -2).some((folder) => PART.test(folder) && folder.toLowerCase() === "test") ? "test" : "pictures";
-        const own = found.classes.get(name) ?? { pictures: [], test: [] };
-        own[part].push(file);
-        found.classes.set(name, own);
-      }
-    } else if (!/^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|training\.json|manifest\.json)/i.test(file.name)) found.other.push(file);
+    else if (file.type.startsWith("image/") || isPicture(file.name)) (pathOf(file).length < 2 ? found.loose : inFolders).push(file);
+    else if (!UNUSED.test(file.name)) found.other.push(file);
+  }
+  for (const [file, name] of named(inFolders)) {
+    const own = found.classes.get(name) ?? { pictures: [], test: [] };
+    own[pathOf(file).slice(0, -1).some((folder) => TEST.test(folder)) ? "test" : "pictures"].push(file);
+    found.classes.set(name, own);
   }
   return found;
+}
+
+/** Files with the names of their classes: the folder that they lie in, `train` and `test` left out. Where that has one name
+ *  for all of them and several places, as in cat/photos and dog/photos, it says nothing, and the folder above it counts. */
+function named(files) {
+  const places = files.map((file) => {
+    const folders = pathOf(file).slice(0, -1);
+    const own = folders.filter((folder) => !isPart(folder));
+    return own.length ? own : folders;
+  });
+  const count = (names) => new Set(names).size;
+  const same = count(places.map((place) => place.at(-1))) === 1 && count(places.map((place) => place.join("/"))) > 1;
+  const name = (place) => (same && place.length > 1 ? place.at(-2) : place.at(-1));
+  return files.map((file, index) => [file, name(places[index])]);
 }

@@ -115,7 +115,8 @@ export class Library {
   async addFiles(files) {
     const bad = [];
     const found = await this.#sort(files, bad);
-    for (const [folder, own] of found) {
+    for (const [path, own] of found) {
+      const folder = shortName(path, [...found.keys()]);
       try {
         const missing = FILES.find((name) => !own[name]);
         if (missing) throw { message: `${folder || "module"}: ${missing} is missing; a module is ${FILES.join(" and ")}` };
@@ -132,7 +133,9 @@ export class Library {
   async #sort(files, bad) {
     const found = new Map();
     const put = (path, blob) => {
-      const [name, folder = ""] = path.split("/").reverse();
+      const folders = path.split("/");
+      const name = folders.pop();
+      const folder = folders.join("/");
       if (FILES.includes(name)) found.set(folder, { ...found.get(folder), [name]: blob });
     };
     for (const file of files) {
@@ -143,8 +146,8 @@ export class Library {
       const stem = file.name.replace(/\.zip$/i, "");
       try {
         const entries = Object.entries(await unzip(file)).filter(([path]) => FILES.includes(path.split("/").at(-1)));
-        if (!entries.length) bad.push(`${file.name}: no PEFT module in it`);
-        for (const [path, blob] of entries) put(path.includes("/") ? path : `${stem}/${path}`, blob);
+        if (!entries.length) bad.push(`${file.name}: no pictures, no project and no PEFT module in it`);
+        for (const [path, blob] of entries) put(`${stem}/${path}`, blob);
       } catch (error) {
         bad.push(error.message);
       }
@@ -222,6 +225,12 @@ export class Library {
     this.#outside.replaceChildren(...this.#out.map((module) => element("li", { class: "off" }, named(module),
       element("button", { type: "button", class: "quiet", "aria-label": `Put back module ${module.name}`, onclick: () => this.putBack(module) }, "Put back"))));
   }
+}
+
+/** The last part of a folder's path, with the one above it where others end in the same, as runs of a trainer do. */
+function shortName(path, all) {
+  const last = (own, count) => own.split("/").slice(-count).join(" ");
+  return all.some((other) => other !== path && last(other, 1) === last(path, 1)) ? last(path, 2) : last(path, 1);
 }
 
 const named = ({ name, card }) => element("span", {}, name, card ? element("small", {}, card) : "");

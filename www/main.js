@@ -2,11 +2,12 @@
 import { Classes } from "./classes.js";
 import { CompositionView } from "./composition.js";
 import { missing } from "./device.js";
+import { method } from "./methods.js";
 import { $, fail, say } from "./dom.js";
-import { droppedFiles, sort } from "./drops.js";
+import { droppedFiles, isPicture, sort } from "./drops.js";
 import { Engine } from "./engine.js";
 import { exampleTask, swatches } from "./example.js";
-import { download } from "./archive.js";
+import { download, unzip } from "./archive.js";
 import { Library } from "./library.js";
 import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
 import { Offline } from "./offline.js";
@@ -44,7 +45,7 @@ function changed() {
 function libraryChanged() {
   // Results with other modules are out of date as much as results with other pictures.
   classes.version += 1;
-  run.setModules(library.list.length);
+  run.setModules(library.list);
   changed();
 }
 
@@ -86,6 +87,8 @@ async function loadExample() {
     await tryIt.refresh();
     await classes.load((await exampleTask()).map(({ name, train, test }) => ({ name, pictures: train, test })));
     say("example loaded: press Start");
+    // The button that was pressed is gone.
+    if (document.activeElement === document.body) $("adapt").focus({ preventScroll: true });
   } finally {
     $("example").disabled = false;
   }
@@ -111,7 +114,17 @@ async function join(modules) {
   else await library.addFiles(modules);
 }
 
-/** A project file, or else a zip of modules. */
+/** A zip that is no project: modules, or pictures in folders. */
+async function openZip(file) {
+  const entries = Object.entries(await unzip(file));
+  const isModule = ([path]) => /(^|\/)adapter_(config\.json|model\.safetensors)$/.test(path);
+  // What macOS puts beside every file is no picture.
+  const pictures = entries.filter(([path]) => isPicture(path) && !/(^|\/)(__MACOSX\/|\.)/.test(path));
+  if (entries.some(isModule) || !pictures.length) return join([file]);
+  return takeIn(pictures.map(([path, blob]) => Object.assign(new File([blob], path.split("/").at(-1)), { path })));
+}
+
+/** A project file, or else another zip. */
 async function open(file) {
   try {
     const { project, classes: own, modules } = await openProject(file);
@@ -127,7 +140,7 @@ async function open(file) {
       run.clear();
       await tryIt.refresh();
       await library.exchange(modules);
-      run.setModules(library.list.length, project.methods);
+      run.setModules(library.list, project.methods);
       await classes.load(own);
     } finally {
       visit.release();
@@ -141,7 +154,7 @@ async function open(file) {
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
-    if (error.code === "no-project") await join([file]);
+    if (error.code === "no-project") await openZip(file);
     else fail(error);
   }
 }
@@ -214,7 +227,10 @@ $("dismiss").addEventListener("click", () => {
   fail(null);
   $("adapt").focus({ preventScroll: true });
 });
-$("model").addEventListener("click", () => $("models").showModal());
+$("model").addEventListener("click", () => {
+  $("models-lose").hidden = !run.busy && !run.live.some((name) => method(name).steps);
+  $("models").showModal();
+});
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));
 $("hub-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -235,11 +251,15 @@ for (const [id, take] of [["folder-files", takeIn], ["open-project", async (file
 }
 $("save-project").addEventListener("click", () => save().catch(fail));
 $("clear").addEventListener("click", () => $("sure").showModal());
+let clearing = false;
 $("clear-now").addEventListener("click", async () => {
+  clearing = true;
   visit.hold();
   await clearEverything();
   location.reload();
 });
+// A run cannot be kept.
+addEventListener("beforeunload", (event) => run.busy && !clearing && event.preventDefault());
 // Whoever leaves at once keeps the last change, too.
 addEventListener("pagehide", () => visit.leave());
 document.addEventListener("visibilitychange", () => document.hidden && visit.leave());
@@ -263,7 +283,7 @@ addEventListener("paste", (event) => {
 // Errors and headings stay clear of the bar, which has more rows on a phone.
 new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--bar", `${target.offsetHeight}px`)).observe(document.querySelector(".bar-top"));
 classes.draw();
-run.setModules(0);
+run.setModules([]);
 start()
   .catch((error) => {
     fail(error);

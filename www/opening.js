@@ -45,6 +45,10 @@ export class Opening {
       const { model, modules } = await load();
       if (choice !== this.#choices) return false;
       $("cancel-load").hidden = true;
+      if (this.#isOpen(model)) {
+        say(this.#run.busy ? "adapting" : "ready");
+        return true;
+      }
       await this.#run.settle();
       await this.#inTurn(async () => {
         if (choice === this.#choices) await this.#use(model, [...modules, ...this.#library.own], accepted);
@@ -60,6 +64,11 @@ export class Opening {
       if (this.#run.state !== "off" || !this.model) say(this.model ? "ready" : "cannot start");
       return false;
     }
+  }
+
+  /** Whether a model is the one in use: it stays, with all that was learned. */
+  #isOpen({ source }) {
+    return this.#run.state !== "off" && source.kind !== "files" && JSON.stringify(source) === JSON.stringify(this.model?.source);
   }
 
   #inTurn(job) {
@@ -104,7 +113,7 @@ export class Opening {
     this.model = { ...model, imgSize };
     accepted();
     await this.#library.replay(modules);
-    this.#run.setModules(this.#library.list.length);
+    this.#run.setModules(this.#library.list);
     await this.#classes.replay();
     await this.#tryIt.replay();
     this.#run.setState("idle");

@@ -20,11 +20,16 @@ export class Run {
   /** Start was pressed, and what ran before has not made room yet. */
   #starting = false;
   #hadModules = false;
+  /** The modules that there are, as one word, made of a number for each that was ever there. */
+  #library = "";
+  #numbers = new WeakMap();
+  #modules = 0;
   /** What the worker has told of this run. */
   #heard = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, images, tested, version, config, live}; `owns` are the classes, `images` is how
-   *  many pictures they had, `tested` the test pictures, and `live` says that the worker still has what was learned. */
+  /** The last results: method -> {report, owns, images, tested, data, library, config, live}; `owns` are the classes, `images` is
+   *  how many pictures they had, `tested` the test pictures, `data` and `library` say which pictures and modules it was, and
+   *  `live` that the worker still has what was learned. */
   found = new Map();
 
   constructor(engine, classes, composition, settings, done) {
@@ -50,7 +55,10 @@ export class Run {
   }
 
   /** The method lists; those that compose need modules. */
-  setModules(count, wanted = this.chosen) {
+  setModules(modules, wanted = this.chosen) {
+    const count = modules.length;
+    for (const own of modules) if (!this.#numbers.has(own)) this.#numbers.set(own, ++this.#modules);
+    this.#library = modules.map((own) => this.#numbers.get(own)).join();
     const first = !document.querySelector(".methods input");
     const item = (own) => {
       const possible = !own.modules || count > 0;
@@ -96,7 +104,8 @@ export class Run {
     const idle = ["off", "idle", "quick"].includes(this.state);
     $("start").disabled = Boolean(reason);
     $("start").hidden = !idle;
-    $("why").textContent = reason && idle ? `To start, ${reason}.` : "";
+    const moved = this.busy && this.#context.data !== this.#classes.signature;
+    $("why").textContent = reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "";
     $("pause").hidden = $("stop").hidden = idle;
     $("stop").disabled = $("pause").disabled = this.state === "stopping";
     $("pause").textContent = this.state === "paused" ? "Resume" : "Pause";
@@ -124,7 +133,8 @@ export class Run {
   /** Whether a result is of what the page shows now. */
   fresh(name) {
     const own = this.found.get(name);
-    return own?.version === this.#classes.version && JSON.stringify(own.config) === JSON.stringify(this.config);
+    if (!own || own.data !== this.#classes.signature || JSON.stringify(own.config) !== JSON.stringify(this.config)) return false;
+    return !method(name).modules || own.library === this.#library;
   }
 
   /** Whether a result is what the settings give from the beginning to the end. */
@@ -161,6 +171,12 @@ export class Run {
     await done;
   }
 
+  /** What results are of that come now. */
+  get #now() {
+    const { list, signature } = this.#classes;
+    return { owns: [...list], images: this.#classes.count(), tested: list.flatMap((own) => own.test), data: signature, library: this.#library };
+  }
+
   #run(methods, state) {
     this.#queue = this.#work(methods, state).catch(fail);
     return this.#queue;
@@ -175,7 +191,7 @@ export class Run {
     this.setState(state);
     // Before a person can press anything: what was said to the last run does not hold for this one.
     this.#engine.flow("go").catch(() => {});
-    this.#begin(methods, state, { owns: [...this.#classes.list], images: this.#classes.count(), tested: this.#classes.list.flatMap((own) => own.test), version, config });
+    this.#begin(methods, state, { ...this.#now, config });
     say(state === "quick" ? "looking at your pictures" : "adapting");
     const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
     try {
@@ -287,9 +303,9 @@ export class Run {
   restore(results) {
     for (const { report, names, fresh, config } of results) {
       const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
-      const tested = fresh ? this.#classes.list.flatMap((own) => own.test) : [];
       const images = owns.reduce((sum, own) => sum + own.pictures.length, 0);
-      this.#finish(report, { owns, images, tested, version: fresh ? this.#classes.version : -1, config }, false);
+      const old = { tested: [], data: "" };
+      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, images, config }, false);
     }
     this.refresh();
   }

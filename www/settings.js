@@ -6,7 +6,7 @@ const NUMBERS = { steps: 40, seed: 0, folds: 3 };
 
 const whole = (text, field) => {
   const value = Math.round(Number(text));
-  return text !== "" && Number.isFinite(value) && value >= Number(field.min) && value <= Number(field.max) ? value : undefined;
+  return text !== "" && Number.isFinite(value) ? Math.min(Math.max(value, Number(field.min)), Number(field.max)) : undefined;
 };
 
 /** What a number can be. One fold would hold everything out, so that nothing would be left to learn from. */
@@ -44,7 +44,7 @@ export const settings = {
   },
 };
 
-/** Calls back when a person changes a number; what is no such number falls back to the last one. */
+/** Calls back when a person changes a number; one that is out of range becomes the nearest, what is none falls back to the last one. */
 export function bindSettings(changed) {
   for (const name of Object.keys(NUMBERS)) {
     $(name).addEventListener("change", () => {

@@ -43,10 +43,10 @@ export async function restore() {
 /** Two tabs that keep would take turns in undoing each other: the first one does, the next one when that is closed. */
 async function takeOver() {
   if (!navigator.locks) return begin();
-  const patience = setTimeout(() => note("Another tab of this page keeps its pictures; what you do here is kept once that one is closed."), 1000);
+  const patience = setTimeout(() => warn("Another tab of this page keeps its pictures; what you do here is kept once that one is closed."), 1000);
   navigator.locks.request(LOCK, async () => {
     clearTimeout(patience);
-    if (((await get(STATE, own))?.written ?? null) !== written) return note("Another tab has kept other pictures meanwhile: save a project here to keep these, then reload.");
+    if (((await get(STATE, own))?.written ?? null) !== written) return warn("Another tab has kept other pictures meanwhile: save a project here to keep these, then reload.");
     await begin();
     return new Promise(() => {}); // Until this tab is gone.
   }).catch(() => clearTimeout(patience));
@@ -60,6 +60,12 @@ async function begin() {
 }
 
 const note = (text) => ($("kept").textContent = text);
+
+/** Down there nobody looks who is about to lose something. */
+function warn(text) {
+  note(text);
+  fail({ message: text });
+}
 
 /** Keeps a state: plain data with blobs anywhere in it. */
 export function keep(state) {

@@ -1,7 +1,8 @@
 // Labelled test pictures, and the confusion matrix whose cells open them.
-import { $, acceptDrops, element, fail, percent } from "./dom.js";
+import { $, acceptDrops, element, fail, listed, percent } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
 import { method } from "./methods.js";
+import { thumb } from "./pictures.js";
 
 const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities));
 
@@ -33,9 +34,9 @@ export class TestZone {
       this.#picked = $("confusion-method").value;
       this.draw();
     });
-    acceptDrops($("test-zone"), (event, entries) => {
-      // What is no file is the page's to refuse.
-      if (!entries.length) return;
+    acceptDrops($("test-zone"), (event, entries, dropped) => {
+      // What is no file is the page's to refuse, and what is no picture the page's to take.
+      if (!entries.length || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
       event.stopPropagation();
       droppedFiles(entries).then((files) => this.add(files)).catch(fail);
     });
@@ -43,14 +44,38 @@ export class TestZone {
 
   /** Dropped here, every folder is test pictures of the class of its name; loose pictures are of the chosen class. */
   async add(files) {
-    const { classes, loose } = sort(files);
-    for (const [name, { pictures, test }] of classes) await this.#classes.addFiles(this.#classes.find(name), [...pictures, ...test], "test");
+    const { classes, loose, modules, projects, model, other } = sort(files);
+    const unknown = [];
+    for (const [name, { pictures, test }] of classes) {
+      const own = this.#classes.known(name);
+      if (own) await this.#classes.addFiles(own, [...pictures, ...test], "test");
+      else unknown.push(name);
+    }
     if (loose.length) await this.#addLoose(loose);
+    const bad = [];
+    if (unknown.length) bad.push(`no class is called ${unknown.map((name) => `“${name}”`).join(" or ")}: test pictures are of classes that are there`);
+    const rest = [...modules, ...projects, ...model, ...other].map((file) => file.name);
+    if (rest.length) bad.push(`no test pictures: ${rest.join(", ")}; modules, models and projects can be dropped elsewhere on the page`);
+    if (bad.length) fail({ message: listed(bad) });
   }
 
   async #addLoose(files) {
     const own = this.#classes.list.find((known) => String(known.key) === $("test-class").value);
     if (own) await this.#classes.addFiles(own, files, "test");
+    else fail({ message: "make a class first: every test picture is of one" });
+  }
+
+  /** All test pictures, each to be taken away. */
+  #thumbs() {
+    const { children } = $("test-thumbs");
+    const known = new Map([...children].map((child) => [child.picture, child]));
+    const remove = (picture) => {
+      const at = [...children].findIndex((child) => child.picture === picture);
+      this.#classes.removeTest(picture);
+      (children[Math.min(at, children.length - 1)] ?? $("test-files")).focus();
+    };
+    const pictures = this.#classes.list.flatMap((own) => own.test);
+    $("test-thumbs").replaceChildren(...pictures.map((picture) => known.get(picture) ?? thumb(picture, () => remove(picture))));
   }
 
   refresh() {
@@ -63,6 +88,7 @@ export class TestZone {
     const count = this.#classes.count("test");
     $("test-count").textContent = count ? `${count} in ${this.#classes.list.filter((own) => own.test.length).length} classes` : "";
     $("test-clear").hidden = !count;
+    this.#thumbs();
     this.draw();
   }
 

@@ -64,6 +64,17 @@ export class TryIt {
     await this.refresh(true);
   }
 
+  #remove(own) {
+    const at = this.#shown.indexOf(own);
+    this.#shown.splice(at, 1);
+    if (own.picture.generation === this.#engine.generation) this.#engine.removePicture(own.picture.id).catch(() => {});
+    this.#draw();
+    // The keyboard goes to what took its place.
+    const cards = $("predictions").children;
+    (cards[Math.min(at, cards.length - 1)]?.querySelector("button") ?? $("try-files")).focus();
+    say(`${own.picture.name} taken away`);
+  }
+
   /** After a restart or for another model. */
   async replay() {
     const bad = [];
@@ -97,7 +108,7 @@ export class TryIt {
   /** A picture keeps its card, and a card its lines, for as long as the answers are the same. */
   #draw() {
     for (const own of this.#shown) {
-      own.card ??= card(own.picture);
+      own.card ??= card(own.picture, () => this.#remove(own));
       const told = JSON.stringify(own.answers);
       if (told === own.told) continue;
       own.told = told;
@@ -129,10 +140,11 @@ function inOrder(answers) {
   return answers.toSorted((a, b) => place(a) - place(b));
 }
 
-function card(picture) {
+function card(picture, remove) {
+  const away = element("button", { type: "button", class: "quiet", "aria-label": `Take ${picture.name} away`, onclick: remove }, "×");
   const text = element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
   return element("article", { class: "card prediction-card" }, picture.canvas,
-    element("div", {}, element("h3", { title: picture.name }, picture.name), text, element("ul", { class: "bars answers" })));
+    element("div", {}, element("header", {}, element("h3", { title: picture.name }, picture.name), away), text, element("ul", { class: "bars answers" })));
 }
 
 /** What one method says: {item, answer, best}; whether it is sure comes with the threshold. */

@@ -60,10 +60,13 @@ export class Visit {
     const { classes: kept = [], methods = [], results = [], model: used } = this.#last;
     this.#last = null;
     const classes = this.#classes;
-    if (methods.length) this.#run.setModules(this.#library.list.length, methods);
+    if (methods.length) this.#run.setModules(this.#library.list, methods);
     const sameModel = JSON.stringify(used?.source) === JSON.stringify(this.#opening.model.source);
+    const taken = new Set();
     for (const { name, pictures, test } of kept) {
-      const own = classes.list.find((known) => known.name === name) ?? classes.add(name);
+      // Two classes can have one name until somebody starts.
+      const own = classes.list.find((known) => known.name === name && !taken.has(known)) ?? classes.add(name);
+      taken.add(own);
       await classes.addFiles(own, pictures);
       if (test.length) await classes.addFiles(own, test, "test");
     }

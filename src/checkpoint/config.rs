@@ -102,6 +102,11 @@ impl Reader<'_> {
     }
 }
 
+/// Channels of DINOv2's gated feed-forward part: two thirds of the nominal ones, rounded up to a multiple of eight.
+pub(super) fn swiglu_width(nominal: usize) -> usize {
+    (nominal.saturating_mul(2) / 3).div_ceil(8) * 8
+}
+
 fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
     let text = |field: &str| reader.config.get(field).and_then(Value::as_str);
     let model_type = text("model_type").unwrap_or("-");
@@ -118,11 +123,7 @@ fn transformers(reader: &Reader, weights: &Weights) -> Result<VitConfig> {
     let mlp_dim = match (dinov2, swiglu) {
         (false, _) => reader.size("intermediate_size")?,
         (true, false) => reader.size("mlp_ratio")?.saturating_mul(embed_dim),
-        (true, true) => {
-            // Two thirds of the nominal width, rounded up to a multiple of eight.
-            let nominal = reader.size("mlp_ratio")?.saturating_mul(embed_dim);
-            (nominal * 2 / 3).div_ceil(8) * 8
-        }
+        (true, true) => swiglu_width(reader.size("mlp_ratio")?.saturating_mul(embed_dim)),
     };
     let distilled = weights.contains("dist_token");
     let both_heads = distilled && weights.contains("head_dist.weight");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
+use super::config::swiglu_width;
 use crate::{
     device,
     error::{Error, Result},
@@ -17,6 +18,9 @@ use crate::{
         visit::TensorMut,
     },
 };
+
+/// What a person can do whose model has no form in transformers.
+const INSTEAD: &str = "save an adapter of another method instead, without `full` among the methods";
 
 /// A tensor on the host: shape and values.
 type Host = (Vec<usize>, Vec<f32>);
@@ -53,16 +57,29 @@ pub fn config_json(name: &str, config: &VitConfig, labels: &[String], precision:
         "label2id": label2id,
     });
     if family.model_type == "dinov2" {
-        // Two thirds of 4 D, rounded up to eight, is the only SwiGLU width that transformers knows.
-        json["mlp_ratio"] = match config.mlp {
-            MlpKind::Gelu => json!(config.mlp_dim / config.embed_dim),
-            MlpKind::SwiGlu => json!(4),
-        };
+        json["mlp_ratio"] = json!(mlp_ratio(name, config)?);
         json["use_swiglu_ffn"] = json!(config.mlp == MlpKind::SwiGlu);
     } else {
         json["intermediate_size"] = json!(config.mlp_dim);
     }
     Ok(json)
+}
+
+/// The whole multiple of the width that DINOv2's files give instead of the channels of the feed-forward part.
+fn mlp_ratio(name: &str, config: &VitConfig) -> Result<usize> {
+    let channels = |ratio: usize| match config.mlp {
+        MlpKind::Gelu => ratio * config.embed_dim,
+        MlpKind::SwiGlu => swiglu_width(ratio * config.embed_dim),
+    };
+    let found = (1..=config.mlp_dim).find(|ratio| channels(*ratio) >= config.mlp_dim);
+    found.filter(|ratio| channels(*ratio) == config.mlp_dim).ok_or_else(|| Error::Unsupported {
+        name: name.into(),
+        option: format!("saving a feed-forward part of {} channels", config.mlp_dim),
+        reason: format!(
+            "they follow from no whole multiple of {} as transformers counts them; {INSTEAD}",
+            config.embed_dim
+        ),
+    })
 }
 
 /// `model.safetensors` of a model and its head.
@@ -109,7 +126,7 @@ fn family(name: &str, config: &VitConfig) -> Result<Family> {
         _ => Err(Error::Unsupported {
             name: name.into(),
             option: "saving this architecture".into(),
-            reason: "transformers has no name for it; save an adapter of another method instead".into(),
+            reason: format!("transformers has no name for it; {INSTEAD}"),
         }),
     }
 }

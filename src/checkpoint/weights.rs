@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
 
 use crate::{
     error::{Error, Result},
+    lora::tensor_file::decode,
     matrix::transpose,
 };
 
@@ -36,7 +36,7 @@ impl Weights {
         let mut tensors = BTreeMap::new();
         for (original, view) in file.iter() {
             let Some(key) = canonical_name(original) else { continue };
-            let values = to_f32(name, original, &view)?;
+            let values = decode(name, original, view.dtype(), view.data())?;
             let tensor = HostTensor { original: original.to_string(), shape: view.shape().to_vec(), values };
             if let Some(other) = tensors.insert(key, tensor) {
                 return Err(Error::Safetensors {
@@ -131,35 +131,6 @@ impl Weights {
     fn missing(&self, key: &str) -> Error {
         Error::MissingTensor { name: self.name.clone(), tensor: key.into() }
     }
-}
-
-/// Values of a floating-point tensor as f32.
-///
-/// # Errors
-/// Another element type, or a value that is not finite.
-pub fn to_f32(name: &str, tensor: &str, view: &TensorView) -> Result<Vec<f32>> {
-    let data = view.data();
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => read(data, f32::from_le_bytes),
-        Dtype::F16 => read(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => read(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        Dtype::F64 => read(data, |bytes| f64::from_le_bytes(bytes) as f32),
-        other => {
-            return Err(Error::Unsupported {
-                name: name.into(),
-                option: tensor.into(),
-                reason: format!("its element type is {other:?}; f32, f16 and bf16 are read"),
-            });
-        }
-    };
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(Error::NotFinite { name: name.into(), tensor: tensor.into() }),
-    }
-}
-
-fn read<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    data.as_chunks::<N>().0.iter().map(|bytes| convert(*bytes)).collect()
 }
 
 /// Renames a tensor to timm's names; `None` for tensors that a classifier never uses.

@@ -1,5 +1,7 @@
 //! `adapt`: several methods side by side on a few labelled images.
 
+use std::collections::HashSet;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
     Dataset, Method, block_on,
@@ -10,6 +12,7 @@ use loraloom::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
+        digest::{Digest, picture_digest},
     },
 };
 
@@ -29,12 +32,17 @@ const SHOWN: usize = 12;
 pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
     let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
-    let methods = arguments.methods(Modules::of(&session))?;
+    let mut methods = arguments.methods(Modules::of(&session))?;
     let config = config(arguments);
     // Before any image is read, and once: every method would refuse the same.
     config.check_for(&session.model().vit.config)?;
     if let Some(dir) = &arguments.save {
         check_writable(dir)?;
+        if let Some(error) = session.cannot_save(Method::Full).filter(|_| arguments.leaves_choice()) {
+            methods.retain(|method| *method != Method::Full);
+            output::warning(&error);
+            warnings.push(error);
+        }
         methods.iter().try_for_each(|method| session.check_savable(*method, dir))?;
     }
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
@@ -44,6 +52,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         None => None,
     };
     output::print(&data(&train, test.as_ref()));
+    warnings.extend(test.as_ref().and_then(|test| seen(&train, test)).inspect(output::warning));
     interrupt::listen();
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {
@@ -91,6 +100,17 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
         shown.join(", "),
         train.examples.len()
     )
+}
+
+/// A warning where test images are training images, too.
+fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
+    let known: HashSet<Digest> = train.examples.iter().map(|example| picture_digest(&example.crop)).collect();
+    let count = test.examples.iter().filter(|example| known.contains(&picture_digest(&example.crop))).count();
+    let reason = format!(
+        "{count} of {} are training images, too, which makes their accuracy too high; leave them out of one of the two",
+        test.examples.len()
+    );
+    (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
 }
 
 /// Saves a method if asked to.
@@ -149,12 +169,20 @@ fn compare(
     let mut reports: Vec<MethodReport> = Vec::new();
     let mut best: Option<((bool, f64), Adapted)> = None;
     let bar = steps_bar();
-    for &method in methods {
+    for (index, &method) in methods.iter().enumerate() {
         if interrupt::stopped() {
             break;
         }
-        bar.set_message(method.name());
-        let mut show = |progress: Progress| show(&bar, &progress);
+        let at = format!("[{}/{}]", index + 1, methods.len());
+        bar.set_message(format!("{at} {method}", method = method.name()));
+        let mut show = |progress: Progress| {
+            let flow = show(&bar, &progress);
+            let message = bar.message();
+            if !message.starts_with(&at) {
+                bar.set_message(format!("{at} {message}"));
+            }
+            flow
+        };
         let (report, adapted) = match block_on(session.adapt_method(method, train, test, config, &mut show)) {
             Ok(found) => found,
             // What one method refuses does not cost a person the others.
@@ -165,7 +193,7 @@ fn compare(
             }
             Err(error) => return Err(error),
         };
-        output::progress_line(&report);
+        output::progress_line(index + 1, methods.len(), &report);
         // A method whose estimate was cut off, or was not asked for, comes after all that have one.
         let score = (report.loo_accuracy.is_some(), report.loo_accuracy.unwrap_or(report.train_accuracy));
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {

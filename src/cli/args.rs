@@ -390,4 +390,9 @@ impl AdaptArgs {
     pub fn methods(&self, modules: Modules) -> loraloom::error::Result<Vec<Method>> {
         methods(&self.methods, modules)
     }
+
+    /// Whether no method is named, so that those that do not fit may be left out.
+    pub fn leaves_choice(&self) -> bool {
+        self.methods == ["auto"]
+    }
 }

@@ -52,7 +52,11 @@ pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<
     }
     bar.finish_and_clear();
     if predictions.is_empty() {
-        return Err(Error::mismatch("images", "none of them could be read"));
+        let hint = match images.iter().find(|path| path.is_dir()) {
+            Some(dir) => format!("; {0} is a folder: name the pictures in it, as in {0}/*", dir.display()),
+            None => String::new(),
+        };
+        return Err(Error::mismatch("images", format!("none of them could be read{hint}")));
     }
     Ok((predictions, outcome))
 }

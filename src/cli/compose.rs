@@ -101,10 +101,13 @@ fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
         [] => String::new(),
         _ => format!("; without {}: those of several adapters cannot be summed", left_out.join(", ")),
     };
+    let exactly = match report.relative_error {
+        0.0 => "the exact sum".to_string(),
+        error => format!("{:.1} % of the sum's norm is lost", 100.0 * error),
+    };
     format!(
-        "wrote {} layers of rank up to {largest} to {}; relative error {:.3e}{without}",
+        "wrote {} layers of rank up to {largest} to {}; {exactly}{without}",
         report.modules.len(),
         arguments.out.display(),
-        report.relative_error
     )
 }

@@ -63,7 +63,15 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
     if interrupt::stopped() {
         output::warning(&Error::mismatch("stopped", "runs are missing; the same command goes on"));
     }
-    let written = if arguments.shard.count == 1 { write_report(arguments)? } else { Outcome::Fine };
+    let is_whole = arguments.shard.count == 1 && !(interrupt::stopped() && results.is_empty());
+    let written = if is_whole { write_report(arguments)? } else { Outcome::Fine };
+    if arguments.shard.count > 1 {
+        let out = arguments.out.display();
+        output::print(&format!(
+            "{}; once all shards are there: loraloom experiment --report-only --out {out}",
+            results.path().display()
+        ));
+    }
     Ok(if warnings.is_empty() && !interrupt::stopped() { written } else { Outcome::Warned })
 }
 
@@ -98,6 +106,10 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
             let bad =
                 |error: serde_json::Error| Error::config(&path.display().to_string(), "-", error.to_string());
             let mut json: serde_json::Value = serde_json::from_str(&read_text(path)?).map_err(bad)?;
+            if !json["train"]["seed"].is_null() {
+                let reason = "every run has its own seed; say how many with --seeds";
+                return Err(Error::config(&path.display().to_string(), "train.seed", reason));
+            }
             // Folds are off here unless they are asked for, with a file or without.
             if let Some(fields) = json.as_object_mut() {
                 fields.entry("folds").or_insert(0.into());

@@ -143,7 +143,9 @@ fn print(info: &Info) {
         let note = if device.software { " (software renderer)" } else { "" };
         output::print(&format!("device {}: {}{note}", device.kind, device.name));
     }
-    for own in &info.shipped {
+    // Who asks about something gets that.
+    let shipped = if info.model.is_none() && info.modules.is_empty() { &info.shipped[..] } else { &[] };
+    for own in shipped {
         let what = if own.has_weights { "embedded model" } else { "modules for" };
         let size = own.bytes as f64 / 1e6;
         let count = own.modules.len();

@@ -7,6 +7,7 @@ use loraloom::{
     Cropping, block_on,
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
+    lora::folder,
     session::{ModelOptions, Session},
     shipped,
 };
@@ -71,6 +72,7 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
     }
     let mut warnings = Vec::new();
     for path in named {
+        check_one_module(path)?;
         match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
             Ok(found) => warnings.extend(found),
             Err(error) => warnings.push(error),
@@ -83,9 +85,24 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
     Ok(warnings)
 }
 
+/// Refuses a folder of modules where a module is wanted.
+fn check_one_module(dir: &Path) -> Result<()> {
+    let is_module = |dir: &Path| dir.join(folder::CONFIG).exists();
+    let inside =
+        || std::fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| is_module(&entry.path()));
+    if is_module(dir) || !inside() {
+        return Ok(());
+    }
+    let dir = dir.display();
+    Err(Error::mismatch("--modules", format!("{dir} is a folder of modules; name what is in it: {dir}/*")))
+}
+
 fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
     let (name, size) = (&session.model().name, session.info().input_size);
-    let Some(manifest) = shipped::modules_for(name, size) else { return Ok(Vec::new()) };
+    let Some(manifest) = shipped::modules_for(name, size) else {
+        output::note(&format!("no modules ship for {name}; without --modules there is nothing to compose"));
+        return Ok(Vec::new());
+    };
     let mut warnings = Vec::new();
     for entry in &manifest.modules {
         let module = manifest.module(&entry.name)?;

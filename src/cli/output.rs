@@ -27,6 +27,12 @@ pub fn warning(error: &Error) {
     say("warning", error);
 }
 
+/// Prints what a person should know and is no fault.
+pub fn note(text: &str) {
+    // As with every message, a closed pipe is the reader's choice.
+    let _ = writeln!(stderr(), "note: {text}");
+}
+
 fn say(kind: &str, error: &Error) {
     // Nothing sensible is left to do when stderr is closed.
     let _ = writeln!(stderr(), "{kind}[{}]: {error}", error.code());
@@ -49,16 +55,13 @@ pub fn bar(length: u64) -> ProgressBar {
 }
 
 /// One line per finished method for a log; a terminal has the bar.
-pub fn progress_line(report: &MethodReport) {
+pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
     if !stderr().is_terminal() {
         let (test, held_out) = (percent(report.test_accuracy), percent(report.loo_accuracy));
+        let MethodReport { method, seconds, .. } = report;
         // As with every message, a closed pipe is the reader's choice.
-        let _ = writeln!(
-            stderr(),
-            "{}: test {test}, held out {held_out}, {:.1} s",
-            report.method,
-            report.seconds
-        );
+        let _ =
+            writeln!(stderr(), "[{done}/{all}] {method}: test {test}, held out {held_out}, {seconds:.1} s");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use loraloom::{
     block_on,
-    error::Result,
+    error::{Error, Result},
     session::{Session, task::TaskFile},
 };
 
@@ -29,7 +29,17 @@ fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> 
         return Ok((session, Outcome::Fine));
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
-    let mut session = model::open_named(base, &options, arguments.compute.device)?;
+    let opened = model::open_named(base, &options, arguments.compute.device);
+    let mut session = opened.map_err(|error| match arguments.model {
+        Some(_) => error,
+        None => Error::mismatch(
+            "--model",
+            format!(
+                "the base model of {} cannot be opened ({error}); say where it is now",
+                arguments.task.display()
+            ),
+        ),
+    })?;
     let warnings = block_on(session.load_task(&arguments.task, task))?;
     warnings.iter().for_each(output::warning);
     Ok((session, if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned }))

@@ -89,7 +89,11 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     interrupt::listen();
     let report = with_bar(|show| block_on(run::run(&config, &photos, &files, models, &device, show)))?;
     output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
-    output::print(&summary(&report));
+    output::print(&format!("{}\nwrote {}", summary(&report), arguments.out.display()));
+    if interrupt::stopped() {
+        let reason = format!("after {} steps; the same command goes on", report.steps);
+        output::warning(&Error::mismatch("stopped", reason));
+    }
     let seconds = started.elapsed().as_secs_f64();
     let report = Report::new(arguments, device.info.name, report, seconds, &warnings);
     output::json(arguments.compute.json.as_deref(), &report)?;
@@ -138,11 +142,11 @@ fn summary(report: &PretrainReport) -> String {
         let top1 = quality.top1.map_or(String::new(), |value| format!("top-1 {:.1} %, ", 100.0 * value));
         let few_shot = match quality.few_shot_5way_5shot.zip(quality.few_shot_interval) {
             Some((mean, half)) => {
-                format!("5-way 5-shot nearest mean {:.1} ± {:.1} %", 100.0 * mean, 100.0 * half)
+                format!("5-way 5-shot nearest mean {:.1} ± {:.1} %, ", 100.0 * mean, 100.0 * half)
             }
-            None => "too few images for few-shot episodes".into(),
+            None => String::new(),
         };
-        format!("{name}: {top1}{few_shot}, on {} validation images", quality.num_images)
+        format!("{name}: {top1}{few_shot}on {} validation images", quality.num_images)
     };
     let lines = [Some(line("student", &report.student)), report.teacher.as_ref().map(|q| line("teacher", q))];
     lines.into_iter().flatten().collect::<Vec<_>>().join("\n")

@@ -71,7 +71,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     module.name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
     module
         .save_dir(&arguments.out, &session.peft_format(arguments.names.into(), arguments.precision.into()))?;
-    output::print(&summary(&probe, &report));
+    output::print(&format!("{}\nwrote {}", summary(&probe, &report), arguments.out.display()));
     let report = Report {
         model: session.model().name.clone(),
         source: arguments.source.clone(),
@@ -104,7 +104,6 @@ fn run_method(
     result
 }
 
-/// Many images, many steps: higher rate, augmentation, no held-out runs.
 /// What a module for others gets where nothing is said: that of the modules that ship (`docs/models.md`).
 pub fn defaults() -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
@@ -122,12 +121,14 @@ fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
 }
 
 fn summary(probe: &MethodReport, module: &MethodReport) -> String {
-    let percent =
-        |value: Option<f64>| value.map_or("not tested".into(), |value| format!("{:.1} %", 100.0 * value));
+    let tested = match probe.test_accuracy.zip(module.test_accuracy) {
+        Some((probe, module)) => {
+            format!("test accuracy: linear probe {:.1} %, module {:.1} %; ", 100.0 * probe, 100.0 * module)
+        }
+        None => String::new(),
+    };
     format!(
-        "test accuracy: linear probe {}, module {}; training images {:.1} %; {} parameters, {} steps, {:.0} s",
-        percent(probe.test_accuracy),
-        percent(module.test_accuracy),
+        "{tested}training images {:.1} %; {} parameters, {} steps, {:.0} s",
         100.0 * module.train_accuracy,
         module.trainable_parameters,
         module.steps,

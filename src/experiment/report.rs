@@ -8,10 +8,10 @@ use super::{
     plan::{Draw, Shots},
     plots::plots,
     results::Run,
-    settings::Settings,
+    settings::{Settings, check_runs},
     shifts::UNEVENNESS,
     statistics::{Interval, Record},
-    summary::{Block, Difference, REFERENCES, Row, Summary},
+    summary::{Block, CorruptedRow, Difference, REFERENCES, Row, Summary},
 };
 use crate::{
     error::{Error, Result},
@@ -29,14 +29,7 @@ pub fn write(dir: &Path, runs: &[Run]) -> Result<Summary> {
     if runs.is_empty() {
         return Err(Error::Dataset { name, reason: "no runs to report; run some first".into() });
     }
-    if let Some(other) = runs.iter().find(|run| run.settings != settings.hash()) {
-        let reason = format!(
-            "a run of settings {} lies there, the settings of the folder are {}: another version or other settings made it",
-            other.settings,
-            settings.hash()
-        );
-        return Err(Error::Dataset { name, reason });
-    }
+    check_runs(dir, runs, &settings.hash())?;
     let summary = Summary::new(runs);
     let mut shown = Vec::new();
     for plot in plots(&summary)? {
@@ -251,23 +244,27 @@ fn label_shift(summary: &Summary) -> String {
 }
 
 fn covariate_shift(summary: &Summary) -> String {
-    let (Some(first), Some(shots)) = (summary.corrupted.first(), summary.corrupted_shots) else {
-        return String::new();
-    };
+    let tables: Vec<String> = summary.corrupted.iter().map(|(shots, rows)| corrupted(*shots, rows)).collect();
+    if tables.is_empty() { String::new() } else { format!("## Covariate shift\n\n{}", tables.concat()) }
+}
+
+fn corrupted(shots: Shots, found: &[CorruptedRow]) -> String {
     let mut head = vec!["method".to_string()];
-    head.extend(first.accuracies.iter().map(|(kind, strength, ..)| match strength {
-        0 => kind.name().to_string(),
-        strength => format!("{} {strength}", kind.name()),
+    head.extend(found.iter().take(1).flat_map(|first| &first.accuracies).map(|(kind, strength, ..)| {
+        match strength {
+            0 => kind.name().to_string(),
+            strength => format!("{} {strength}", kind.name()),
+        }
     }));
     let rows = |cell: &dyn Fn(f64, Option<Interval>) -> String| -> Vec<Vec<String>> {
-        let row = |row: &super::summary::CorruptedRow| {
+        let row = |row: &CorruptedRow| {
             let cells = row.accuracies.iter().map(|(_, _, accuracy, gain)| cell(*accuracy, *gain));
             std::iter::once(row.method.name().to_string()).chain(cells).collect()
         };
-        summary.corrupted.iter().map(row).collect()
+        found.iter().map(row).collect()
     };
     format!(
-        "## Covariate shift\n\nThe methods at {}, trained on clean images and tested on corrupted ones: severities 1, 3 \
+        "The methods at {}, trained on clean images and tested on corrupted ones: severities 1, 3 \
          and 5 of ImageNet-C, on the pixels that the model sees. `clean` are the same test images as they are.\n\n{}\
          Difference from `linear-probe` on the same images.\n\n{}",
         shots.words(),

@@ -133,6 +133,16 @@ impl Results {
         Ok((Self { path, file, done }, warnings))
     }
 
+    /// The file that runs are appended to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty()
+    }
+
     /// The run of a cell and method, if it is there.
     pub fn get(&self, cell: &Cell, method: Method) -> Option<&Run> {
         self.done.get(&(cell.clone(), method.name()))

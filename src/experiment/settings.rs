@@ -5,7 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::{Cell, Shots};
+use super::{
+    plan::{Cell, Shots},
+    results::{Run, read_dir},
+};
 use crate::{
     error::{Error, Result},
     files::last_part,
@@ -96,24 +99,28 @@ impl Settings {
         config
     }
 
-    /// Writes the settings into a new folder of results, or compares them with those of an old one.
+    /// Writes the settings into a folder without results, or compares them with those of the results.
     ///
     /// # Errors
     /// The folder holds results of other settings: the first one that differs is named.
     pub fn claim(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        if !path.exists() {
+        let runs = if dir.exists() { read_dir(dir)?.0 } else { Vec::new() };
+        if runs.is_empty() {
             return write_json(&path, self);
+        }
+        if !path.exists() {
+            let reason = format!("the results beside it need it; {OTHERWISE}");
+            return Err(Error::config(&path.display().to_string(), "-", reason));
         }
         // As it was written: a setting that did not exist then is a difference.
         let old: Value = serde_json::from_str(&read_text(&path)?)
             .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
         match difference("", &old, &self.to_value()) {
-            None => Ok(()),
+            None => check_runs(dir, &runs, &self.hash()),
             Some((field, [old, new])) => {
-                let reason = format!(
-                    "the results there were made with {old}, this run asks for {new}; use another --out, or remove it"
-                );
+                let reason =
+                    format!("the results there were made with {old}, this run asks for {new}; {OTHERWISE}");
                 Err(Error::config(&path.display().to_string(), &field, reason))
             }
         }
@@ -135,6 +142,22 @@ impl Settings {
         let text = serde_json::to_string(self).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
+}
+
+/// What a person can do about results of other settings.
+const OTHERWISE: &str = "use another --out, or remove the whole folder";
+
+/// Refuses results that settings did not make.
+///
+/// # Errors
+/// The first run of other settings.
+pub fn check_runs(dir: &Path, runs: &[Run], settings: &str) -> Result<()> {
+    let Some(other) = runs.iter().find(|run| run.settings != settings) else { return Ok(()) };
+    let reason = format!(
+        "a run of settings {} lies there, the settings of the folder are {settings}: another version or other settings made it; {OTHERWISE}",
+        other.settings
+    );
+    Err(Error::Dataset { name: dir.display().to_string(), reason })
 }
 
 /// The first field whose values differ, with both.

@@ -130,10 +130,8 @@ pub struct Summary {
     pub test_images: (usize, usize),
     /// Plain runs and those with unequal classes, by number of shots.
     pub blocks: Vec<Block>,
-    /// Corrupted test images.
-    pub corrupted: Vec<CorruptedRow>,
-    /// Images per class of the runs behind `corrupted`.
-    pub corrupted_shots: Option<Shots>,
+    /// Corrupted test images, by number of shots: means over several would compare unequal things.
+    pub corrupted: Vec<(Shots, Vec<CorruptedRow>)>,
     /// What `learned` made of the modules, task by task.
     pub compositions: Vec<Composition>,
 }
@@ -147,8 +145,10 @@ impl Summary {
         let methods: Vec<Method> = Method::ALL.into_iter().filter(has).collect();
         let blocks: BTreeSet<(Draw, Shots)> = runs.iter().map(|run| (run.draw, run.shots)).collect();
         let images = || runs.iter().map(|run| run.test_images);
-        // One number of shots: means over several would compare unequal things.
-        let corrupted_shots = runs.iter().find(|run| !run.corrupted.is_empty()).map(|run| run.shots);
+        let corrupted = runs.iter().filter(|run| !run.corrupted.is_empty()).map(|run| run.shots);
+        let corrupted: BTreeSet<Shots> = corrupted.collect();
+        let corrupted_rows =
+            |shots| methods.iter().filter_map(|method| corrupted_row(runs, *method, shots)).collect();
         Self {
             model: runs.first().map(|run| run.model.clone()).unwrap_or_default(),
             tasks: tasks.into_iter().cloned().collect(),
@@ -158,10 +158,7 @@ impl Summary {
             short: short(runs),
             test_images: (images().min().unwrap_or(0), images().max().unwrap_or(0)),
             blocks: blocks.into_iter().map(|at| block(runs, &methods, at)).collect(),
-            corrupted: corrupted_shots.map_or(Vec::new(), |shots| {
-                methods.iter().filter_map(|method| corrupted_row(runs, *method, shots)).collect()
-            }),
-            corrupted_shots,
+            corrupted: corrupted.into_iter().map(|shots| (shots, corrupted_rows(shots))).collect(),
             compositions: Composition::all(runs),
             methods,
         }
@@ -322,7 +319,7 @@ fn corrupted_row(runs: &[Run], method: Method, shots: Shots) -> Option<Corrupted
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::results::tests::run;
+    use crate::experiment::results::{Corrupted, tests::run};
 
     fn runs() -> Vec<Run> {
         let mut runs = Vec::new();
@@ -366,6 +363,16 @@ mod tests {
             |task, shots, train_images| Run { train_images, ..run(task, shots, 0, Method::LinearProbe, 0.5) };
         let runs = [of("a", 1, 3), of("a", 10, 30), of("a", 20, 30), of("b", 20, 40), of("c", 1, 2)];
         assert_eq!(Summary::new(&runs).short, [("a".to_string(), Shots::PerClass(20), 30)]);
+    }
+
+    #[test]
+    fn corrupted_images_are_summed_up_for_every_number_of_shots() {
+        let corrupted =
+            vec![Corrupted { kind: Corruption::Blur, strength: 1, test_accuracy: 0.25, test_images: 4 }];
+        let of = |shots| Run { corrupted: corrupted.clone(), ..run("a", shots, 0, Method::LinearProbe, 0.5) };
+        let summary = Summary::new(&[of(5), of(1), run("a", 2, 0, Method::LinearProbe, 0.5)]);
+        let shots: Vec<Shots> = summary.corrupted.iter().map(|(shots, _)| *shots).collect();
+        assert_eq!(shots, [1, 5].map(Shots::PerClass));
     }
 
     #[test]

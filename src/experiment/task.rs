@@ -19,8 +19,11 @@ use crate::{
 /// `train` or `test` is missing or holds no classes, or `test` has a class that `train` has not.
 pub fn check(dir: &Path) -> Result<()> {
     if let Some(part) = ["train", "test"].into_iter().find(|part| !dir.join(part).is_dir()) {
+        let inside = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let tasks = inside.into_iter().any(|entry| entry.path().join(part).is_dir());
+        let hint = if tasks { format!("; name the tasks in it: {}/*", dir.display()) } else { String::new() };
         let reason = format!(
-            "no folder {part} in it; a task is a folder with train and test, which hold a folder per class"
+            "no folder {part} in it; a task is a folder with train and test, which hold a folder per class{hint}"
         );
         return Err(Error::Dataset { name: dir.display().to_string(), reason });
     }

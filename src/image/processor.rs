@@ -305,14 +305,9 @@ pub(super) fn write(preprocess: &Preprocess) -> Value {
         "do_center_crop": preprocess.center_crop.is_some(),
         "crop_size": pair(preprocess.input_size()),
         "do_rescale": preprocess.rescale != 1.0,
-        "rescale_factor": shortest(preprocess.rescale),
+        "rescale_factor": preprocess.rescale,
         "do_normalize": true,
-        "image_mean": preprocess.mean.map(shortest),
-        "image_std": preprocess.std.map(shortest),
+        "image_mean": preprocess.mean,
+        "image_std": preprocess.std,
     })
-}
-
-/// The number with the fewest digits that is this one in single precision: 0.485 instead of 0.48500001430511475.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
 }

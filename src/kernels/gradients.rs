@@ -118,7 +118,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// The largest rank of the factors whose gradients are asked for.
+    /// The largest rank of the factors that are held, which is room enough for those whose gradients are asked for.
     pub fn rank(&self) -> usize {
         self.factors.iter().map(Factors::rank).max().unwrap_or(0)
     }

@@ -174,13 +174,15 @@ impl Plan {
             // Several layers of a block share this slot, so that it says nothing about one layer's names.
             return Ok(renamed);
         }
-        let known = self.layers.entry((place.block, place.slot)).or_insert_with(|| renamed.clone());
-        if *known != renamed {
+        let slots = std::iter::once(&place.slot).chain(place.slot.overlapping());
+        let mut known = slots.filter_map(|slot| self.layers.get(&(place.block, *slot)));
+        if let Some(other) = known.find(|other| **other != renamed) {
             let reason = format!(
-                "`{renamed}` is `{known}` in another adapter; rename all to the old or new names, of one kind of model"
+                "`{renamed}` is `{other}` in another adapter; rename all to the old or new names, of one kind of model"
             );
             return Err(Error::mismatch(file, reason));
         }
+        self.layers.insert((place.block, place.slot), renamed.clone());
         Ok(renamed)
     }
 

@@ -68,6 +68,19 @@ pub enum Slot {
     Gated,
 }
 
+impl Slot {
+    /// The slots that hold parts of the same layer, or all of it: an update in both would count twice.
+    pub fn overlapping(self) -> &'static [Self] {
+        match self {
+            Self::Qkv => &[Self::One(Target::Query), Self::One(Target::Key), Self::One(Target::Value)],
+            Self::One(Target::Query | Target::Key | Target::Value) => &[Self::Qkv],
+            Self::Gate | Self::Up => &[Self::One(Target::Fc1)],
+            Self::One(Target::Fc1) => &[Self::Gate, Self::Up],
+            Self::One(Target::Proj | Target::Fc2) | Self::Gated => &[],
+        }
+    }
+}
+
 /// The path of a linear layer of a ViT, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VitPath<'a> {

@@ -152,8 +152,10 @@ impl Reader<'_> {
             Slot::Qkv => self.split_qkv(keys, &layer)?,
             Slot::Gate | Slot::Up => {
                 let half = usize::from(place.slot == Slot::Up);
-                self.halves.entry(place.block).or_default()[half] = Some(layer);
-                return Ok(());
+                return match self.halves.entry(place.block).or_default()[half].replace(layer) {
+                    None => Ok(()),
+                    Some(_) => Err(self.twice(Target::Fc1, place.block)),
+                };
             }
             Slot::Gated => {
                 let reason = "updates of timm's gated MLP are not read; train on the attention".into();
@@ -164,11 +166,15 @@ impl Reader<'_> {
     }
 
     fn insert(&self, layers: &mut Layers, key: (usize, Target), layer: LoraLayer) -> Result<()> {
-        if layers.insert(key, layer).is_none() {
-            return Ok(());
+        match layers.insert(key, layer) {
+            None => Ok(()),
+            Some(_) => Err(self.twice(key.1, key.0)),
         }
-        let reason = format!("two of its modules update {} of block {}", key.1.name(), key.0);
-        Err(Error::Safetensors { name: self.name.into(), reason })
+    }
+
+    fn twice(&self, target: Target, block: usize) -> Error {
+        let reason = format!("two of its modules update {} of block {block}", target.name());
+        Error::Safetensors { name: self.name.into(), reason }
     }
 
     /// Makes one fc1 of the two halves that a gated feed-forward part has.

@@ -27,7 +27,10 @@ use crate::{
         optimizer::{Rate, schedule},
         parameters::cross_entropy,
     },
-    vit::model::{HeadTensors, Vit},
+    vit::{
+        config::VitConfig,
+        model::{HeadTensors, Vit},
+    },
 };
 use config::PretrainConfig;
 use feed::{Feed, Inputs};
@@ -197,17 +200,30 @@ impl<'a> Pretrain<'a> {
     }
 }
 
-/// Weights and head of a model to start from.
+/// Weights and head of a model to start from; a head for other classes starts at zero.
 fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(Vit, Head)> {
     let name = format!("--init {}", model.name);
     if model.vit.config != config.vit() {
-        let reason = "its architecture is another one than the settings ask for";
+        let shape = |vit: &VitConfig| {
+            let (side, patch) = (vit.img_size.0, vit.patch_size.0);
+            format!(
+                "{side} px in patches of {patch}, width {}, {} blocks, {} heads",
+                vit.embed_dim, vit.depth, vit.num_heads
+            )
+        };
+        let (own, asked) = (shape(&model.vit.config), shape(&config.vit()));
+        let reason = match own == asked {
+            true => "it is built in another way than what `pretrain` makes".into(),
+            false => {
+                format!("it has {own}, the settings ask for {asked}; give them alike (--depth and so on)")
+            }
+        };
         return Err(Error::mismatch(name, reason));
     }
     let classes = photos.classes.len();
     match &model.head {
         Some(head) if head.classes() == classes => Ok((model.vit.clone(), head.clone())),
-        _ => Err(Error::mismatch(name, format!("its head is not one of the photos' {classes} classes"))),
+        _ => Ok((model.vit.clone(), Head::zeros(classes, config.embed_dim))),
     }
 }
 

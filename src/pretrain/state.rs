@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::PretrainConfig;
 use crate::{
-    checkpoint::weights::to_f32,
     device,
     error::{Error, Result},
     files::write_atomic,
+    lora::tensor_file::decode,
     train::parameters::Parameters,
 };
 
@@ -96,14 +96,14 @@ impl State {
         let saved: Option<Identity> = serde_json::from_str(text("run")).ok();
         if let Some(what) = difference(saved.as_ref(), run) {
             let reason = format!("it belongs to a run with {what}; use another --out, or the same again");
-            return Err(refused(path, reason));
+            return Err(Error::mismatch(path.display().to_string(), reason));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
         let name = path.display().to_string();
         let tensor = |kind: &str, index: usize| -> Result<Option<Tensor<2>>> {
             let key = format!("{kind}.{index}");
             let Ok(view) = file.tensor(&key) else { return Ok(None) };
-            let values = to_f32(&name, &key, &view)?;
+            let values = decode(&name, &key, view.dtype(), view.data())?;
             Ok(Some(Tensor::from_data(TensorData::new(values, view.shape().to_vec()), device)))
         };
         let mut state = Self::new(Vec::new());

@@ -77,11 +77,19 @@ impl AdaptConfig {
     /// Refuses what cannot be run.
     ///
     /// # Errors
-    /// A LoRA of a shape that cannot be, no steps or images per step, or a single fold, which would hold everything out.
+    /// A LoRA of a shape that cannot be, what [`TrainConfig::check`] refuses, a penalty below 0, a search that sees nothing, or
+    /// a single fold, which would hold everything out.
     pub fn check(&self) -> Result<()> {
         self.lora.check()?;
-        if self.train.num_steps == 0 || self.train.batch_size == 0 {
-            return Err(Error::mismatch("steps and batch size", "both must be 1 or more"));
+        self.train.check()?;
+        if !(0.0..f32::INFINITY).contains(&self.l2) {
+            return Err(Error::mismatch(
+                "l2",
+                format!("{} is no penalty; give a number of 0 or more", self.l2),
+            ));
+        }
+        if self.search_images == 0 {
+            return Err(Error::mismatch("search_images", "a search needs 1 or more"));
         }
         if self.folds == 1 {
             let reason = "one fold would hold everything out; give 2 or more, or 0 for no estimate";

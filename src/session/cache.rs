@@ -106,12 +106,7 @@ impl Session {
                 let share = weights.scale() / library.num_modules() as f32;
                 Ok(library.merge(base, &library.broadcast(&vec![share; library.num_modules()])))
             }
-            FrozenWeights::Module(index) => {
-                let library = library?;
-                let one_hot: Vec<f32> =
-                    (0..library.num_modules()).map(|module| f32::from(module == index)).collect();
-                Ok(library.merge(base, &library.broadcast(&one_hot)))
-            }
+            FrozenWeights::Module(index) => Ok(library?.merge_one(base, index)),
         }
     }
 

@@ -54,6 +54,8 @@ fn module_digest(module: &LoraModule) -> Digest {
 impl Session {
     /// The hash of the base model: its weights and how pictures reach it.
     ///
+    /// Saved tasks and results carry it, so that what is hashed, to the letter of the JSON, must stay as it is.
+    ///
     /// # Errors
     /// The device was lost.
     pub async fn model_digest(&self) -> Result<Digest> {

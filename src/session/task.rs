@@ -186,12 +186,13 @@ impl Session {
             (false, true) => check_free(dir, &MODEL_FILES)?,
             (false, false) => check_free(dir, &folder::FILES)?,
         }
-        match method {
-            Method::Full => {
-                save::config_json(&self.model.name, &self.model.vit.config, &[], Precision::F32).map(|_| ())
-            }
-            _ => Ok(()),
-        }
+        self.cannot_save(method).map_or(Ok(()), Err)
+    }
+
+    /// Why what a method makes of this model has no form that others read, if so; the model decides it, not the place.
+    pub fn cannot_save(&self, method: Method) -> Option<Error> {
+        let config = || save::config_json(&self.model.name, &self.model.vit.config, &[], Precision::F32);
+        (method == Method::Full).then(config)?.err()
     }
 
     /// Takes away the task that a folder holds: its `task.json` first, and the files that a task of the new kind does not

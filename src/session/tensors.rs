@@ -3,8 +3,8 @@
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
-    checkpoint::weights::to_f32,
     error::{Error, Result},
+    lora::tensor_file::decode,
 };
 
 /// Shape and values of one tensor of a file.
@@ -15,7 +15,7 @@ pub fn read_tensor(name: &str, bytes: &[u8], tensor: &str) -> Result<(Vec<usize>
     let file = SafeTensors::deserialize(bytes).map_err(|error| unreadable(name, &error))?;
     let view =
         file.tensor(tensor).map_err(|_| Error::MissingTensor { name: name.into(), tensor: tensor.into() })?;
-    Ok((view.shape().to_vec(), to_f32(name, tensor, &view)?))
+    Ok((view.shape().to_vec(), decode(name, tensor, view.dtype(), view.data())?))
 }
 
 /// A safetensors file of f32 tensors, given as (name, shape, values).

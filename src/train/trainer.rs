@@ -15,7 +15,7 @@ use super::{
 use crate::{
     dataset::Example,
     device,
-    error::Result,
+    error::{Error, Result},
     head::Head,
     image::{augment::Augment, preprocess::Preprocess},
     methods::{Adapt, Group, Parameter},
@@ -78,6 +78,37 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Refuses what teaches nothing, or the opposite.
+    ///
+    /// # Errors
+    /// No steps or images per step, a rate or a decay below 0, or a norm that leaves nothing of a gradient; each by name.
+    pub fn check(&self) -> Result<()> {
+        if self.num_steps == 0 || self.batch_size == 0 {
+            return Err(Error::mismatch("steps and batch size", "both must be 1 or more"));
+        }
+        let from_zero = [
+            ("head_rate", self.head_rate),
+            ("logit_rate", self.logit_rate),
+            ("scale_rate", self.scale_rate),
+            ("free_rate", self.free_rate),
+            ("factor_rate", self.factor_rate),
+            ("full_rate", self.full_rate),
+            ("weight_decay", self.weight_decay),
+        ];
+        if let Some((name, value)) =
+            from_zero.into_iter().find(|(_, value)| !(0.0..f64::INFINITY).contains(value))
+        {
+            return Err(Error::mismatch(name, format!("{value} is no rate; give a number of 0 or more")));
+        }
+        match self.clip_norm > 0.0 {
+            true => Ok(()),
+            false => Err(Error::mismatch(
+                "clip_norm",
+                format!("{} leaves no gradient; give more than 0", self.clip_norm),
+            )),
+        }
+    }
+
     fn rate(&self, group: Group, factor: f64) -> Rate {
         let (rate, decay) = match group {
             Group::Head => (self.head_rate, self.weight_decay),

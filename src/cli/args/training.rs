@@ -62,7 +62,7 @@ pub struct TrainModuleArgs {
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     pub precision: PrecisionName,
     /// Highest learning rate, of the module and of its head.
-    #[arg(long, default_value_t = 6e-3)]
+    #[arg(long, default_value_t = 6e-3, value_parser = rate, allow_hyphen_values = true)]
     pub learning_rate: f64,
     #[command(flatten)]
     pub training: TrainingArgs,
@@ -114,7 +114,7 @@ pub struct PretrainArgs {
     #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
     /// Highest learning rate.
-    #[arg(long)]
+    #[arg(long, value_parser = rate, allow_hyphen_values = true)]
     pub learning_rate: Option<f64>,
     /// Weight of the teacher's soft labels, between 0 and 1; the labels have the rest.
     #[arg(long)]
@@ -171,6 +171,13 @@ fn finite(text: &str) -> Result<f32, String> {
     number
         .filter(|number| number.is_finite())
         .ok_or_else(|| format!("{text} is not a number that can be used"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number
+        .filter(|number| *number > 0.0 && number.is_finite())
+        .ok_or_else(|| format!("{text} is no learning rate; give a number above 0"))
 }
 
 fn target(text: &str) -> Result<Target, String> {

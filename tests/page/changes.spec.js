@@ -1,0 +1,79 @@
+// What a change makes out of date, and what it does not.
+import { expect } from "@playwright/test";
+import { pictures, tinyModel } from "./files.js";
+import { choose, moduleZip, open, openLibrary, startAndFinish, test, twoClasses } from "./support.js";
+
+const TINY = "device=cpu&model=tiny&steps=3&folds=0";
+const config = JSON.parse(tinyModel()["config.json"]);
+const old = (page) => page.locator("#rows tr.old");
+
+test("what is changed back is as new as before", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
+  await expect(page.getByTestId("stale")).toBeVisible();
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("stale")).toBeHidden();
+  const name = page.getByTestId("class-name").first();
+  for (const [typed, visible] of [["other", true], ["across", false]]) {
+    await name.fill(typed);
+    await name.press("Tab");
+    await expect(page.getByTestId("stale")).toBeVisible({ visible });
+  }
+  await page.getByTestId("class-files").first().setInputFiles(pictures(0, 1, 70));
+  await expect(page.getByTestId("stale")).toBeVisible();
+});
+
+test("another library makes only what composes it out of date", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles(moduleZip("one", config, 11));
+  await choose(page, ["nearest-mean", "uniform", "lora"]);
+  await startAndFinish(page);
+  await expect(old(page)).toHaveCount(0);
+  await page.getByTestId("add-module").setInputFiles(moduleZip("two", config, 12));
+  await expect(old(page)).toHaveCount(1);
+  await expect(old(page)).toContainText("Uniform");
+  await page.getByRole("button", { name: "Remove module two" }).click();
+  await expect(old(page)).toHaveCount(0);
+});
+
+test("two modules of one folder name both come in, by the names of the folders above", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  const run = (name, seed) => ({ ...moduleZip("checkpoint-100", config, seed), name: `${name}.zip` });
+  await page.getByTestId("add-module").setInputFiles([run("cats", 1), run("dogs", 2)]);
+  const library = page.getByTestId("library").locator("li");
+  await expect(library).toHaveCount(2);
+  await expect(library.first()).toContainText("cats checkpoint-100");
+});
+
+test("a number out of range becomes the nearest one", async ({ page }) => {
+  await open(page, TINY);
+  await page.locator("summary", { hasText: "Settings" }).click();
+  for (const [typed, taken] of [["5000", "2000"], ["0", "1"]]) {
+    await page.getByTestId("steps").fill(typed);
+    await page.getByTestId("steps").press("Tab");
+    await expect(page.getByTestId("steps")).toHaveValue(taken);
+  }
+});
+
+test("the model that is open stays, with what was learned, when it is chosen again", async ({ page }) => {
+  await open(page, "device=cpu&steps=2&folds=0");
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("model").click();
+  await expect(page.locator("#models-lose")).toBeHidden();
+  await page.keyboard.press("Escape");
+  await startAndFinish(page);
+  await page.getByTestId("model").click();
+  await expect(page.locator("#models-lose")).toBeVisible();
+  await page.getByTestId("model-shipped").click();
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(page.locator("#saving")).toBeVisible();
+  await expect(page.locator("#saving option[value=lora]")).toHaveCount(1);
+  await expect(old(page)).toHaveCount(0);
+});

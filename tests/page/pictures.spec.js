@@ -1,0 +1,124 @@
+// Pictures as people have them: in trees of folders, in zips, from phones, twice, under a finger.
+import { expect } from "@playwright/test";
+import { zipSync } from "fflate";
+import { sort } from "../../www/drops.js";
+import { pictures, png } from "./files.js";
+import { addClass, addTests, open, test, twoClasses } from "./support.js";
+
+const TINY = "device=cpu&model=tiny&steps=4&folds=2";
+/** A picture of 24x24 px as a phone would save it. */
+const AVIF = Buffer.from(
+  "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAANgAAAChpaW5mAAAAAAAB" +
+  "AAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAAGAAAABgAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAPm1kYXQS" +
+  "AAoJGBEvdogIaDQgMidGseHheHMMMMCgACDO5rBkqIg3pqJ99Tyc34oCf9ovSkOgcz+2omg=", "base64");
+const cards = (page) => page.getByTestId("class-card");
+const thumbs = (page, index) => cards(page).nth(index).locator(".thumb canvas");
+const names = (page) => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value));
+
+test("folders are classes, whatever lies around them", () => {
+  const found = (...paths) => {
+    const { classes, loose } = sort(paths.map((path) => ({ path, name: path.split("/").at(-1), type: "image/png" })));
+    return [...[...classes].map(([name, { pictures: own, test: held }]) => [name, own.length, held.length]), ...(loose.length ? [["", loose.length, 0]] : [])];
+  };
+  expect(found("task/cat/1.png", "task/dog/1.png", "task/dog/2.png")).toEqual([["cat", 1, 0], ["dog", 2, 0]]);
+  expect(found("t/train/cat/1.png", "t/test/cat/2.png", "t/val/dog/3.png")).toEqual([["cat", 1, 1], ["dog", 0, 1]]);
+  expect(found("cats/train/1.png", "cats/test/2.png", "dogs/train/3.png")).toEqual([["cats", 1, 1], ["dogs", 1, 0]]);
+  expect(found("cats/photos/1.png", "dogs/photos/1.png")).toEqual([["cats", 1, 0], ["dogs", 1, 0]]);
+  expect(found("2024/cat/1.png", "2025/cat/1.png", "2025/dog/1.png")).toEqual([["cat", 2, 0], ["dog", 1, 0]]);
+  expect(found("train/1.png", "2.png")).toEqual([["train", 1, 0], ["", 1, 0]]);
+});
+
+test("a zip of pictures in folders is classes, and one of nothing is told", async ({ page }) => {
+  await open(page, TINY);
+  const zipped = (files) => ({ name: "pictures.zip", mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) });
+  const files = Object.fromEntries(["cat", "dog"].flatMap((name, kind) => [0, 1].map((seed) => [`mine/${name}/${seed}.png`, new Uint8Array(png(kind, seed))])));
+  await page.getByTestId("open-project").setInputFiles(zipped({ ...files, "__MACOSX/mine/cat/._0.png": new Uint8Array(9) }));
+  await expect.poll(() => names(page)).toEqual(["cat", "dog"]);
+  await expect(cards(page).locator(".thumb canvas")).toHaveCount(4);
+  await expect(page.getByTestId("error")).toBeHidden();
+  await page.getByTestId("open-project").setInputFiles(zipped({ "notes.txt": new Uint8Array(9) }));
+  await expect(page.getByTestId("error")).toContainText("no pictures, no project and no PEFT module in it");
+});
+
+test("a phone's picture is read by way of the browser, and kept", async ({ page }) => {
+  await open(page, TINY);
+  await addClass(page, "phone", [{ name: "IMG 1.avif", mimeType: "image/avif", buffer: AVIF }]);
+  await expect(page.getByRole("button", { name: "Remove IMG 1.png", exact: true })).toHaveCount(1);
+  const damaged = Buffer.concat([AVIF.subarray(0, 40), Buffer.alloc(60)]);
+  await page.getByTestId("class-files").setInputFiles({ name: "IMG 2.heic", mimeType: "image/heic", buffer: damaged });
+  await expect(page.getByTestId("error")).toContainText("IMG 2.heic: this browser cannot read it; save it as JPEG or PNG first");
+  await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
+  await page.reload();
+  await expect(thumbs(page, 0)).toHaveCount(1, { timeout: 120_000 });
+});
+
+test("two classes of one name stay two, until somebody renames one", async ({ page }) => {
+  await open(page, TINY);
+  await addClass(page, "dog", pictures(0, 2));
+  await addClass(page, "dog", pictures(1, 3));
+  await page.waitForTimeout(1_500);
+  await page.reload();
+  await expect(cards(page).locator(".thumb canvas")).toHaveCount(5, { timeout: 120_000 });
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await expect(thumbs(page, 1)).toHaveCount(3);
+});
+
+test("test pictures show, go one by one, and are told when they were learned from", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  const shown = page.locator("#test-thumbs .thumb");
+  await expect(shown).toHaveCount(2);
+  await expect(page.getByTestId("error")).toBeHidden();
+  await shown.first().click();
+  await expect(shown).toHaveCount(1);
+  await expect(shown.first()).toBeFocused();
+  await page.getByTestId("undo").click();
+  await expect(shown).toHaveCount(2);
+  await page.locator("#test-class").selectOption({ label: "across" });
+  await page.getByTestId("test-files").setInputFiles(pictures(0, 1));
+  await expect(shown).toHaveCount(3);
+  await expect(page.getByTestId("error")).toContainText("1 picture is both to learn from and to test");
+});
+
+test("what is dropped on the test pictures and is none says so", async ({ page }) => {
+  await open(page, TINY);
+  const dropOn = (files) => page.locator("#test-zone").evaluate(async (zone, given) => {
+    const dataTransfer = new DataTransfer();
+    for (const [name, bytes] of given) dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: name.endsWith(".png") ? "image/png" : "" }));
+    zone.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+  }, files);
+  await dropOn([["1.png", [...png(0, 1)]]]);
+  await expect(page.getByTestId("error")).toContainText("make a class first");
+  await page.locator("#dismiss").click();
+  await twoClasses(page);
+  await dropOn([["notes.txt", [1, 2]]]);
+  await expect(page.getByTestId("error")).toContainText("notes.txt");
+  await expect(cards(page)).toHaveCount(2);
+});
+
+test("a tried picture can be taken away", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await page.getByTestId("try-files").setInputFiles(pictures(0, 2, 90));
+  const tried = page.locator("#predictions article");
+  await expect(tried).toHaveCount(2);
+  await tried.first().getByRole("button", { name: /away$/ }).click();
+  await expect(tried).toHaveCount(1);
+  await expect(tried.first().getByRole("button")).toBeFocused();
+});
+
+test("a finger's first tap takes no picture away, and long names move nothing aside", async ({ browser, baseURL }) => {
+  const context = await browser.newContext({ baseURL, viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, serviceWorkers: "block" });
+  const page = await context.newPage();
+  await open(page, TINY);
+  await addClass(page, "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen", pictures(0, 3));
+  await thumbs(page, 0).first().tap();
+  await expect(page.locator(".thumb.armed")).toHaveCount(1);
+  await expect(thumbs(page, 0)).toHaveCount(3);
+  await page.locator(".thumb.armed").tap();
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await expect(page.getByTestId("status")).not.toContainText("Ctrl");
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
+  await context.close();
+});
