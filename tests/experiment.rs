@@ -158,7 +158,8 @@ fn shards_make_the_grid_together() {
     let place = Place::new();
     for shard in ["1/3", "2/3", "3/3"] {
         let (code, text, err) = place.experiment("out", &["--shard", shard]);
-        assert!(code == 0 && text.is_empty(), "{text}{err}");
+        let next = format!("--report-only --out {}", place.path("out"));
+        assert!(code == 0 && text.contains(&next), "{text}{err}");
     }
     let parts = ["1", "2", "3"].map(|part| place.lines(&format!("out/results-{part}-of-3.jsonl")).len());
     assert_eq!(parts, [24, 24, 24]);

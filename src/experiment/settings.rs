@@ -186,6 +186,13 @@ fn difference(field: &str, old: &Value, new: &Value) -> Option<(String, [String;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        experiment::{
+            plan::Shard,
+            results::{Results, tests::run},
+        },
+        methods::registry::Method,
+    };
 
     fn settings() -> Settings {
         Settings {
@@ -204,10 +211,14 @@ mod tests {
     #[test]
     fn other_settings_are_refused_by_the_name_of_what_differs() {
         let dir = tempfile::tempdir().expect("a folder");
-        settings().claim(dir.path()).expect("the first claim");
-        settings().claim(dir.path()).expect("the same again");
         let mut other = settings();
         other.adapt.train.num_steps = 41;
+        other.claim(dir.path()).expect("the first claim");
+        settings().claim(dir.path()).expect("nothing was made with the others");
+        let made = Run { settings: settings().hash(), ..run("a", 1, 0, Method::LinearProbe, 0.5) };
+        let (mut results, _) = Results::open(dir.path(), Shard::default()).expect("opens");
+        results.append(made.clone()).expect("writes");
+        settings().claim(dir.path()).expect("the same again");
         let error = other.claim(dir.path()).expect_err("differs").to_string();
         assert!(
             error.contains("adapt.train.num_steps") && error.contains("40") && error.contains("41"),
@@ -224,5 +235,8 @@ mod tests {
         other.modules.clear();
         let error = other.claim(dir.path()).expect_err("differs").to_string();
         assert!(error.contains("1 entries") && error.contains("0 entries"), "{error}");
+        results.append(Run { settings: "22".into(), seed: 1, ..made }).expect("writes");
+        let error = settings().claim(dir.path()).expect_err("two kinds of runs").to_string();
+        assert!(error.contains("a run of settings 22"), "{error}");
     }
 }

@@ -1,9 +1,12 @@
 // Pictures as people have them: in trees of folders, in zips, from phones, twice, under a finger.
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { sort } from "../../www/drops.js";
-import { pictures, png } from "./files.js";
-import { addClass, addTests, open, test, twoClasses } from "./support.js";
+import { pictures, png, writeFolder } from "./files.js";
+import { addClass, addTests, drop, open, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 /** A picture of 24x24 px as a phone would save it. */
@@ -81,20 +84,22 @@ test("test pictures show, go one by one, and are told when they were learned fro
   await expect(page.getByTestId("error")).toContainText("1 picture is both to learn from and to test");
 });
 
-test("what is dropped on the test pictures and is none says so", async ({ page }) => {
+test("what is dropped on the test pictures and fits nowhere says so", async ({ page }) => {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  writeFolder(root, { "1.png": png(0, 1), "notes.txt": Buffer.from("hello") });
+  writeFolder(join(root, "elsewhere"), { "2.png": png(0, 2) });
   await open(page, TINY);
-  const dropOn = (files) => page.locator("#test-zone").evaluate(async (zone, given) => {
-    const dataTransfer = new DataTransfer();
-    for (const [name, bytes] of given) dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: name.endsWith(".png") ? "image/png" : "" }));
-    zone.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-  }, files);
-  await dropOn([["1.png", [...png(0, 1)]]]);
-  await expect(page.getByTestId("error")).toContainText("make a class first");
-  await page.locator("#dismiss").click();
+  const error = page.getByTestId("error");
+  const dropOn = (name) => drop(page, page.locator("#test-zone"), [join(root, name)]);
+  await dropOn("1.png");
+  await expect(error).toContainText("make a class first");
   await twoClasses(page);
-  await dropOn([["notes.txt", [1, 2]]]);
-  await expect(page.getByTestId("error")).toContainText("notes.txt");
+  await dropOn("notes.txt");
+  await expect(error).toContainText("no test pictures: notes.txt");
+  await dropOn("elsewhere");
+  await expect(error).toContainText("no class is called “elsewhere”");
   await expect(cards(page)).toHaveCount(2);
+  await expect(page.locator("#test-count")).toBeEmpty();
 });
 
 test("a tried picture can be taken away", async ({ page }) => {
