@@ -86,7 +86,8 @@ export class TestZone {
     $("test-class").disabled = $("test-files").disabled = none;
     $("test-class").parentElement.hidden = none;
     const count = this.#classes.count("test");
-    $("test-count").textContent = count ? `${count} in ${this.#classes.list.filter((own) => own.test.length).length} classes` : "";
+    const classes = this.#classes.list.filter((own) => own.test.length).length;
+    $("test-count").textContent = count ? `${count} in ${classes} ${classes === 1 ? "class" : "classes"}` : "";
     $("test-clear").hidden = !count;
     this.#thumbs();
     this.draw();

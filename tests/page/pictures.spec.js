@@ -102,6 +102,15 @@ test("what is dropped on the test pictures and fits nowhere says so", async ({ p
   await expect(page.locator("#test-count")).toBeEmpty();
 });
 
+test("many pictures lie in rows, none on another", async ({ page }) => {
+  await open(page, TINY);
+  await addClass(page, "many", pictures(0, 40));
+  const boxes = await thumbs(page, 0).evaluateAll((canvases) => canvases.map((canvas) => canvas.parentElement.getBoundingClientRect()).map(({ top, bottom }) => ({ top, bottom })));
+  const rows = boxes.filter(({ top }, index) => !index || top > boxes[index - 1].top);
+  expect(rows.length).toBeGreaterThan(4);
+  rows.slice(1).forEach(({ top }, index) => expect(top).toBeGreaterThan(rows[index].bottom));
+});
+
 test("a tried picture can be taken away", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);
