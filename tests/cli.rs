@@ -255,6 +255,8 @@ fn classify_and_compose_and_info_speak_plainly() {
     assert!(Path::new(&place.path("real/adapter_model.safetensors")).is_file());
     let text = succeed(&["info", "--model", &model, "--modules", &adapters[0], &out]);
     assert!(text.contains("rank") && text.contains("vit"), "{text}");
+    let text = succeed(&["info", "--modules", &a]);
+    assert!(text.contains("3 classes, 12 images") && !text.contains("grocery"), "what was asked for: {text}");
     assert!(succeed(&["--help"]).contains("Examples:"));
     assert!(succeed(&["completions", "bash"]).contains("train-module"));
 }

@@ -1,8 +1,10 @@
 //! `info`: devices, and what a model or module is.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use loraloom::{DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device, shipped};
+use loraloom::{
+    DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device, session::task::CARD, shipped,
+};
 use serde::Serialize;
 
 use super::{
@@ -55,6 +57,8 @@ struct ModuleLine {
     targets: Vec<&'static str>,
     parameters: usize,
     classes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<String>,
 }
 
 /// Runs the command.
@@ -112,7 +116,8 @@ fn describe_model(name: &str) -> Result<ModelLine> {
 }
 
 fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
-    let (module, warnings) = LoraModule::from_dir(&model::adapter_dir(path)?)?;
+    let dir = model::adapter_dir(path)?;
+    let (module, warnings) = LoraModule::from_dir(&dir)?;
     warnings.iter().for_each(output::warning);
     let layers = module.layers.values();
     let mut ranks: Vec<usize> = layers.clone().map(|layer| layer.rank).collect();
@@ -129,8 +134,21 @@ fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
         classes: module.head.as_ref().map(|head| head.classes),
         base_model: module.base_model,
         name: module.name,
+        card: card(&dir),
     };
     Ok((line, !warnings.is_empty()))
+}
+
+/// What `train-module` wrote beside a module, in a line.
+fn card(dir: &Path) -> Option<String> {
+    let card: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.join(CARD)).ok()?).ok()?;
+    let (classes, images) = (card["classes"].as_array()?.len(), card["num_train"].as_u64()?);
+    let share = |value: &serde_json::Value| value.as_f64().map(|value| format!("{:.1} %", 100.0 * value));
+    let tested = share(&card["probe_test_accuracy"]).zip(share(&card["module"]["test_accuracy"]));
+    let tested =
+        tested.map_or(String::new(), |(probe, module)| format!(": linear probe {probe}, module {module}"));
+    let source = card["source"].as_str().map_or(String::new(), |source| format!("; {source}"));
+    Some(format!("{classes} classes, {images} images{tested}{source}"))
 }
 
 fn license(stated: &Option<String>) -> String {
@@ -183,5 +201,8 @@ fn print(info: &Info) {
             module.parameters,
             module.base_model.as_deref().unwrap_or("not stated")
         ));
+        if let Some(card) = &module.card {
+            output::print(&format!("  {card}"));
+        }
     }
 }
