@@ -80,7 +80,7 @@ fn a_grid_gives_one_line_per_run_a_report_and_pictures() {
     let (code, text, err) = place.experiment("out", &shifts);
     assert_eq!(code, 0, "{err}");
     assert!(
-        text.contains("report.md") && err.contains("lines, full shots, seed 1, lora: test"),
+        text.contains("report.md") && err.contains("lines, all images, seed 1, lora: test"),
         "{text}{err}"
     );
     assert!(err.contains("lines, 2 shots, uneven classes, seed 0, lora: test"), "{err}");

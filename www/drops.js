@@ -22,6 +22,7 @@ export async function droppedFiles(entries) {
 
 const TRAIN = /^train(ing)?$/i;
 const TEST = /^(test(ing)?|val(id|idation)?)$/i;
+const GENERIC = /^(photos?|pictures?|pics?|images?|imgs?|jpe?gs?)$/i;
 const PICTURE = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
 const UNUSED = /^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|training\.json|manifest\.json)/i;
 const isPart = (folder) => TRAIN.test(folder) || TEST.test(folder);
@@ -40,24 +41,25 @@ export function sort(files) {
     else if (file.type.startsWith("image/") || isPicture(file.name)) (pathOf(file).length < 2 ? found.loose : inFolders).push(file);
     else if (!UNUSED.test(file.name)) found.other.push(file);
   }
-  for (const [file, name] of named(inFolders)) {
+  for (const [file, name, isTest] of named(inFolders)) {
     const own = found.classes.get(name) ?? { pictures: [], test: [] };
-    own[pathOf(file).slice(0, -1).some((folder) => TEST.test(folder)) ? "test" : "pictures"].push(file);
+    own[isTest ? "test" : "pictures"].push(file);
     found.classes.set(name, own);
   }
   return found;
 }
 
-/** Files with the names of their classes: the folder that they lie in, `train` and `test` left out. Where that has one name
- *  for all of them and several places, as in cat/photos and dog/photos, it says nothing, and the folder above it counts. */
+/** [file, class, whether it is for testing] of each. A class is the folder that its files lie in; where all lie in folders
+ *  like `train` and `test`, or in one that is called `photos` for every class, it is the folder above. */
 function named(files) {
-  const places = files.map((file) => {
-    const folders = pathOf(file).slice(0, -1);
-    const own = folders.filter((folder) => !isPart(folder));
-    return own.length ? own : folders;
+  const all = files.map((file) => pathOf(file).slice(0, -1));
+  const inParts = all.every((folders) => isPart(folders.at(-1)));
+  const places = all.map((folders) => (inParts && folders.length > 1 ? folders.slice(0, -1) : folders));
+  const several = new Set(places.map((place) => place.join("/"))).size > 1;
+  const inOne = several && places.every((place) => place.length > 1 && GENERIC.test(place.at(-1)) && place.at(-1) === places[0].at(-1));
+  return files.map((file, index) => {
+    const depth = places[index].length - (inOne ? 2 : 1);
+    const around = all[index].filter((_, at) => at !== depth);
+    return [file, all[index][depth], around.some((folder) => TEST.test(folder))];
   });
-  const count = (names) => new Set(names).size;
-  const same = count(places.map((place) => place.at(-1))) === 1 && count(places.map((place) => place.join("/"))) > 1;
-  const name = (place) => (same && place.length > 1 ? place.at(-2) : place.at(-1));
-  return files.map((file, index) => [file, name(places[index])]);
 }

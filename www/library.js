@@ -155,6 +155,11 @@ export class Library {
     return found;
   }
 
+  /** Whether a module of this name is there, or was taken out by a person. */
+  knows(name) {
+    return this.removed.has(name) || this.all.some((known) => known.name === name);
+  }
+
   /** A name that no module has yet; those that ship keep theirs while they are out. */
   free(name) {
     const taken = [...this.list, ...this.#out.filter((known) => known.shipped)].map((known) => known.name);

@@ -43,7 +43,7 @@ function changed() {
 }
 
 function libraryChanged() {
-  // Results with other modules are out of date as much as results with other pictures.
+  // The first answers may be on their way.
   classes.version += 1;
   run.setModules(library.list);
   changed();
@@ -104,7 +104,7 @@ async function takeIn(files, onto) {
   }
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
   if (found.modules.length) await join(found.modules);
-  for (const file of found.projects) await open(file);
+  for (const file of found.projects) await open(file, onto);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
   if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
 }
@@ -115,17 +115,17 @@ async function join(modules) {
 }
 
 /** A zip that is no project: modules, or pictures in folders. */
-async function openZip(file) {
+async function openZip(file, onto) {
   const entries = Object.entries(await unzip(file));
   const isModule = ([path]) => /(^|\/)adapter_(config\.json|model\.safetensors)$/.test(path);
   // What macOS puts beside every file is no picture.
   const pictures = entries.filter(([path]) => isPicture(path) && !/(^|\/)(__MACOSX\/|\.)/.test(path));
   if (entries.some(isModule) || !pictures.length) return join([file]);
-  return takeIn(pictures.map(([path, blob]) => Object.assign(new File([blob], path.split("/").at(-1)), { path })));
+  return takeIn(pictures.map(([path, blob]) => Object.assign(new File([blob], path.split("/").at(-1)), { path })), onto);
 }
 
 /** A project file, or else another zip. */
-async function open(file) {
+async function open(file, onto) {
   try {
     const { project, classes: own, modules } = await openProject(file);
     if (!opening.model || visit.waits) throw notYet();
@@ -154,7 +154,7 @@ async function open(file) {
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
-    if (error.code === "no-project") await openZip(file);
+    if (error.code === "no-project") await openZip(file, onto);
     else fail(error);
   }
 }

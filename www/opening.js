@@ -45,8 +45,8 @@ export class Opening {
       const { model, modules } = await load();
       if (choice !== this.#choices) return false;
       $("cancel-load").hidden = true;
-      if (this.#isOpen(model)) {
-        say(this.#run.busy ? "adapting" : "ready");
+      if (this.#isOpen(model, modules)) {
+        say({ running: "adapting", paused: "paused", stopping: "stopping" }[this.#run.state] ?? "ready");
         return true;
       }
       await this.#run.settle();
@@ -66,9 +66,9 @@ export class Opening {
     }
   }
 
-  /** Whether a model is the one in use: it stays, with all that was learned. */
-  #isOpen({ source }) {
-    return this.#run.state !== "off" && source.kind !== "files" && JSON.stringify(source) === JSON.stringify(this.model?.source);
+  /** Whether a model is the one in use, with its modules: it stays, with all that was learned. */
+  #isOpen({ source }, modules) {
+    return modules.every(({ name }) => this.#library.knows(name)) && this.#run.state !== "off" && source.kind !== "files" && JSON.stringify(source) === JSON.stringify(this.model?.source);
   }
 
   #inTurn(job) {

@@ -3,6 +3,8 @@ import { element } from "./dom.js";
 
 /** Largest side of what is painted of a picture, in pixels: of large models the whole crops would take too much memory. */
 const PAINTED = 128;
+/** Shorter side of a converted picture, in pixels. */
+const CONVERTED = 1024;
 
 /** One file as the model sees it: {id, name, file, canvas, generation}. */
 export async function read(engine, file) {
@@ -15,13 +17,20 @@ export async function read(engine, file) {
 async function converted(file) {
   const head = new Uint8Array(await file.slice(4, 8).arrayBuffer().catch(() => new ArrayBuffer(0)));
   if (String.fromCharCode(...head) !== "ftyp") return file;
-  const bitmap = await createImageBitmap(file).catch(() => {
-    throw { code: "bad-image", message: `${file.name}: this browser cannot read it; save it as JPEG or PNG first` };
-  });
-  const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  const png = await new Promise((resolve) => canvas.toBlob(resolve));
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  const png = bitmap && (await new Promise((resolve) => reduced(bitmap).toBlob(resolve)));
+  if (!png) throw { code: "bad-image", message: `${file.name}: this browser cannot read it; save it as JPEG or PNG first` };
   return new File([png], `${file.name.replace(/\.[^.]*$/, "")}.png`, { type: "image/png" });
+}
+
+/** A picture no larger than any model asks for: as PNG a whole photo would take twenty megabytes. */
+function reduced(bitmap) {
+  const scale = Math.min(1, CONVERTED / Math.min(bitmap.width, bitmap.height));
+  const canvas = element("canvas", { width: Math.round(scale * bitmap.width), height: Math.round(scale * bitmap.height) });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }
 
 /** A crop as a canvas. */
@@ -58,20 +67,27 @@ export function thumb(picture, remove) {
 /** How an undo is told of: only who has keys can press them. */
 export const undoable = (text) => (hovers() ? `${text}; Ctrl+Z undoes` : text);
 
-/** How many pictures have the very bytes of one of the others. */
-export async function copies(pictures, others) {
-  let found = 0;
-  for (const { file } of pictures) {
-    for (const other of others) {
-      if (other.file.size !== file.size || !(await areSame(file, other.file))) continue;
-      found += 1;
-      break;
-    }
+const digests = new WeakMap();
+
+/** What is the same for files of the same bytes; nothing where a file cannot be read any more, or the page may not hash. */
+async function digest({ file }) {
+  try {
+    if (!digests.has(file)) digests.set(file, String(new Uint32Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()))));
+    return digests.get(file);
+  } catch {
+    return undefined;
   }
-  return found;
 }
 
-async function areSame(one, other) {
-  const [left, right] = (await Promise.all([one.arrayBuffer(), other.arrayBuffer()])).map((bytes) => new Uint8Array(bytes));
-  return left.every((byte, index) => byte === right[index]);
+/** How many pictures have the very bytes of one of the others. Only those of one size are read. */
+export async function copies(pictures, others) {
+  const ofSizes = (some, than) => some.filter(({ file }) => than.some((other) => other.file.size === file.size));
+  const known = new Set();
+  for (const other of ofSizes(others, pictures)) known.add(await digest(other));
+  let found = 0;
+  for (const picture of ofSizes(pictures, others)) {
+    const own = await digest(picture);
+    if (own && known.has(own)) found += 1;
+  }
+  return found;
 }

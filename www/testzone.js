@@ -74,8 +74,11 @@ export class TestZone {
       this.#classes.removeTest(picture);
       (children[Math.min(at, children.length - 1)] ?? $("test-files")).focus();
     };
-    const pictures = this.#classes.list.flatMap((own) => own.test);
-    $("test-thumbs").replaceChildren(...pictures.map((picture) => known.get(picture) ?? thumb(picture, () => remove(picture))));
+    const now = this.#classes.list.flatMap((own) => own.test).map((picture) => known.get(picture) ?? thumb(picture, () => remove(picture)));
+    if (now.length === children.length && now.every((child, index) => child === children[index])) return;
+    const focused = document.activeElement;
+    $("test-thumbs").replaceChildren(...now);
+    if (now.includes(focused)) focused.focus({ preventScroll: true });
   }
 
   refresh() {

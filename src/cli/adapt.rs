@@ -32,6 +32,7 @@ const SHOWN: usize = 12;
 pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
     let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
+    model::note_without_modules(&session, &arguments.modules, &arguments.methods);
     let mut methods = arguments.methods(Modules::of(&session))?;
     let config = config(arguments);
     // Before any image is read, and once: every method would refuse the same.

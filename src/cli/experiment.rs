@@ -44,6 +44,7 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
         uneven: shifted(ShiftName::Label),
     };
     let (session, mut warnings) = open(arguments)?;
+    model::note_without_modules(&session, &arguments.modules, &arguments.methods);
     let methods = arguments.methods(Modules::of(&session))?;
     let settings = settings(arguments, &session)?;
     settings.claim(&arguments.out)?;
@@ -153,7 +154,7 @@ fn work(
             Event::At(done, all, cell, progress) => {
                 adapt::show(&bar, progress);
                 let message = bar.message();
-                let at = format!("[{done}/{all}] {}, {} shots, seed {}", cell.task, cell.shots, cell.seed);
+                let at = format!("[{done}/{all}] {}, {}, seed {}", cell.task, cell.shots.words(), cell.seed);
                 bar.set_message(format!("{at}: {message}"));
             }
             Event::Done(done, all, run) => output::run_line(done, all, run),

@@ -72,8 +72,8 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
     }
     let mut warnings = Vec::new();
     for path in named {
-        check_one_module(path)?;
-        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
+        let dir = check_one_module(path).and_then(|()| adapter_dir(path));
+        match dir.and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
             Ok(found) => warnings.extend(found),
             Err(error) => warnings.push(error),
         }
@@ -83,6 +83,16 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
         return Err(Error::mismatch("--modules", "none of them can be used"));
     }
     Ok(warnings)
+}
+
+/// Tells whoever leaves the methods to us why none of them composes.
+pub fn note_without_modules(session: &Session, named: &[PathBuf], methods: &[String]) {
+    if methods == ["auto"] && named.is_empty() && session.module_names().is_empty() {
+        let name = &session.model().name;
+        output::note(&format!(
+            "no modules ship for {name}: methods that compose are left out; name modules with --modules"
+        ));
+    }
 }
 
 /// Refuses a folder of modules where a module is wanted.
@@ -99,10 +109,7 @@ fn check_one_module(dir: &Path) -> Result<()> {
 
 fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
     let (name, size) = (&session.model().name, session.info().input_size);
-    let Some(manifest) = shipped::modules_for(name, size) else {
-        output::note(&format!("no modules ship for {name}; without --modules there is nothing to compose"));
-        return Ok(Vec::new());
-    };
+    let Some(manifest) = shipped::modules_for(name, size) else { return Ok(Vec::new()) };
     let mut warnings = Vec::new();
     for entry in &manifest.modules {
         let module = manifest.module(&entry.name)?;

@@ -68,14 +68,14 @@ pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
 /// One line per finished run of a grid for a log; a terminal has the bar.
 pub fn run_line(done: usize, all: usize, run: &Run) {
     if !stderr().is_terminal() {
-        let Run { task, shots, seed, .. } = run;
+        let (Run { task, seed, .. }, shots) = (run, run.shots.words());
         let (name, accuracy) = (run.method.name(), percent(Some(run.test_accuracy)));
         let seconds = run.seconds + run.test_seconds;
         let draw = run.draw.words();
         // As with every message, a closed pipe is the reader's choice.
         let _ = writeln!(
             stderr(),
-            "[{done}/{all}] {task}, {shots} shots{draw}, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
+            "[{done}/{all}] {task}, {shots}{draw}, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
         );
     }
 }

@@ -30,15 +30,13 @@ fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> 
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
     let opened = model::open_named(base, &options, arguments.compute.device);
-    let mut session = opened.map_err(|error| match arguments.model {
-        Some(_) => error,
-        None => Error::mismatch(
-            "--model",
-            format!(
-                "the base model of {} cannot be opened ({error}); say where it is now",
-                arguments.task.display()
-            ),
-        ),
+    let mut session = opened.map_err(|error| match (&arguments.model, &error) {
+        (None, Error::Mismatch { .. } | Error::Download { .. }) => {
+            let task = arguments.task.display();
+            let reason = format!("the base model of {task} is not there ({error}); say where it is now");
+            Error::mismatch("--model", reason)
+        }
+        _ => error,
     })?;
     let warnings = block_on(session.load_task(&arguments.task, task))?;
     warnings.iter().for_each(output::warning);

@@ -64,6 +64,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
     let modules: Vec<&str> = settings.modules.iter().map(|module| module.name.as_str()).collect();
     let train = &settings.adapt.train;
     let (fewest, most) = summary.test_images;
+    let tests = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
     let size = settings.img_size.map_or(String::new(), |side| format!(", input at {side} px"));
     let lines = [
         format!("Runs: {} ({:.1} hours of computing); {}.", summary.runs, summary.hours, missing(summary)),
@@ -90,7 +91,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             train.full_rate,
         ),
         format!(
-            "Tests: {fewest} to {most} images of a task (at most {}, evenly over the classes). Training and testing \
+            "Tests: {tests} images of a task (at most {}, evenly over the classes). Training and testing \
              choose nothing on them.",
             settings.max_test
         ),

@@ -177,16 +177,7 @@ fn cut_torn_line(mut file: &File) -> std::io::Result<()> {
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn read_dir(dir: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
-    let failed = |error| Error::io("list", dir, error);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("results") && name.ends_with(".jsonl") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
+    let paths = files(dir, "results")?;
     let (mut runs, mut warnings) = (BTreeMap::new(), Vec::new());
     for path in paths {
         let name = path.display().to_string();
@@ -201,6 +192,29 @@ pub fn read_dir(dir: &Path) -> Result<(Vec<Run>, Vec<Error>)> {
         warnings.extend(bad);
     }
     Ok((runs.into_values().collect(), warnings))
+}
+
+/// Whether a folder has the file of a shard, as yet empty maybe.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn has_shards(dir: &Path) -> Result<bool> {
+    Ok(!files(dir, "results-")?.is_empty())
+}
+
+/// Files of runs whose names begin like this, in order.
+fn files(dir: &Path, start: &str) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io("list", dir, error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(start) && name.ends_with(".jsonl") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// Runs of a text; a line that is no run is named and the rest counts. A last line without its end is a run in

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     plan::{Cell, Shots},
-    results::{Run, read_dir},
+    results::{Run, has_shards, read_dir},
 };
 use crate::{
     error::{Error, Result},
@@ -106,7 +106,8 @@ impl Settings {
     pub fn claim(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let runs = if dir.exists() { read_dir(dir)?.0 } else { Vec::new() };
-        if runs.is_empty() {
+        // A shard that has begun will have results.
+        if runs.is_empty() && !(path.exists() && has_shards(dir)?) {
             return write_json(&path, self);
         }
         if !path.exists() {
@@ -214,6 +215,10 @@ mod tests {
         let mut other = settings();
         other.adapt.train.num_steps = 41;
         other.claim(dir.path()).expect("the first claim");
+        let shard = dir.path().join("results-1-of-2.jsonl");
+        std::fs::write(&shard, "").expect("writes");
+        settings().claim(dir.path()).expect_err("a shard is at work with the others");
+        std::fs::remove_file(shard).expect("removes");
         settings().claim(dir.path()).expect("nothing was made with the others");
         let made = Run { settings: settings().hash(), ..run("a", 1, 0, Method::LinearProbe, 0.5) };
         let (mut results, _) = Results::open(dir.path(), Shard::default()).expect("opens");

@@ -200,7 +200,7 @@ impl<'a> Pretrain<'a> {
     }
 }
 
-/// Weights and head of a model to start from; a head for other classes starts at zero.
+/// Weights and head of a model to start from; a head for another number of classes starts at zero.
 fn initial(model: &Model, config: &PretrainConfig, photos: &Photos) -> Result<(Vit, Head)> {
     let name = format!("--init {}", model.name);
     if model.vit.config != config.vit() {

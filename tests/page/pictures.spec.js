@@ -27,8 +27,13 @@ test("folders are classes, whatever lies around them", () => {
   expect(found("t/train/cat/1.png", "t/test/cat/2.png", "t/val/dog/3.png")).toEqual([["cat", 1, 1], ["dog", 0, 1]]);
   expect(found("cats/train/1.png", "cats/test/2.png", "dogs/train/3.png")).toEqual([["cats", 1, 1], ["dogs", 1, 0]]);
   expect(found("cats/photos/1.png", "dogs/photos/1.png")).toEqual([["cats", 1, 0], ["dogs", 1, 0]]);
-  expect(found("2024/cat/1.png", "2025/cat/1.png", "2025/dog/1.png")).toEqual([["cat", 2, 0], ["dog", 1, 0]]);
+  expect(found("2024/cat/1.png", "2025/cat/1.png")).toEqual([["cat", 2, 0]]);
   expect(found("train/1.png", "2.png")).toEqual([["train", 1, 0], ["", 1, 0]]);
+  // Classes may have the names of parts.
+  expect(found("vehicles/bus/1.png", "vehicles/train/1.png")).toEqual([["bus", 1, 0], ["train", 1, 0]]);
+  expect(found("parts/valid/1.png", "parts/invalid/1.png")).toEqual([["valid", 1, 0], ["invalid", 1, 0]]);
+  expect(found("t/train/train/1.png", "t/train/bus/1.png", "t/test/train/1.png")).toEqual([["train", 1, 1], ["bus", 1, 0]]);
+  expect(found("valid/1.png")).toEqual([["valid", 1, 0]]);
 });
 
 test("a zip of pictures in folders is classes, and one of nothing is told", async ({ page }) => {
@@ -76,6 +81,10 @@ test("test pictures show, go one by one, and are told when they were learned fro
   await shown.first().click();
   await expect(shown).toHaveCount(1);
   await expect(shown.first()).toBeFocused();
+  await page.keyboard.press("Control+z");
+  await expect(shown).toHaveCount(2);
+  await expect(shown.last()).toBeFocused();
+  await shown.first().click();
   await page.getByTestId("undo").click();
   await expect(shown).toHaveCount(2);
   await page.locator("#test-class").selectOption({ label: "across" });
