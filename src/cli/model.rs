@@ -7,7 +7,6 @@ use loraloom::{
     Cropping, block_on,
     error::{Error, Result},
     hub::{Hub, Progress, is_repo_id},
-    lora::folder,
     session::{ModelOptions, Session},
     shipped,
 };
@@ -72,8 +71,7 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
     }
     let mut warnings = Vec::new();
     for path in named {
-        let dir = check_one_module(path).and_then(|()| adapter_dir(path));
-        match dir.and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
+        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
             Ok(found) => warnings.extend(found),
             Err(error) => warnings.push(error),
         }
@@ -93,18 +91,6 @@ pub fn note_without_modules(session: &Session, named: &[PathBuf], methods: &[Str
             "no modules ship for {name}: methods that compose are left out; name modules with --modules"
         ));
     }
-}
-
-/// Refuses a folder of modules where a module is wanted.
-fn check_one_module(dir: &Path) -> Result<()> {
-    let is_module = |dir: &Path| dir.join(folder::CONFIG).exists();
-    let inside =
-        || std::fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| is_module(&entry.path()));
-    if is_module(dir) || !inside() {
-        return Ok(());
-    }
-    let dir = dir.display();
-    Err(Error::mismatch("--modules", format!("{dir} is a folder of modules; name what is in it: {dir}/*")))
 }
 
 fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {

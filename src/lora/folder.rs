@@ -25,9 +25,10 @@ const MAX_CONFIG: u64 = 10_000_000;
 /// Reads the configuration of an adapter and finds its weights.
 ///
 /// # Errors
-/// A missing or unreadable file; weights in a pickle, with what to do.
+/// A missing or unreadable file; weights in a pickle, or a folder of adapters, with what to do.
 pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
     let (config, weights) = (dir.join(CONFIG), dir.join(WEIGHTS));
+    check_single(dir)?;
     let io = |source| Error::io("read", &config, source);
     let mut json = String::new();
     let length =
@@ -48,6 +49,17 @@ pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
         });
     }
     Ok((json, weights))
+}
+
+/// Refuses a folder of adapters where one is wanted.
+fn check_single(dir: &Path) -> Result<()> {
+    let is_adapter = |dir: &Path| dir.join(CONFIG).exists();
+    let inside = || fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| is_adapter(&entry.path()));
+    if is_adapter(dir) || !inside() {
+        return Ok(());
+    }
+    let dir = dir.display().to_string();
+    Err(Error::mismatch(&dir, format!("a folder of modules; name what is in it: {dir}/*")))
 }
 
 /// Writes an adapter so that a reader never sees half of it: both files are written beside their
