@@ -176,7 +176,7 @@ test("a project with a damaged project.json is refused with its field named, and
   await choose(page, ["nearest-mean", "uniform"]);
   await twoClasses(page);
   await addTests(page, "across", 0);
-  await tests(page, "2 in 1 classes");
+  await tests(page, "2 in 1 class");
   await startAndFinish(page);
   const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
   const described = new TextDecoder().decode(files["project.json"]);
