@@ -11,6 +11,13 @@ use std::{
 
 use loraloom::{
     DeviceChoice, block_on,
+    experiment::{
+        markdown::points,
+        pairs::{ByPair, by_set, exhausted, paired},
+        plan::{Draw, Shots},
+        results::{Run, read_dir},
+        statistics::Interval,
+    },
     session::{ModelOptions, digest::hex},
     shipped,
 };
@@ -222,12 +229,43 @@ fn intervals(text: &str) -> Vec<String> {
     found
 }
 
+/// Accuracies of the plain runs of a method at a number of shots.
+fn accuracies(runs: &[Run], method: &str, shots: Shots) -> ByPair {
+    let own =
+        runs.iter().filter(|run| (run.method.name(), run.shots, run.draw) == (method, shots, Draw::Even));
+    own.map(|run| ((run.task.clone(), run.seed), run.test_accuracy)).collect()
+}
+
+/// The table of one input size less the other, which no report has: {method: differences by number of shots}.
+fn between_sizes() -> BTreeMap<&'static str, Vec<String>> {
+    let [small, own] = ["deit-tiny-128px", "deit-tiny"]
+        .map(|folder| read_dir(&root().join("docs/comparison").join(folder)).expect("results").0);
+    let columns = [1, 2, 5, 10, 20].map(Shots::PerClass).into_iter().chain([Shots::Full]);
+    let difference = |method, shots| {
+        let differences = paired(&accuracies(&small, method, shots), &accuracies(&own, method, shots));
+        let interval = Interval::clustered(&by_set(differences, &exhausted(&small, shots)));
+        interval.map_or(String::new(), |interval| points(Some(interval)))
+    };
+    let row = |method| (method, columns.clone().map(|shots| difference(method, shots)).collect());
+    ["uniform", "learned"].map(row).into()
+}
+
+#[test]
+fn the_table_between_two_sizes_is_of_their_records() {
+    let tables = tables(&read("docs/comparison/README.md").replace("\n  |", "\n|"));
+    let table = tables.iter().find(|table| table.head[0] == "128 px − 224 px").expect("a table");
+    let published: BTreeMap<&str, Vec<String>> =
+        table.rows.iter().map(|row| (row[0].as_str(), row[1..].to_vec())).collect();
+    assert_eq!(published, between_sizes());
+}
+
 #[test]
 fn every_interval_in_the_documents_is_in_a_report() {
-    let reports: String = folders()
+    let mut reports: String = folders()
         .iter()
         .map(|folder| fs::read_to_string(folder.join("report.md")).expect("a report"))
         .collect();
+    between_sizes().into_values().flatten().for_each(|difference| reports += &difference);
     for (document, fewest) in [("README.md", 80), ("docs/comparison/README.md", 300)] {
         let all = intervals(&read(document));
         assert!(all.len() >= fewest, "{document}: {}", all.len());

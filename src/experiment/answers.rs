@@ -3,6 +3,7 @@
 use super::{
     markdown::points,
     plan::Shots,
+    statistics::Interval,
     summary::{Block, Summary},
     weights::{Composition, correlation},
 };
@@ -146,22 +147,34 @@ fn related(summary: &Summary) -> Option<String> {
     if parts.is_empty() {
         return None;
     }
-    let follows = match correlation(&summary.compositions, at) {
-        Some(mean) => {
-            let verdict = match mean {
-                one if one.crosses_zero() => "Not clearly",
-                one if one.mean > 0.0 => "Yes, similar modules get more weight",
-                _ => "No, similar modules get less weight",
-            };
-            format!(
-                "{verdict}: rank correlation over modules of CKA with the task's own model and weight {:+.2} [{:+.2}, {:+.2}] over {} runs. ",
-                mean.mean, mean.low, mean.high, mean.count
-            )
-        }
-        None => String::new(),
-    };
+    let follows = follows(correlation(&summary.compositions, at));
     let answer = format!("{follows}Mean weights at {}:", at.words());
     Some(paragraph("Does learning prefer related modules?", &answer, &parts))
+}
+
+/// Whether weights follow similarity, and whether to the task rather than to all tasks.
+fn follows((own, preferred): (Option<Interval>, Option<Interval>)) -> String {
+    let Some(mean) = own else { return String::new() };
+    let verdict = match (mean, preferred) {
+        (own, _) if own.crosses_zero() => "Not clearly",
+        (own, _) if own.mean < 0.0 => "No, similar modules get less weight",
+        (_, Some(preferred)) if preferred.crosses_zero() => {
+            "Not clearly: similar modules get more weight, but those that are similar to the other tasks get as much"
+        }
+        _ => "Yes, similar modules get more weight",
+    };
+    let text = format!(
+        "{verdict}: rank correlation over modules of CKA with the task's own model and weight {} over {} runs",
+        interval(mean),
+        mean.count
+    );
+    let control =
+        |preferred| format!(", higher than with the CKA of the other tasks by {}", interval(preferred));
+    format!("{text}{}. ", preferred.map_or(String::new(), control))
+}
+
+fn interval(one: Interval) -> String {
+    format!("{:+.2} [{:+.2}, {:+.2}]", one.mean, one.low, one.high)
 }
 
 fn favourite(one: &Composition) -> Option<String> {
@@ -169,14 +182,15 @@ fn favourite(one: &Composition) -> Option<String> {
     let (first, last) = (modules.first()?, modules.last()?);
     let even = 1.0 / modules.len() as f32;
     Some(format!(
-        "{}: most `{}` ({:.2} times its even share), least `{}` ({:.2} times), as if {:.1} of {} modules counted.",
+        "{}: most `{}` ({:.2} times its even share), least `{}` ({:.2} times), as if {:.1} of {} modules counted over all layers and {:.1} in one.",
         one.task,
         first.0,
         first.1 / even,
         last.0,
         last.1 / even,
         one.effective_modules,
-        modules.len()
+        modules.len(),
+        one.effective_in_a_layer
     ))
 }
 

@@ -2,11 +2,12 @@
 //!
 //! [`plan`] says which cells there are and which of them a shard takes, [`settings`] what decides a run's numbers,
 //! [`task`] holds a task's images, [`shifts`] what changes them. [`run`] works the cells off and [`results`] keeps one
-//! line per run. [`statistics`] is the arithmetic of [`summary`], which [`report`] and [`answers`] put into tables and
-//! words, and [`plots`] into pictures.
+//! line per run. [`pairs`] knows which runs learned from the same images, [`statistics`] is the arithmetic of [`summary`]
+//! and [`weights`], which [`report`] and [`answers`] put into tables and words, and [`plots`] into pictures.
 
 pub mod answers;
 pub mod markdown;
+pub mod pairs;
 pub mod plan;
 pub mod plots;
 pub mod report;

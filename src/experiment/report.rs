@@ -12,6 +12,7 @@ use super::{
     shifts::UNEVENNESS,
     statistics::{Interval, Record},
     summary::{Block, CorruptedRow, Difference, REFERENCES, Row, Summary},
+    weights::Composition,
 };
 use crate::{
     error::{Error, Result},
@@ -114,8 +115,9 @@ fn short(summary: &Summary) -> String {
 const NOTE: &str = "
 For a seed all methods have the same training images and order, and start from class means of their own starting features.
 Differences are paired by (task, seed), in points; brackets hold 95 % intervals: Student's t over the pairs where nothing else
-is said. Pairs of one task resemble each other, so these intervals speak of these tasks; the intervals over tasks' means speak
-of tasks like them. Many comparisons are made and none is corrected for that.
+is said. Where every seed takes all images of a task, its pairs are one cluster: they learn from the same images, and count as one
+set of them. Pairs of one task resemble each other, so these intervals speak of these tasks, and of the test images that there
+are; the intervals over tasks' means speak of tasks like them. Many comparisons are made and none is corrected for that.
 
 ";
 
@@ -180,14 +182,18 @@ fn records(summary: &Summary) -> String {
     };
     let complete: Vec<String> = summary
         .plain()
-        .map(|block| format!("{} of {} at {}", block.complete_pairs, block.pairs, block.shots.words()))
+        .map(|block| {
+            let (complete, pairs, methods) = (block.complete_pairs, block.pairs, block.rows.len());
+            format!("{complete} of {pairs} of {methods} methods at {}", block.shots.words())
+        })
         .collect();
     let mut text = format!(
-        "## Ranks and records\n\nMean rank (1 is best, equal accuracies share) over the (task, seed) that all methods have: {}.\n\n",
+        "## Ranks and records\n\nMean rank (1 is best, equal accuracies share) over the (task, seed) that all methods with runs at a number of shots have: \
+         {}. Ranks among different numbers of methods cannot be compared.\n\n",
         complete.join(", ")
     );
     text += &by_shots(summary, &|row| number(row.rank, 2));
-    text += "Wins/ties/losses against `linear-probe`.\n\n";
+    text += "Wins/ties/losses against `linear-probe`; pairs that learn from the same images count once, by their mean.\n\n";
     text += &by_shots(summary, &|row| record(row, Method::LinearProbe));
     text += "Wins/ties/losses against `lora`.\n\n";
     text += &by_shots(summary, &|row| record(row, Method::Lora));
@@ -286,11 +292,16 @@ fn modules(summary: &Summary) -> String {
         std::iter::once(module.clone()).chain(cells).collect()
     };
     let mut rows: Vec<Vec<String>> = first.weights.modules.iter().enumerate().map(row).collect();
-    let counted = own.iter().map(|one| number(Some(one.effective_modules), 1));
-    rows.push(std::iter::once("modules that count".to_string()).chain(counted).collect());
+    let mut counted = |name: &str, of: fn(&Composition) -> f64| {
+        let cells = own.iter().map(|one| number(Some(of(one)), 1));
+        rows.push(std::iter::once(name.to_string()).chain(cells).collect());
+    };
+    counted("modules that count over all layers", |one| one.effective_modules);
+    counted("modules that count in a layer", |one| one.effective_in_a_layer);
     format!(
         "## Modules\n\nWeights that `learned` gives at {}, means over layers and seeds; an even share is {:.3}. \
-         Modules that count: exp(entropy) of these weights.\n\n{}",
+         Modules that count: exp(entropy), over all layers of these weights, in a layer of its own weights in one run, the mean of \
+         that over layers and runs.\n\n{}",
         shots.words(),
         1.0 / first.weights.modules.len().max(1) as f64,
         table(&head, &rows)

@@ -22,12 +22,21 @@ pub struct Interval {
 impl Interval {
     /// Student's t interval of the mean; `None` for fewer than two values.
     pub fn t(values: &[f64]) -> Option<Self> {
-        let count = values.len();
-        let freedom = count.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
-        let mean = mean(values)?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let error = (squares / freedom / count as f64).sqrt();
-        let half = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975) * error;
+        Self::clustered(&values.iter().map(|value| vec![*value]).collect::<Vec<_>>())
+    }
+
+    /// The same of values that resemble each other inside clusters, at the extreme as copies: the cluster-robust error
+    /// (Liang and Zeger, 1986) with G/(G - 1) and G - 1 degrees of freedom for G clusters, which is Student's where
+    /// every cluster has one value. `None` for fewer than two clusters.
+    pub fn clustered(clusters: &[Vec<f64>]) -> Option<Self> {
+        let values = clusters.concat();
+        let (count, mean) = (values.len(), mean(&values)?);
+        let groups = clusters.len() as f64;
+        let residual = |own: &Vec<f64>| own.iter().map(|value| value - mean).sum::<f64>();
+        let squares: f64 = clusters.iter().map(|own| residual(own).powi(2)).sum();
+        let error = (squares * groups / (groups - 1.0)).sqrt() / count as f64;
+        // No degrees of freedom, no distribution.
+        let half = StudentsT::new(0.0, 1.0, groups - 1.0).ok()?.inverse_cdf(0.975) * error;
         Some(Self { mean, low: mean - half, high: mean + half, count })
     }
 
@@ -91,21 +100,22 @@ pub fn spearman(left: &[f64], right: &[f64]) -> Option<f64> {
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 10_000;
 
-/// The ratio of two means over the same pairs, with the percentile bootstrap's interval over the pairs.
+/// The ratio of two means over the same pairs, with the percentile bootstrap's interval over clusters of pairs.
 ///
-/// `None` for fewer than two pairs, or where the denominator's mean is not above 0 in 97.5 % of the resamples.
-pub fn ratio_of_means(pairs: &[(f64, f64)]) -> Option<Interval> {
-    let count = pairs.len();
-    let sums = |chosen: &mut dyn Iterator<Item = (f64, f64)>| {
-        chosen.fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1))
-    };
-    let (above, below) = sums(&mut pairs.iter().copied());
-    if count < 2 || below <= 0.0 {
+/// `None` for fewer than two clusters, or where the denominator's mean is not above 0 in 97.5 % of the resamples.
+pub fn ratio_of_means(clusters: &[Vec<(f64, f64)>]) -> Option<Interval> {
+    let groups = clusters.len();
+    let sum_of =
+        |pairs: &[(f64, f64)]| pairs.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+    let sums: Vec<(f64, f64)> = clusters.iter().map(|own| sum_of(own)).collect();
+    let (above, below) = sum_of(&sums);
+    if groups < 2 || below <= 0.0 {
         return None;
     }
     let mut rng = random::stream(0, Purpose::Bootstrap);
-    let mut drawn: Vec<(f64, f64)> =
-        (0..RESAMPLES).map(|_| sums(&mut (0..count).map(|_| pairs[rng.random_range(0..count)]))).collect();
+    let mut resample =
+        || -> Vec<(f64, f64)> { (0..groups).map(|_| sums[rng.random_range(0..groups)]).collect() };
+    let mut drawn: Vec<(f64, f64)> = (0..RESAMPLES).map(|_| sum_of(&resample())).collect();
     drawn.retain(|(_, below)| *below > 0.0);
     if (drawn.len() as f64) < 0.975 * RESAMPLES as f64 {
         return None;
@@ -113,6 +123,7 @@ pub fn ratio_of_means(pairs: &[(f64, f64)]) -> Option<Interval> {
     let mut ratios: Vec<f64> = drawn.into_iter().map(|(above, below)| above / below).collect();
     ratios.sort_by(f64::total_cmp);
     let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part).round() as usize];
+    let count = clusters.iter().map(Vec::len).sum();
     Some(Interval { mean: above / below, low: at(0.025), high: at(0.975), count })
 }
 
@@ -138,6 +149,21 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_a_value_make_no_interval_narrower() {
+        let plain = Interval::t(&[1.0, 2.0, 6.0]).expect("three values");
+        let copied =
+            Interval::clustered(&[vec![1.0; 5], vec![2.0; 5], vec![6.0; 5]]).expect("three clusters");
+        close(copied.mean, plain.mean);
+        close(copied.low, plain.low);
+        assert_eq!((plain.count, copied.count), (3, 15));
+        // By hand: mean 2, residuals -2, 4 and -2 in clusters -2 | 4 - 2 = 2, error √(2 · 8) / 3, t(0.975, 1) = 12.7062.
+        let mixed = Interval::clustered(&[vec![0.0], vec![6.0, 0.0]]).expect("two clusters");
+        close(mixed.high, 2.0 + 12.706_205 * 4.0 / 3.0);
+        assert_eq!(Interval::clustered(&[vec![1.0, 2.0]]), None);
+        assert_eq!(Interval::clustered(&[]), None);
+    }
+
+    #[test]
     fn equal_values_share_ranks_and_tie() {
         assert_eq!(ranks(&[0.5, 0.9, 0.5, 0.1]), [2.5, 1.0, 2.5, 4.0]);
         assert_eq!(Record::of(&[0.1, -0.2, 0.0, 1e-12, 3.0]), Record { wins: 2, ties: 2, losses: 1 });
@@ -153,6 +179,8 @@ mod tests {
 
     #[test]
     fn a_share_of_a_gain_has_an_interval_only_where_there_is_a_gain() {
+        let ratio_of_means =
+            |pairs: &[(f64, f64)]| ratio_of_means(&pairs.iter().map(|pair| vec![*pair]).collect::<Vec<_>>());
         let half: Vec<(f64, f64)> = (1..=20).map(|i| (f64::from(i) / 2.0, f64::from(i))).collect();
         let share = ratio_of_means(&half).expect("a gain");
         assert_eq!((share.mean, share.low, share.high), (0.5, 0.5, 0.5));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
+    pairs::{ByPair, by_set, exhausted, paired, short, task_means},
     plan::{Draw, Shots},
     results::Run,
     shifts::Corruption,
@@ -16,9 +17,6 @@ use crate::methods::registry::Method;
 /// What methods are compared with, pair by pair.
 pub const REFERENCES: [Method; 5] =
     [Method::LinearProbe, Method::Lora, Method::Full, Method::Uniform, Method::Learned];
-
-/// Accuracies by (task, seed).
-type ByPair = BTreeMap<(String, u64), f64>;
 
 /// One method at one number of shots.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,7 +31,7 @@ pub struct Row {
     pub accuracy: f64,
     /// Paired differences from [`REFERENCES`] that were run.
     pub differences: Vec<Difference>,
-    /// Mean rank over the (task, seed) that every method has.
+    /// Mean rank over the (task, seed) that every method with runs at these shots has.
     pub rank: Option<f64>,
     /// Mean number of trained values.
     pub trainable_parameters: f64,
@@ -46,24 +44,26 @@ pub struct Row {
 pub struct Difference {
     /// The other method.
     pub from: Method,
-    /// Difference of accuracies over the pairs; `None` for fewer than two.
+    /// Difference of accuracies over the pairs, those of the same training images in one cluster; `None` for fewer than
+    /// two sets of training images.
     pub over_pairs: Option<Interval>,
     /// The same over the tasks' means.
     pub over_tasks: Option<Interval>,
-    /// Wins, ties and losses.
+    /// Wins, ties and losses; pairs of the same training images count once, by their mean.
     pub record: Record,
 }
 
 impl Difference {
-    fn new(own: &ByPair, other: &ByPair, from: Method) -> Self {
+    fn new(own: &ByPair, other: &ByPair, from: Method, exhausted: &BTreeSet<String>) -> Self {
         let differences = paired(own, other);
         let tasks: Vec<f64> = task_means(&differences).into_values().collect();
-        let pairs: Vec<f64> = differences.into_values().collect();
+        let sets = by_set(differences, exhausted);
+        let means: Vec<f64> = sets.iter().filter_map(|own| mean(own)).collect();
         Self {
             from,
-            over_pairs: Interval::t(&pairs),
+            over_pairs: Interval::clustered(&sets),
             over_tasks: Interval::t(&tasks),
-            record: Record::of(&pairs),
+            record: Record::of(&means),
         }
     }
 }
@@ -87,7 +87,7 @@ pub struct Block {
     pub shots: Shots,
     /// How the training images were drawn.
     pub draw: Draw,
-    /// Pairs of (task, seed) that every method has.
+    /// Pairs of (task, seed) that every method of the rows has.
     pub complete_pairs: usize,
     /// Pairs that any method has.
     pub pairs: usize,
@@ -170,23 +170,6 @@ impl Summary {
     }
 }
 
-/// Where classes have fewer images than were asked for. A task has as many classes as images at one shot, or the most
-/// that another number of shots shows.
-fn short(runs: &[Run]) -> Vec<(String, Shots, usize)> {
-    let drawn = runs.iter().filter(|run| run.draw == Draw::Even).filter_map(|run| match run.shots {
-        Shots::PerClass(shots) => Some((&run.task, shots, run.train_images)),
-        Shots::Full => None,
-    });
-    let cells: BTreeSet<(&String, usize, usize)> = drawn.collect();
-    let classes = |task: &String| {
-        let own = cells.iter().filter(|(other, ..)| *other == task);
-        own.map(|(_, shots, images)| images.div_ceil(*shots)).max().unwrap_or(0)
-    };
-    let is_short = |(task, shots, images): &(&String, usize, usize)| *images < shots * classes(task);
-    let found = cells.iter().copied().filter(is_short);
-    found.map(|(task, shots, images)| (task.clone(), Shots::PerClass(shots), images)).collect()
-}
-
 impl Block {
     /// The row of a method.
     pub fn row(&self, method: Method) -> Option<&Row> {
@@ -202,8 +185,9 @@ fn block(runs: &[Run], methods: &[Method], (draw, shots): (Draw, Shots)) -> Bloc
     let complete: Vec<&(String, u64)> =
         pairs.iter().copied().filter(|pair| present.iter().all(|own| own.contains_key(*pair))).collect();
     let ranks = mean_ranks(&accuracies, &complete);
+    let exhausted = if draw == Draw::Even { exhausted(runs, shots) } else { BTreeSet::new() };
     let mut rows: Vec<Row> =
-        methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, *method)).collect();
+        methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, &exhausted, *method)).collect();
     rows.iter_mut().for_each(|row| row.missing = pairs.len() - row.runs);
     Block {
         shots,
@@ -211,7 +195,7 @@ fn block(runs: &[Run], methods: &[Method], (draw, shots): (Draw, Shots)) -> Bloc
         complete_pairs: complete.len(),
         pairs: pairs.len(),
         rows,
-        random_share: random_share(&accuracies),
+        random_share: random_share(&accuracies, &exhausted),
         tasks: by_task(&accuracies),
     }
 }
@@ -225,6 +209,7 @@ fn row(
     runs: &[&Run],
     accuracies: &BTreeMap<Method, ByPair>,
     ranks: &BTreeMap<Method, f64>,
+    exhausted: &BTreeSet<String>,
     method: Method,
 ) -> Option<Row> {
     let own = &accuracies[&method];
@@ -234,7 +219,7 @@ fn row(
     };
     let against = |from: Method| {
         let other = accuracies.get(&from).filter(|other| from != method && !other.is_empty());
-        Some(Difference::new(own, other?, from))
+        Some(Difference::new(own, other?, from, exhausted))
     };
     Some(Row {
         method,
@@ -246,20 +231,6 @@ fn row(
         trainable_parameters: average(&|run| run.trainable_parameters as f64)?,
         seconds: average(&|run| run.seconds)?,
     })
-}
-
-/// Differences of the pairs that both have.
-fn paired(own: &ByPair, other: &ByPair) -> ByPair {
-    let difference = |(pair, value): (&(String, u64), &f64)| Some((pair.clone(), value - other.get(pair)?));
-    own.iter().filter_map(difference).collect()
-}
-
-fn task_means(values: &ByPair) -> BTreeMap<String, f64> {
-    let mut tasks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for ((task, _), value) in values {
-        tasks.entry(task.clone()).or_default().push(*value);
-    }
-    tasks.into_iter().filter_map(|(task, values)| Some((task, mean(&values)?))).collect()
 }
 
 fn mean_ranks(accuracies: &BTreeMap<Method, ByPair>, complete: &[&(String, u64)]) -> BTreeMap<Method, f64> {
@@ -276,14 +247,17 @@ fn mean_ranks(accuracies: &BTreeMap<Method, ByPair>, complete: &[&(String, u64)]
     present.iter().zip(sums).map(|((method, _), sum)| (**method, average(sum))).collect()
 }
 
-fn random_share(accuracies: &BTreeMap<Method, ByPair>) -> Option<Interval> {
+fn random_share(accuracies: &BTreeMap<Method, ByPair>, exhausted: &BTreeSet<String>) -> Option<Interval> {
     let probe = accuracies.get(&Method::LinearProbe)?;
     let learned = paired(accuracies.get(&Method::Learned)?, probe);
     let random = paired(accuracies.get(&Method::RandomModules)?, probe);
     // A share of a gain that may be none means nothing.
-    Interval::t(&learned.values().copied().collect::<Vec<_>>()).filter(|gain| gain.low > 0.0)?;
-    let both = random.iter().filter_map(|(pair, random)| Some((*random, *learned.get(pair)?)));
-    ratio_of_means(&both.collect::<Vec<_>>())
+    Interval::clustered(&by_set(learned.clone(), exhausted)).filter(|gain| gain.low > 0.0)?;
+    let both = random.into_iter().filter_map(|(pair, random)| {
+        let gain = *learned.get(&pair)?;
+        Some((pair, (random, gain)))
+    });
+    ratio_of_means(&by_set(both.collect(), exhausted))
 }
 
 fn by_task(accuracies: &BTreeMap<Method, ByPair>) -> BTreeMap<String, Vec<(Method, f64)>> {
@@ -305,11 +279,12 @@ fn corrupted_row(runs: &[Run], method: Method, shots: Shots) -> Option<Corrupted
         });
         found.collect()
     };
+    let exhausted = exhausted(runs, shots);
     let accuracy = |(kind, strength): (Corruption, usize)| {
         let own = of(method, kind, strength);
         let average = mean(&own.values().copied().collect::<Vec<_>>())?;
         let differences = paired(&own, &of(Method::LinearProbe, kind, strength));
-        let gain = Interval::t(&differences.into_values().collect::<Vec<_>>());
+        let gain = Interval::clustered(&by_set(differences, &exhausted));
         Some((kind, strength, average, gain.filter(|_| method != Method::LinearProbe)))
     };
     let accuracies: Vec<_> = Corruption::all().into_iter().filter_map(accuracy).collect();
@@ -358,11 +333,28 @@ mod tests {
     }
 
     #[test]
-    fn where_classes_have_fewer_images_than_asked_for_is_known() {
-        let of =
-            |task, shots, train_images| Run { train_images, ..run(task, shots, 0, Method::LinearProbe, 0.5) };
-        let runs = [of("a", 1, 3), of("a", 10, 30), of("a", 20, 30), of("b", 20, 40), of("c", 1, 2)];
-        assert_eq!(Summary::new(&runs).short, [("a".to_string(), Shots::PerClass(20), 30)]);
+    fn runs_on_the_same_images_count_once() {
+        let gains = [("a", 0.1), ("b", 0.2), ("c", 0.6)];
+        let of = |(task, gain): &(&str, f64), seed| {
+            let full = |method, accuracy| Run { shots: Shots::Full, ..run(task, 5, seed, method, accuracy) };
+            [full(Method::LinearProbe, 0.3), full(Method::Uniform, 0.3 + gain)]
+        };
+        let one: Vec<Run> = gains.iter().flat_map(|task| of(task, 0)).collect();
+        let five: Vec<Run> = gains.iter().flat_map(|task| (0..5).flat_map(|seed| of(task, seed))).collect();
+        let [one, five] = [one, five].map(|runs| {
+            let summary = Summary::new(&runs);
+            let block = summary.plain().next().expect("a block");
+            block
+                .row(Method::Uniform)
+                .and_then(|row| row.against(Method::LinearProbe))
+                .expect("a difference")
+                .clone()
+        });
+        assert_eq!((one.record.wins, five.record.wins), (3, 3));
+        let ends = |difference: &Difference| {
+            difference.over_pairs.map(|own| [own.low, own.high].map(|end| (end * 1e6).round()))
+        };
+        assert_eq!(ends(&one), ends(&five));
     }
 
     #[test]

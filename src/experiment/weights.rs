@@ -1,6 +1,6 @@
 //! What learned composition made of the modules: mean weights, how concentrated they are, and whether they follow CKA.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -22,12 +22,17 @@ pub struct Composition {
     pub seeds: usize,
     /// Weights by layer and module.
     pub weights: CoefficientReport,
-    /// exp(entropy) of the mean weights: N when all modules count equally, 1 when only one does.
+    /// exp(entropy) of the mean weights over layers and seeds: N when all modules count equally, 1 when only one does.
     pub effective_modules: f64,
+    /// The same of the weights of one layer in one run, its mean over layers and runs.
+    pub effective_in_a_layer: f64,
     /// Points of (CKA with the task's own model, weight) by module.
     pub similarity: Vec<Similarity>,
     /// Spearman's correlation of CKA and weight over the modules, one value per seed.
     pub correlations: Vec<f64>,
+    /// How much higher that is than with the CKA of the other tasks, one value per seed: what is left of it if modules
+    /// are not merely similar to every task.
+    pub preferences: Vec<f64>,
 }
 
 /// A module's similarity to the task and its weight, means over the seeds.
@@ -57,18 +62,29 @@ impl Composition {
         let found: Vec<&CoefficientReport> =
             learned.iter().filter_map(|run| run.composition.as_ref()).collect();
         let weights = average(&found)?;
-        let compared = |run: &&Run| run.method == reference(runs) && !run.cka.is_empty();
-        let similar: BTreeMap<u64, &Run> =
-            runs.iter().filter(here).filter(compared).map(|run| (run.seed, run)).collect();
+        let compared = |run: &&Run| {
+            run.method == reference(runs)
+                && run.shots == shots
+                && run.draw == Draw::Even
+                && !run.cka.is_empty()
+        };
+        let similar: Vec<&Run> = runs.iter().filter(compared).collect();
         let pairs: Vec<(Vec<f64>, Vec<f64>)> = learned
             .iter()
-            .filter_map(|run| pair(run.composition.as_ref()?, similar.get(&run.seed)?))
+            .filter_map(|run| {
+                let own = similar.iter().find(|other| other.task == task && other.seed == run.seed)?;
+                pair(run.composition.as_ref()?, own)
+            })
             .collect();
+        let layers: Vec<f64> =
+            found.iter().flat_map(|one| &one.weights).map(|layer| effective(layer)).collect();
         Some(Self {
             seeds: found.len(),
             effective_modules: effective(&weights.means),
+            effective_in_a_layer: mean(&layers)?,
             similarity: similarity(&weights, &pairs),
             correlations: pairs.iter().filter_map(|(cka, weight)| spearman(cka, weight)).collect(),
+            preferences: learned.iter().filter_map(|run| preference(run, &similar)).collect(),
             task,
             shots,
             weights,
@@ -95,6 +111,21 @@ fn pair(weights: &CoefficientReport, run: &Run) -> Option<(Vec<f64>, Vec<f64>)> 
     let of = |name: &String| run.cka.iter().find(|one| one.module == *name).map(|one| f64::from(one.cka));
     let cka: Vec<f64> = weights.modules.iter().map(of).collect::<Option<_>>()?;
     Some((cka, weights.means.iter().map(|mean| f64::from(*mean)).collect()))
+}
+
+/// Rank correlation of a run's weights with the modules' CKA to its own task, less the mean of those with the CKA to the
+/// other tasks at the same seed.
+fn preference(learned: &Run, similar: &[&Run]) -> Option<f64> {
+    let weights = learned.composition.as_ref()?;
+    let with = |own_task: bool| {
+        let wanted = |run: &&&Run| run.seed == learned.seed && (run.task == learned.task) == own_task;
+        let of = |run: &&Run| {
+            let (cka, weight) = pair(weights, run)?;
+            spearman(&cka, &weight)
+        };
+        mean(&similar.iter().filter(wanted).filter_map(of).collect::<Vec<_>>())
+    };
+    Some(with(true)? - with(false)?)
 }
 
 fn similarity(weights: &CoefficientReport, pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<Similarity> {
@@ -124,10 +155,14 @@ fn effective(means: &[f32]) -> f64 {
     entropy.exp()
 }
 
-/// The mean of the correlations over tasks and seeds at one number of shots.
-pub fn correlation(compositions: &[Composition], shots: Shots) -> Option<Interval> {
-    let own = compositions.iter().filter(|one| one.shots == shots);
-    Interval::t(&own.flat_map(|one| one.correlations.iter().copied()).collect::<Vec<_>>())
+/// Means over tasks and seeds at one number of shots: of the correlations, and of how much higher they are than with the
+/// other tasks' CKA.
+pub fn correlation(compositions: &[Composition], shots: Shots) -> (Option<Interval>, Option<Interval>) {
+    let own = || compositions.iter().filter(|one| one.shots == shots);
+    let of = |values: fn(&Composition) -> &[f64]| {
+        Interval::t(&own().flat_map(|one| values(one).iter().copied()).collect::<Vec<_>>())
+    };
+    (of(|one| &one.correlations), of(|one| &one.preferences))
 }
 
 #[cfg(test)]
@@ -161,7 +196,28 @@ mod tests {
         assert!((one.weights.means[0] - 0.6).abs() < 1e-6);
         assert_eq!(one.correlations, [1.0, 0.5]);
         assert!((one.similarity[2].weight - 0.2).abs() < 1e-6 && (one.similarity[2].cka - 0.4).abs() < 1e-6);
-        assert_eq!(correlation(&found, Shots::PerClass(5)).map(|mean| mean.mean), Some(0.75));
+        assert!(
+            (one.effective_in_a_layer - (effective(&[0.7, 0.2, 0.1]) + effective(&[0.5, 0.2, 0.3])) / 2.0)
+                .abs()
+                < 1e-6
+        );
+        let (own, preferred) = correlation(&found, Shots::PerClass(5));
+        // There is no other task that modules could be as similar to.
+        assert_eq!((own.map(|mean| mean.mean), preferred), (Some(0.75), None));
+    }
+
+    #[test]
+    fn modules_that_are_similar_to_every_task_are_not_preferred() {
+        let of = |task: &str, run: Run| Run { task: task.into(), ..run };
+        let runs = |other: [f32; 3]| {
+            let cka = |seed| [of("a", lora(seed, [0.9, 0.5, 0.4])), of("b", lora(seed, other))];
+            (0..2)
+                .flat_map(|seed| cka(seed).into_iter().chain([learned(seed, [0.7, 0.2, 0.1])]))
+                .collect::<Vec<_>>()
+        };
+        let preferred = |other| Composition::all(&runs(other))[0].preferences.clone();
+        assert_eq!(preferred([0.8, 0.6, 0.1]), [0.0, 0.0]);
+        assert_eq!(preferred([0.1, 0.6, 0.8]), [2.0, 2.0]);
     }
 
     #[test]
