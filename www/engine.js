@@ -118,6 +118,10 @@ export class Engine {
     const picture = ++this.#pictures;
     return { id: picture, ...(await this.#ask(REQUEST.addPicture, { picture, name, file })) };
   }
+  async look(file) {
+    await this.#gate.passed;
+    return this.#ask(REQUEST.look, { file });
+  }
   addCrop(picture, crop) {
     return this.#ask(REQUEST.addCrop, { picture, crop });
   }

@@ -34,7 +34,7 @@ function reduced(bitmap) {
 }
 
 /** A crop as a canvas. */
-function painted(pixels) {
+export function painted(pixels) {
   const { width, height } = pixels;
   const whole = element("canvas", { width, height });
   // Small pictures that are painted once: the GPU would only add its own start-up.

@@ -15,6 +15,7 @@ export const REQUEST = Object.freeze({
   adapt: "adapt", // request {methods, train, test, config}, alone: whether this is a helper
   flow: "flow", // flow: go | pause | stop; answered at once, also while methods run
   predict: "predict", // picture -> [{method, prediction}]
+  look: "look", // file: Blob -> {width, height, rgba, answers: [{method, prediction}]}; the picture is not kept
   fold: "fold", // method, index, request -> what the method says of the fold, trained without it; undefined if there is none
   folded: "folded", // method, found: what its folds gave, null if they were stopped, or {failed: error}; helpers ask by an event
   handOver: "hand-over", // method -> what it learned, for another worker with the same model and modules

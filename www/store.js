@@ -75,7 +75,7 @@ export function keep(state) {
     note("Pictures, modules and results are not kept: this browser has no room for them. Save a project file.");
     if (told) return;
     told = true;
-    fail({ message: `This browser cannot keep your pictures for the next visit (${error.name}). Everything goes on; save a project file to keep it.` });
+    fail({ message: `This browser cannot keep your pictures for the next visit (${error?.name ?? "it says no reason"}). Everything goes on; save a project file to keep it.` });
   });
   return jobs;
 }

@@ -1,7 +1,9 @@
 // The right column: what every method says of a new picture.
+import { inOrder, judge, line } from "./answers.js";
 import { $, acceptDrops, element, fail, listed, percent, say } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
-import { METHODS, method } from "./methods.js";
+import { LiveView } from "./live.js";
+import { hasCamera, openCamera } from "./webcam.js";
 
 const SHOWN = 60;
 
@@ -20,6 +22,9 @@ export class TryIt {
       event.target.value = "";
       await this.add(files);
     });
+    const live = new LiveView(engine, () => this.threshold);
+    $("try-camera").hidden = !hasCamera();
+    $("try-camera").addEventListener("click", () => openCamera("what the methods say", (file) => this.add([file]), live));
     // A slider tells more positions than the screen shows.
     $("threshold").addEventListener("input", () => (this.#frame ||= requestAnimationFrame(() => this.#judge())));
     acceptDrops($("try-zone"), (event, entries, files) => {
@@ -134,38 +139,9 @@ export class TryIt {
   }
 }
 
-/** The order of the table; a mix of one's own comes last. */
-function inOrder(answers) {
-  const place = ({ method: name }) => (METHODS.findIndex((own) => own.name === name) + METHODS.length + 1) % (METHODS.length + 1);
-  return answers.toSorted((a, b) => place(a) - place(b));
-}
-
 function card(picture, remove) {
   const away = element("button", { type: "button", class: "quiet", "aria-label": `Take ${picture.name} away`, onclick: remove }, "×");
   const text = element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
   return element("article", { class: "card prediction-card" }, picture.canvas,
     element("div", {}, element("header", {}, element("h3", { title: picture.name }, picture.name), away), text, element("ul", { class: "bars answers" })));
-}
-
-/** What one method says: {item, answer, best}; whether it is sure comes with the threshold. */
-function line(name, best) {
-  const { color, label } = method(name);
-  const answer = element("span", { class: "answer" });
-  const data = { "data-testid": "prediction", "data-method": name, "data-label": best.label, "data-probability": String(best.probability) };
-  const item = element("li", { ...data, style: { "--own": color } },
-    element("span", { class: "dot", style: { background: color } }),
-    element("span", { class: "bar-name" }, label),
-    element("span", { class: "answer-line" }, answer, percent(best.probability)),
-    element("span", { class: "bar" }, element("span", { class: "fill", style: { width: `${100 * best.probability}%` } }), element("span", { class: "at" })));
-  return { item, answer, best };
-}
-
-function judge(own, threshold) {
-  const { answer, best } = own;
-  const sure = best.probability >= threshold;
-  if (sure === own.sure) return;
-  own.sure = sure;
-  answer.classList.toggle("unsure", !sure);
-  answer.title = sure ? best.label : `not sure; most likely ${best.label}`;
-  answer.textContent = sure ? best.label : "not sure";
 }

@@ -34,6 +34,18 @@ async function quiet() {
   while (meanwhile.size) await Promise.allSettled([...meanwhile]);
 }
 
+/** A number that no picture of the page has: they are counted from one. */
+const LOOKED_AT = 0;
+
+async function look(file) {
+  const crop = engine.addPicture(LOOKED_AT, file.name, await bytes(file, file.name));
+  try {
+    return { ...crop, answers: await engine.predict(LOOKED_AT) };
+  } finally {
+    engine.removePicture(LOOKED_AT);
+  }
+}
+
 const actions = {
   [REQUEST.open]: async ({ device, model }) => {
     await ready;
@@ -67,6 +79,7 @@ const actions = {
   [REQUEST.fold]: ({ method, index, request }) => engine.fold(method, index, request, tell),
   [REQUEST.folded]: ({ method, found }) => waiting.get(method)(found),
   [REQUEST.predict]: ({ picture }) => engine.predict(picture),
+  [REQUEST.look]: ({ file }) => look(file),
   [REQUEST.handOver]: ({ method }) => engine.handOver(method),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
   [REQUEST.forget]: ({ methods }) => engine.forget(methods),
@@ -77,7 +90,7 @@ const actions = {
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
+const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 

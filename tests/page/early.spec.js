@@ -1,5 +1,5 @@
 // What a person does at the wrong moment: before the model is there, or while the worker fails; and browsers that lack something.
-import { expect } from "@playwright/test";
+import { test as base, expect } from "@playwright/test";
 import { pictures } from "./files.js";
 import { addClass, choose, open, startAndFinish, test, twoClasses } from "./support.js";
 
@@ -22,6 +22,26 @@ test("what comes in before the model is there waits for it", async ({ page }) =>
   await expect(page.getByTestId("class-card")).toHaveCount(6);
   await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
   await expect(page.getByTestId("error")).toBeHidden();
+});
+
+test("a part of the page that does not arrive is told, and a reload helps", async ({ page }) => {
+  await page.route("**/charts.js", (route) => route.abort());
+  await page.goto(`?${TINY}`);
+  await expect(page.getByTestId("status")).toHaveText("cannot start");
+  await expect(page.getByTestId("error")).toContainText("did not arrive: reload");
+  await page.unroute("**/charts.js");
+  await page.reload();
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(page.getByTestId("error")).toBeHidden();
+});
+
+// Playwright's own test: an error that nobody catches is what this is about.
+base("a module that a browser cannot run is told", async ({ page }) => {
+  await page.route("**/vendor/uPlot.esm.js", (route) => route.fulfill({ contentType: "text/javascript", body: "throw new Error('no luck'); export default 0;" }));
+  await page.goto(`?${TINY}`);
+  await expect(page.getByTestId("status")).toHaveText("cannot start");
+  await expect(page.getByTestId("error")).toContainText("cannot run the page");
+  await expect(page.getByTestId("error")).toContainText("no luck");
 });
 
 test("a worker that fails while pictures are read loses none of them", async ({ page }) => {

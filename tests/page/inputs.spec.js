@@ -333,6 +333,17 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await expect(cards(page)).toHaveCount(2);
 });
 
+test("a browser that keeps nothing and says no reason is told of, too", async ({ page }) => {
+  // As a private window of Safari does: the transaction ends without an error.
+  await page.addInitScript(() => {
+    IDBTransaction.prototype.commit = IDBTransaction.prototype.abort;
+  });
+  await open(page, TINY);
+  await twoClasses(page);
+  await expect(page.getByTestId("error")).toContainText("cannot keep your pictures for the next visit (it says no reason)");
+  await expect(page.getByTestId("status")).toContainText("first answers are in");
+});
+
 test("a full quota is told and stops nothing", async ({ page }) => {
   await open(page, TINY);
   const client = await page.context().newCDPSession(page);

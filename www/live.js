@@ -1,0 +1,76 @@
+// What every method says of what the camera sees, while it sees it.
+import { inOrder, judge, line, tell } from "./answers.js";
+import { $ } from "./dom.js";
+import { painted } from "./pictures.js";
+
+/** The pause between two looks, in milliseconds: the cores are not for this alone. */
+const PAUSE = 100;
+/** How long a worker that was lost is given to come back, in milliseconds. */
+const RECOVER = 500;
+
+const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
+
+export class LiveView {
+  #engine;
+  #threshold;
+  /** The watch that goes on; another one, or none, ends it. */
+  #watch = null;
+  #lines = new Map();
+
+  constructor(engine, threshold) {
+    this.#engine = engine;
+    this.#threshold = threshold;
+  }
+
+  /** Looks until the end; `frame` gives what the camera sees as a file. */
+  async begin(frame) {
+    const own = (this.#watch = {});
+    this.#clear();
+    while (this.#watch === own) {
+      const file = await frame();
+      if (file) await this.#look(own, file);
+      await wait(PAUSE);
+    }
+  }
+
+  end() {
+    this.#watch = null;
+  }
+
+  #clear() {
+    this.#lines.clear();
+    $("camera-answers").replaceChildren();
+    $("camera-seen").replaceChildren();
+    $("camera-note").textContent = "";
+  }
+
+  async #look(own, file) {
+    try {
+      const seen = await this.#engine.look(file);
+      if (this.#watch === own) this.#draw(seen);
+    } catch (error) {
+      if (error.code === "restarted") await wait(RECOVER);
+      else if (this.#watch === own) {
+        $("camera-note").textContent = error.message ?? String(error);
+        this.end();
+      }
+    }
+  }
+
+  #draw({ width, height, rgba, answers }) {
+    $("camera-seen").replaceChildren(painted(new ImageData(rgba, width, height)));
+    $("camera-note").textContent = answers.length ? "" : "The methods answer here once two classes have pictures.";
+    const known = this.#lines;
+    this.#lines = new Map(inOrder(answers).map(({ method, prediction: { top: [best] } }) => {
+      const own = known.get(method);
+      if (own) tell(own, best);
+      return [method, own ?? line(method, best)];
+    }));
+    const items = [...this.#lines.values()].map(({ item }) => item);
+    const { children } = $("camera-answers");
+    if (items.length !== children.length || items.some((item, index) => item !== children[index])) $("camera-answers").replaceChildren(...items);
+    const threshold = this.#threshold();
+    $("camera-answers").style.setProperty("--threshold", String(threshold));
+    for (const own of this.#lines.values()) judge(own, threshold);
+  }
+}
