@@ -1,5 +1,6 @@
 // The left column: classes with their pictures.
 import { $, acceptDrops, element, drawing, fail, listed, say } from "./dom.js";
+import { LOST } from "./engine.js";
 import { copies, read, thumb, undoable } from "./pictures.js";
 import { keptCopy } from "./store.js";
 import { hasCamera, openCamera } from "./webcam.js";
@@ -8,8 +9,6 @@ const LIMIT = 500;
 /** So many pictures of a class show at first. */
 const SHOWN = 48;
 const SHOW_UNDO = 15_000;
-/** Errors of a worker that is gone, not of what it was asked. */
-const LOST = ["restarted", "fatal", "device"];
 /** While pictures are read the page tells how far it is, so often. */
 const SHOW_EVERY = 150;
 
@@ -88,7 +87,7 @@ export class Classes {
     return this.list.find((own) => String(own.key) === key);
   }
 
-  /** Adds files one by one; a bad one is named and the rest goes on. */
+  /** Adds files one by one; a bad one is named and the rest goes on. Gives the reasons of those that are not in. */
   async addFiles(own, files, part = "pictures") {
     const bad = [];
     let shown = 0;
@@ -127,6 +126,7 @@ export class Classes {
     if (bad.length) fail({ message: listed(bad) });
     // Nothing waits for it: of many large pictures it takes a while.
     this.#warnOfCopies(added, part === "test" ? "pictures" : "test");
+    return bad;
   }
 
   /** What was learned from measures nothing. */

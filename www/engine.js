@@ -2,6 +2,9 @@
 // worker after a failure.
 import { EVENT, REQUEST } from "./protocol.js";
 
+/** Errors of a worker that is gone, not of what it was asked. */
+export const LOST = ["restarted", "fatal", "device"];
+
 /** A promise that others wait for, and whether it was kept. */
 function gate() {
   let open;

@@ -1,12 +1,15 @@
 // What every method says of what the camera sees, while it sees it.
 import { inOrder, judge, line, tell } from "./answers.js";
 import { $ } from "./dom.js";
+import { LOST } from "./engine.js";
 import { painted } from "./pictures.js";
 
 /** The pause between two looks, in milliseconds: the cores are not for this alone. */
 const PAUSE = 100;
 /** How long a worker that was lost is given to come back, in milliseconds. */
 const RECOVER = 500;
+/** A worker that is lost by looking, time and again, is not asked any more. */
+const PATIENCE = 2;
 
 const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
@@ -16,6 +19,7 @@ export class LiveView {
   /** The watch that goes on; another one, or none, ends it. */
   #watch = null;
   #lines = new Map();
+  #lost = 0;
 
   constructor(engine, threshold) {
     this.#engine = engine;
@@ -25,10 +29,10 @@ export class LiveView {
   /** Looks until the end; `frame` gives what the camera sees as a file. */
   async begin(frame) {
     const own = (this.#watch = {});
+    this.#lost = 0;
     this.#clear();
     while (this.#watch === own) {
-      const file = await frame();
-      if (file) await this.#look(own, file);
+      if (!document.hidden) await this.#look(own, frame);
       await wait(PAUSE);
     }
   }
@@ -41,25 +45,27 @@ export class LiveView {
     this.#lines.clear();
     $("camera-answers").replaceChildren();
     $("camera-seen").replaceChildren();
-    $("camera-note").textContent = "";
   }
 
-  async #look(own, file) {
+  async #look(own, frame) {
     try {
+      const file = await frame();
+      if (!file) return;
       const seen = await this.#engine.look(file);
+      this.#lost = 0;
       if (this.#watch === own) this.#draw(seen);
     } catch (error) {
-      if (error.code === "restarted") await wait(RECOVER);
-      else if (this.#watch === own) {
-        $("camera-note").textContent = error.message ?? String(error);
-        this.end();
-      }
+      this.#lost += 1;
+      if (LOST.includes(error.code) && this.#lost < PATIENCE) return wait(RECOVER);
+      if (this.#watch !== own) return;
+      $("camera-silent").textContent = error.message ?? String(error);
+      this.end();
     }
   }
 
   #draw({ width, height, rgba, answers }) {
     $("camera-seen").replaceChildren(painted(new ImageData(rgba, width, height)));
-    $("camera-note").textContent = answers.length ? "" : "The methods answer here once two classes have pictures.";
+    $("camera-silent").textContent = answers.length ? "" : "The methods answer here once two classes have pictures.";
     const known = this.#lines;
     this.#lines = new Map(inOrder(answers).map(({ method, prediction: { top: [best] } }) => {
       const own = known.get(method);

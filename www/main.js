@@ -284,6 +284,8 @@ addEventListener("paste", (event) => {
 new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--bar", `${target.offsetHeight}px`)).observe(document.querySelector(".bar-top"));
 classes.draw();
 run.setModules([]);
+// From here on the page tells of failures itself (guard.js).
+document.body.dataset.begun = "true";
 start()
   .catch((error) => {
     fail(error);

@@ -53,11 +53,14 @@ export class TryIt {
     else fail({ message: "no pictures in the folder to try; drop modules, models and projects anywhere else on the page" });
   }
 
+  /** Gives the reasons of those that are not in. */
   async add(files) {
     const bad = [];
+    const added = [];
     for (const file of files.slice(0, SHOWN)) {
       try {
-        this.#shown.unshift({ picture: await this.#classes.take(file), answers: [], lines: [] });
+        added.unshift({ picture: await this.#classes.take(file), answers: [], lines: [] });
+        this.#shown.unshift(added[0]);
       } catch (error) {
         bad.push(error.message ?? String(error));
       }
@@ -66,7 +69,8 @@ export class TryIt {
     if (bad.length) fail({ message: listed(bad) });
     for (const { picture } of this.#shown.splice(SHOWN)) this.#engine.removePicture(picture.id).catch(() => {});
     this.#draw();
-    await this.refresh(true);
+    await this.refresh(true, added);
+    return bad;
   }
 
   #remove(own) {
@@ -91,9 +95,9 @@ export class TryIt {
     if (bad.length) fail({ message: listed(bad) });
   }
 
-  /** Asks again, after methods have run. */
-  async refresh(announce = false) {
-    for (const own of [...this.#shown]) {
+  /** Asks again, after methods have run; only of some pictures, if the others were asked about. */
+  async refresh(announce = false, only = [...this.#shown]) {
+    for (const own of only) {
       // Between two models nobody answers; what is of another one, or was taken out meanwhile, is not there to ask about.
       if (!this.#engine.isOpen) return;
       if (own.picture.generation !== this.#engine.generation || !this.#shown.includes(own)) continue;

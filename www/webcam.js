@@ -1,92 +1,112 @@
 // Pictures from a camera, in a dialog; the camera is off whenever the dialog is closed.
-import { $, fail } from "./dom.js";
+import { $, element, fail, listed } from "./dom.js";
 
 /** What is asked of a camera; one that cannot is taken as well. The camera that looks away shows what is to be told apart. */
 const WANTED = { facingMode: { ideal: "environment" }, width: { ideal: 640 }, height: { ideal: 480 } };
 /** Whoever holds the button so long takes one picture after another, in milliseconds. */
 const HOLD = 400;
 const EVERY = 250;
+/** So many pictures wait to be read. */
+const WAITING = 3;
 
-let stream = null;
+/** The camera while it is on: {stream, take, live, taken}. */
+let open = null;
 let asking = false;
-let taken = 0;
+let jobs = Promise.resolve();
+let waiting = 0;
 let count = 0;
 let holding = 0;
 let held = false;
-let onPicture = () => {};
-let view = null;
+const canvas = element("canvas");
 
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
-/** Opens the camera: `take` gets every picture that is taken, and `live` (begin, end) looks on meanwhile. */
+/** Opens the camera: `take` gets every picture that is taken and gives reasons against it, and `live` (begin, end) looks on
+ *  meanwhile. */
 export async function openCamera(heading, take, live = null) {
   // A second click while the browser asks for leave would open a second stream, which nobody could close.
-  if (asking || stream) return;
+  if (asking || open) return;
   asking = true;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: WANTED });
+    open = { stream: await navigator.mediaDevices.getUserMedia({ video: WANTED }), take, live, taken: 0 };
   } catch (error) {
     fail({ message: error.name === "NotAllowedError" ? "The camera was not allowed; allow it in the address bar to use it." : `No camera can be used (${error.name}).` });
     return;
   } finally {
     asking = false;
   }
-  taken = 0;
-  onPicture = take;
-  view = live;
+  for (const track of open.stream.getTracks()) track.addEventListener("ended", unplugged);
   $("camera-class").textContent = heading;
   $("camera-count").textContent = "";
-  $("camera-live").hidden = !view;
-  $("camera-video").srcObject = stream;
+  $("camera-note").textContent = "";
+  $("camera-live").hidden = !live;
+  const video = $("camera-video");
+  video.srcObject = open.stream;
   $("camera").showModal();
+  // Some browsers play nothing by themselves where power is short.
+  video.play().catch(() => {});
   $("camera-take").focus();
-  view?.begin(() => frame("camera.jpg"));
+  live?.begin(() => frame("camera.jpg"));
+}
+
+function unplugged() {
+  $("camera").close();
+  fail({ message: "The camera stopped: it was unplugged, or another program took it." });
 }
 
 /** What the camera sees now, as a file; nothing before its first picture. */
 async function frame(name) {
   const video = $("camera-video");
-  if (!video.videoWidth) return null;
-  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA || !video.videoWidth) return null;
+  Object.assign(canvas, { width: video.videoWidth, height: video.videoHeight });
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
   return blob && new File([blob], name, { type: "image/jpeg" });
 }
 
-async function takeOne() {
+/** Pictures are read one after another; whoever holds a key asks for more than that, and gets no more than wait at once. */
+function take(most = WAITING) {
+  if (!open || waiting >= most) return;
+  waiting += 1;
+  // What was taken goes where it was taken for, also when the dialog is closed meanwhile.
+  const own = open;
+  jobs = jobs.then(() => takeFor(own)).catch(fail).finally(() => (waiting -= 1));
+}
+
+async function takeFor(own) {
   const file = await frame(`camera-${count + 1}.jpg`);
-  if (!file || !stream) return;
+  if (!file) return;
   count += 1;
-  taken += 1;
-  $("camera-count").textContent = `${taken} taken`;
-  onPicture(file);
+  const bad = await own.take(file);
+  if (!bad.length) own.taken += 1;
+  if (own !== open) return;
+  $("camera-note").textContent = listed(bad);
+  $("camera-count").textContent = own.taken ? `${own.taken} taken` : "";
 }
 
 function hold() {
   held = true;
-  takeOne();
+  take(1);
   holding = setTimeout(hold, EVERY);
 }
 
 const letGo = () => clearTimeout(holding);
 
-$("camera-take").addEventListener("pointerdown", () => {
+$("camera-take").addEventListener("pointerdown", (event) => {
   letGo();
   held = false;
-  holding = setTimeout(hold, HOLD);
+  if (event.button === 0) holding = setTimeout(hold, HOLD);
 });
 for (const end of ["pointerup", "pointercancel", "pointerleave"]) $("camera-take").addEventListener(end, letGo);
 // A long press is no question for a menu.
 $("camera-take").addEventListener("contextmenu", (event) => event.preventDefault());
 $("camera-take").addEventListener("click", (event) => {
   // The click that ends a hold; keys click without a pointer.
-  if (held && event.detail) return;
-  takeOne();
+  if (!held || !event.detail) take();
 });
 $("camera").addEventListener("close", () => {
   letGo();
-  view?.end();
-  view = null;
-  stream?.getTracks().forEach((track) => track.stop());
-  stream = null;
+  open?.live?.end();
+  open?.stream.getTracks().forEach((track) => track.stop());
+  open = null;
 });

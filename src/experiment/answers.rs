@@ -158,7 +158,7 @@ fn follows((own, preferred): (Option<Interval>, Option<Interval>)) -> String {
     let verdict = match (mean, preferred) {
         (own, _) if own.crosses_zero() => "Not clearly",
         (own, _) if own.mean < 0.0 => "No, similar modules get less weight",
-        (_, Some(preferred)) if preferred.crosses_zero() => {
+        (_, Some(preferred)) if preferred.low <= 0.0 => {
             "Not clearly: similar modules get more weight, but those that are similar to the other tasks get as much"
         }
         _ => "Yes, similar modules get more weight",
@@ -219,6 +219,22 @@ mod tests {
             runs.push(run("a", 5, seed, Method::UniformLora, base + 0.05 + noise));
         }
         answers(&Summary::new(&runs)).join("\n")
+    }
+
+    #[test]
+    fn weights_follow_the_task_only_if_not_other_tasks_as_well() {
+        let of = |mean: f64| Interval { mean, low: mean - 0.1, high: mean + 0.1, count: 25 };
+        let said = |own, preferred: Option<f64>| follows((Some(of(own)), preferred.map(of)));
+        assert!(said(0.3, Some(0.2)).starts_with("Yes"));
+        assert!(said(0.3, None).starts_with("Yes"));
+        for preferred in [0.05, -0.3] {
+            assert!(
+                said(0.3, Some(preferred)).starts_with("Not clearly: similar modules get more weight, but")
+            );
+        }
+        assert!(said(0.05, Some(0.2)).starts_with("Not clearly: rank"));
+        assert!(said(-0.3, Some(0.2)).starts_with("No, similar"));
+        assert_eq!(follows((None, None)), "");
     }
 
     #[test]

@@ -26,8 +26,9 @@ impl Interval {
     }
 
     /// The same of values that resemble each other inside clusters, at the extreme as copies: the cluster-robust error
-    /// (Liang and Zeger, 1986) with G/(G - 1) and G - 1 degrees of freedom for G clusters, which is Student's where
-    /// every cluster has one value. `None` for fewer than two clusters.
+    /// (Liang and Zeger, 1986) with G/(G - 1) for G clusters, and degrees of freedom one below the number of equal
+    /// clusters that weigh as much, (Σn)²/Σn² for sizes n (Carter, Schnepel and Steigerwald, 2017). Where every cluster
+    /// has one value this is Student's. `None` for fewer than two clusters.
     pub fn clustered(clusters: &[Vec<f64>]) -> Option<Self> {
         let values = clusters.concat();
         let (count, mean) = (values.len(), mean(&values)?);
@@ -35,8 +36,10 @@ impl Interval {
         let residual = |own: &Vec<f64>| own.iter().map(|value| value - mean).sum::<f64>();
         let squares: f64 = clusters.iter().map(|own| residual(own).powi(2)).sum();
         let error = (squares * groups / (groups - 1.0)).sqrt() / count as f64;
+        let sizes: f64 = clusters.iter().map(|own| (own.len() as f64).powi(2)).sum();
+        let freedom = (count as f64).powi(2) / sizes - 1.0;
         // No degrees of freedom, no distribution.
-        let half = StudentsT::new(0.0, 1.0, groups - 1.0).ok()?.inverse_cdf(0.975) * error;
+        let half = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975) * error;
         Some(Self { mean, low: mean - half, high: mean + half, count })
     }
 
@@ -156,9 +159,10 @@ mod tests {
         close(copied.mean, plain.mean);
         close(copied.low, plain.low);
         assert_eq!((plain.count, copied.count), (3, 15));
-        // By hand: mean 2, residuals -2, 4 and -2 in clusters -2 | 4 - 2 = 2, error √(2 · 8) / 3, t(0.975, 1) = 12.7062.
+        // By hand: mean 2, residuals -2, 4 and -2 in clusters -2 | 4 - 2 = 2, error √(2 · 8) / 3. The
+        // sizes weigh as 9 / 5 equal clusters, and t(0.975, 0.8) = 23.327936
         let mixed = Interval::clustered(&[vec![0.0], vec![6.0, 0.0]]).expect("two clusters");
-        close(mixed.high, 2.0 + 12.706_205 * 4.0 / 3.0);
+        close(mixed.high, 2.0 + 23.327_936 * 4.0 / 3.0);
         assert_eq!(Interval::clustered(&[vec![1.0, 2.0]]), None);
         assert_eq!(Interval::clustered(&[]), None);
     }

@@ -334,27 +334,38 @@ mod tests {
 
     #[test]
     fn runs_on_the_same_images_count_once() {
-        let gains = [("a", 0.1), ("b", 0.2), ("c", 0.6)];
+        let gains = [("a", 0.2), ("b", 0.3), ("c", 0.4)];
+        let blur = |accuracy| Corrupted {
+            kind: Corruption::Blur,
+            strength: 1,
+            test_accuracy: accuracy,
+            test_images: 4,
+        };
         let of = |(task, gain): &(&str, f64), seed| {
-            let full = |method, accuracy| Run { shots: Shots::Full, ..run(task, 5, seed, method, accuracy) };
-            [full(Method::LinearProbe, 0.3), full(Method::Uniform, 0.3 + gain)]
+            let full = |method, accuracy| Run {
+                shots: Shots::Full,
+                corrupted: vec![blur(accuracy)],
+                ..run(task, 5, seed, method, accuracy)
+            };
+            let learned =
+                [full(Method::Learned, 0.3 + gain), full(Method::RandomModules, 0.3 + 0.5 * gain * gain)];
+            [full(Method::LinearProbe, 0.3)].into_iter().chain(learned)
         };
-        let one: Vec<Run> = gains.iter().flat_map(|task| of(task, 0)).collect();
-        let five: Vec<Run> = gains.iter().flat_map(|task| (0..5).flat_map(|seed| of(task, seed))).collect();
-        let [one, five] = [one, five].map(|runs| {
-            let summary = Summary::new(&runs);
+        let summary = |seeds| {
+            let runs = gains.iter().flat_map(|task| (0..seeds).flat_map(|seed| of(task, seed)));
+            Summary::new(&runs.collect::<Vec<_>>())
+        };
+        let said = |summary: &Summary| {
             let block = summary.plain().next().expect("a block");
-            block
-                .row(Method::Uniform)
-                .and_then(|row| row.against(Method::LinearProbe))
-                .expect("a difference")
-                .clone()
-        });
-        assert_eq!((one.record.wins, five.record.wins), (3, 3));
-        let ends = |difference: &Difference| {
-            difference.over_pairs.map(|own| [own.low, own.high].map(|end| (end * 1e6).round()))
+            let learned = block.row(Method::Learned).and_then(|row| row.against(Method::LinearProbe));
+            let difference = learned.expect("a difference");
+            assert_eq!(difference.record.wins, 3);
+            let blurred = summary.corrupted[0].1[1].accuracies[0].3;
+            let ends =
+                [difference.over_pairs, blurred, block.random_share].map(|own| own.expect("three sets"));
+            ends.map(|own| [own.low, own.high].map(|end| (end * 1e6).round()))
         };
-        assert_eq!(ends(&one), ends(&five));
+        assert_eq!(said(&summary(1)), said(&summary(5)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ test("answers follow what the camera sees, and it can be taken", async ({ page }
   await open(page, TINY);
   await aim(page, 0);
   await page.getByTestId("try-camera").click();
-  await expect(page.locator("#camera-note")).toContainText("once two classes have pictures");
+  await expect(page.locator("#camera-silent")).toContainText("once two classes have pictures");
   await page.keyboard.press("Escape");
   await twoClasses(page);
   await expect(page.getByTestId("status")).toContainText("first answers are in");
@@ -68,6 +68,28 @@ test("the camera answers while methods train, and after the worker was lost", as
   await expect(said(page, "nearest-mean")).toHaveAttribute("data-label", "across");
 });
 
+test("what a camera cannot add is told in its dialog, and one that is unplugged closes it", async ({ page }) => {
+  await aimed(page);
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    const faulty = source.replace("engine.addPicture(picture, name,", "(() => { throw { code: 'bad-image', message: `${name}: no picture` }; })() ?? engine.addPicture(picture, name,");
+    expect(faulty).not.toBe(source);
+    await route.fulfill({ response, body: faulty });
+  });
+  await open(page, TINY);
+  await aim(page, 0);
+  await page.getByTestId("add-class").click();
+  await page.getByTestId("class-camera").click();
+  await expect.poll(() => page.locator("#camera-video").evaluate((video) => video.readyState)).toBeGreaterThan(1);
+  await page.getByTestId("camera-take").click();
+  await expect(page.locator("#camera-note")).toHaveText(/camera-1.jpg: no picture/);
+  await expect(page.locator("#camera-count")).toBeEmpty();
+  await page.locator("#camera-video").evaluate((video) => video.srcObject.getTracks()[0].dispatchEvent(new Event("ended")));
+  await expect(page.locator("#camera")).toBeHidden();
+  await expect(page.getByTestId("error")).toContainText("The camera stopped");
+});
+
 test("whoever holds the button takes one picture after another", async ({ page }) => {
   await aimed(page);
   await open(page, TINY);
@@ -82,11 +104,18 @@ test("whoever holds the button takes one picture after another", async ({ page }
   await page.mouse.move(button.x + 5, button.y + 5);
   await page.mouse.down();
   await expect(page.locator("#camera-count")).toHaveText(/^[5-9] taken/);
+  const taken = async () => Number.parseInt(await page.locator("#camera-count").textContent(), 10);
+  // Leaving the button ends the hold without a click.
+  await page.mouse.move(button.x - 20, button.y - 20);
+  await page.waitForTimeout(1000);
+  const after = await taken();
+  // The click that ends a hold takes none, and a key takes one more.
+  await page.getByTestId("camera-take").dispatchEvent("click", { detail: 1 });
+  await page.waitForTimeout(1000);
+  expect(await taken()).toBe(after);
   await page.mouse.up();
-  const taken = Number.parseInt(await page.locator("#camera-count").textContent(), 10);
-  // The click that ends the hold takes none, and a key takes one more.
   await page.keyboard.press("Enter");
-  await expect(page.locator("#camera-count")).toHaveText(`${taken + 1} taken`);
+  await expect(page.locator("#camera-count")).toHaveText(`${after + 1} taken`);
   await page.keyboard.press("Escape");
-  await expect(page.locator(".thumb canvas")).toHaveCount(taken + 1);
+  await expect(page.locator(".thumb canvas")).toHaveCount(after + 1);
 });
