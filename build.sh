@@ -45,7 +45,7 @@ need_wasm_bindgen() {
   local version
   version="$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
   [ "$("$TOOLS/bin/wasm-bindgen" --version 2>/dev/null)" = "wasm-bindgen $version" ] && return
-  say "installing wasm-bindgen $version"
+  say "installing wasm-bindgen $version: some minutes, once"
   CARGO_TARGET_DIR="$CACHE/tools-target" cargo install --quiet wasm-bindgen-cli --version "$version" --root "$TOOLS"
 }
 
