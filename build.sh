@@ -100,8 +100,8 @@ crossings() {
   forbid "only the command line knows the experiment" 'crate::experiment' src/[!e]* src/error.rs src/evaluate.rs
   forbid "a synchronous read-back panics in a browser; use the _async one" \
     '\.(into_data|to_data|into_scalar)\(|\.sync\(\)' src web/src
-  forbid "cfg(target) belongs in device, lib.rs and main.rs" 'cfg\(.*target_(arch|family)' src/vit src/lora \
-    src/methods src/train src/session src/checkpoint src/image
+  forbid "cfg(target) belongs in device, lib.rs and main.rs" 'cfg\(.*target_(arch|family)' src/vit src/lora src/methods \
+    src/train src/session src/checkpoint src/image src/kernels src/head* src/matrix* src/random* src/dataset* src/evaluate* src/report*
   return "$found"
 }
 

@@ -149,5 +149,5 @@ pub async fn breathe(milliseconds: u32) {
 }
 
 fn lost(error: impl std::fmt::Display) -> Error {
-    Error::Device { device: "current".into(), reason: format!("it was lost: {error}; start again") }
+    Error::Device { device: "in use".into(), reason: format!("it was lost: {error}; start again") }
 }

@@ -22,8 +22,9 @@ pub mod kernels;
 pub mod matrix;
 pub mod random;
 
-pub mod dataset;
 pub mod image;
+
+pub mod dataset;
 pub mod report;
 pub mod vit;
 

@@ -15,7 +15,6 @@ const SHOW_EVERY = 150;
 export class Classes {
   #engine;
   #changed;
-  #tell;
   #undo = null;
   #number = 0;
   #cards = new Map();
@@ -26,8 +25,6 @@ export class Classes {
   reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
   list = [];
-  /** Counts changes, so that others can tell whether something moved under them. */
-  version = 0;
   /** Says what there is to learn from and to test: the same again after what was changed is changed back. */
   get signature() {
     const keys = (pictures) => pictures.map((picture) => picture.key);
@@ -36,11 +33,7 @@ export class Classes {
 
   constructor(engine, changed) {
     this.#engine = engine;
-    this.#tell = changed;
-    this.#changed = () => {
-      this.version += 1;
-      changed();
-    };
+    this.#changed = changed;
     $("add-class").addEventListener("click", () => this.#rename(this.add(this.#free())));
     $("undo").addEventListener("click", () => this.#restore());
     addEventListener("keydown", (event) => {
@@ -118,9 +111,7 @@ export class Classes {
     }
     this.reading -= 1;
     this.draw();
-    // Where every file was bad, what was learned is as new as before.
-    if (added.length) this.#changed();
-    else this.#tell();
+    this.#changed();
     const count = own[part].length;
     say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
     if (bad.length) fail({ message: listed(bad) });

@@ -43,8 +43,6 @@ function changed() {
 }
 
 function libraryChanged() {
-  // The first answers may be on their way.
-  classes.version += 1;
   run.setModules(library.list);
   changed();
 }
@@ -72,7 +70,6 @@ const chooseModel = (load) => {
   };
   return opening.choose(withKept, () => {
     library.removed.clear();
-    classes.version += 1;
     run.clear();
   });
 };

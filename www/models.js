@@ -52,7 +52,7 @@ async function verify(blob, { sha256, git }, label) {
   if (found !== (sha256 ?? git)) throw { code: "download", message: `${label} arrived damaged (its digest is not the stated one); load it again` };
 }
 
-const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 /** Tells how much of a total has arrived. */
 function meter(label, total) {
@@ -62,7 +62,7 @@ function meter(label, total) {
     // What was ended between two requests ends here.
     if (signal.aborted) throw cancelled();
     done += bytes;
-    say(`${label}: ${mib(done)} of ${mib(total)} MB`, done / total);
+    say(`${label}: ${megabytes(done)} of ${megabytes(total)} MB`, done / total);
   };
 }
 

@@ -62,7 +62,7 @@ export class Run {
     const first = !document.querySelector(".methods input");
     const item = (own) => {
       const possible = !own.modules || count > 0;
-      const box = element("input", { type: "checkbox", id: `method-${own.name}`, "data-testid": `method-${own.name}`, onchange: () => this.refresh() });
+      const box = element("input", { type: "checkbox", id: `method-${own.name}`, "data-testid": `method-${own.name}`, onchange: () => this.#ticked(own) });
       const on = first || (own.modules && !this.#hadModules) ? own.on || wanted.includes(own.name) : wanted.includes(own.name);
       box.checked = Boolean(on && possible);
       box.disabled = !possible;
@@ -125,6 +125,12 @@ export class Run {
     $("library").inert = $("library-removed").inert = $("add-module").disabled = !idle;
   }
 
+  /** A method was ticked, or not any more; first answers that are missing or old come by themselves. */
+  #ticked({ name, quick }) {
+    this.refresh();
+    if (quick && !this.fresh(name)) this.quick();
+  }
+
   setState(state) {
     this.state = state;
     this.refresh();
@@ -171,6 +177,11 @@ export class Run {
     await done;
   }
 
+  /** What the page shows now that results follow from, as one word. */
+  get #shown() {
+    return JSON.stringify([this.#classes.signature, this.#library, this.config]);
+  }
+
   /** What results are of that come now. */
   get #now() {
     const { list, signature } = this.#classes;
@@ -183,7 +194,7 @@ export class Run {
   }
 
   async #work(methods, state) {
-    const { version } = this.#classes;
+    const begun = this.#shown;
     const config = this.config;
     this.#wasStopped = false;
     const live = this.live.filter((name) => this.fresh(name));
@@ -208,7 +219,7 @@ export class Run {
     }
     methods.forEach((name) => this.#results.rest(name));
     if (this.state !== "off") this.setState("idle");
-    if (version !== this.#classes.version) this.quick();
+    if (begun !== this.#shown) this.quick();
     await this.#done();
   }
 

@@ -18,7 +18,7 @@ use loraloom::{
 
 use super::{
     Outcome,
-    args::{AdaptArgs, Modules, TrainingArgs},
+    args::{AdaptArgs, Modules, TrainingArgs, leaves_choice},
     interrupt, model, output,
 };
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     config.check_for(&session.model().vit.config)?;
     if let Some(dir) = &arguments.save {
         check_writable(dir)?;
-        if let Some(error) = session.cannot_save(Method::Full).filter(|_| arguments.leaves_choice()) {
+        if let Some(error) = session.cannot_save(Method::Full).filter(|_| leaves_choice(&arguments.methods)) {
             methods.retain(|method| *method != Method::Full);
             output::warning(&error);
             warnings.push(error);

@@ -219,8 +219,8 @@ Examples:
 pub struct ForwardArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Folders of PEFT LoRA modules to fold in.
-    #[arg(long, value_name = "DIR", num_args = 1..)]
+    /// PEFT LoRA modules to fold in: folders, or ids of the Hub.
+    #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub adapter: Vec<PathBuf>,
     /// One weight per module; 1 each if absent.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
@@ -390,9 +390,9 @@ impl AdaptArgs {
     pub fn methods(&self, modules: Modules) -> loraloom::error::Result<Vec<Method>> {
         methods(&self.methods, modules)
     }
+}
 
-    /// Whether no method is named, so that those that do not fit may be left out.
-    pub fn leaves_choice(&self) -> bool {
-        self.methods == ["auto"]
-    }
+/// Whether no method is named, so that those that do not fit may be left out.
+pub fn leaves_choice(methods: &[String]) -> bool {
+    methods == ["auto"]
 }

@@ -12,7 +12,7 @@ use loraloom::{
 };
 
 use super::{
-    args::{DeviceName, InputArgs, ModelArgs},
+    args::{DeviceName, InputArgs, ModelArgs, leaves_choice},
     output,
 };
 
@@ -85,7 +85,7 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
 
 /// Tells whoever leaves the methods to us why none of them composes.
 pub fn note_without_modules(session: &Session, named: &[PathBuf], methods: &[String]) {
-    if methods == ["auto"] && named.is_empty() && session.module_names().is_empty() {
+    if leaves_choice(methods) && named.is_empty() && session.module_names().is_empty() {
         let name = &session.model().name;
         output::note(&format!(
             "no modules ship for {name}: methods that compose are left out; name modules with --modules"

@@ -27,16 +27,6 @@ impl Picture {
         Self { width, height, rgb: color.repeat(width * height) }
     }
 
-    /// A picture from `[height, width, 4]` bytes, such as a canvas gives; alpha is dropped, as Pillow's
-    /// `convert("RGB")` drops it.
-    ///
-    /// `None` when the number of bytes is another or there are no pixels.
-    pub fn from_rgba(width: usize, height: usize, rgba: &[u8]) -> Option<Self> {
-        let fits = width > 0 && height > 0 && Some(rgba.len()) == width.checked_mul(height)?.checked_mul(4);
-        let rgb = || rgba.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
-        fits.then(|| Self { width, height, rgb: rgb() })
-    }
-
     /// The part of `width` x `height` whose top left corner is at (`left`, `top`); what lies outside the
     /// picture is black.
     pub fn window(&self, left: isize, top: isize, width: usize, height: usize) -> Self {
@@ -82,13 +72,5 @@ mod tests {
         let picture = Picture { width: 3, height: 2, rgb: (0..18).collect() };
         assert_eq!(picture.mirrored().rgb[..3], [6, 7, 8]);
         assert_eq!(picture.mirrored().mirrored(), picture);
-    }
-
-    #[test]
-    fn rgba_of_another_length_is_refused() {
-        assert_eq!(Picture::from_rgba(1, 1, &[1, 2, 3, 9]).map(|picture| picture.rgb), Some(vec![1, 2, 3]));
-        assert!(Picture::from_rgba(2, 1, &[0; 7]).is_none());
-        assert!(Picture::from_rgba(0, 1, &[]).is_none());
-        assert!(Picture::from_rgba(usize::MAX, 2, &[]).is_none());
     }
 }

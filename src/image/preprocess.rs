@@ -120,7 +120,7 @@ impl Preprocess {
     /// The same preprocessing with another way of cropping.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a share that is not above 0 and at most 1, or of an input that is no square.
+    /// [`Error::Mismatch`] for a share that is not between 0.01 and 1, or of an input that is no square.
     pub fn with_cropping(mut self, cropping: Cropping) -> Result<Self> {
         let (height, width) = self.input_size;
         (self.scale, self.center_crop) = match cropping {

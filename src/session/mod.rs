@@ -204,14 +204,14 @@ impl Session {
         let headed: Vec<&LoraModule> =
             used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
         let warning = several_heads(&headed);
-        if let Some(saved) = headed.last().and_then(|module| module.head.clone()) {
+        if let Some((name, saved)) = headed.last().and_then(|own| Some((&own.name, own.head.clone()?))) {
             let features = self.model.vit.config.feature_dim();
             if saved.dim != features {
                 let reason = format!(
                     "its head takes {} features, the model gives {features}; it was made for another model",
                     saved.dim
                 );
-                return Err(Error::mismatch("saved head", reason));
+                return Err(Error::mismatch(name.clone(), reason));
             }
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }

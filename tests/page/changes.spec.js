@@ -26,6 +26,39 @@ test("what is changed back is as new as before", async ({ page }) => {
   await expect(page.getByTestId("stale")).toBeVisible();
 });
 
+test("first answers come again for what was changed while they were on their way", async ({ page }) => {
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    const slow = source.replace("crew.adapt(engine,", "new Promise((go) => setTimeout(go, 2000)).then(() => crew.adapt(engine,").replace("memory.buffer.byteLength)", "memory.buffer.byteLength))");
+    expect(slow).not.toBe(source);
+    await route.fulfill({ response, body: slow });
+  });
+  await open(page, TINY);
+  await twoClasses(page);
+  await expect(page.getByTestId("status")).toHaveText("looking at your pictures");
+  await page.locator("summary", { hasText: "Settings" }).click();
+  await page.getByTestId("folds").fill("2");
+  await page.getByTestId("folds").press("Tab");
+  await expect(page.getByTestId("held-out-linear-probe")).toContainText("%");
+  await expect(old(page)).toHaveCount(0);
+});
+
+test("a method that is ticked again answers again by itself", async ({ page }) => {
+  await open(page, TINY.replace("folds=0", "folds=2"));
+  await twoClasses(page);
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+  await page.getByTestId("method-nearest-mean").uncheck();
+  await page.locator("summary", { hasText: "Settings" }).click();
+  await page.getByTestId("folds").fill("0");
+  await page.getByTestId("folds").press("Tab");
+  await expect(page.getByTestId("held-out-linear-probe")).not.toContainText("%");
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+  await page.getByTestId("method-nearest-mean").check();
+  await expect(page.getByTestId("held-out-nearest-mean")).not.toContainText("%");
+  await expect(old(page)).toHaveCount(0);
+});
+
 test("another library makes only what composes it out of date", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);

@@ -37,7 +37,7 @@ const { count, size, warnings } = await generateSW({
   cleanupOutdatedCaches: true,
 });
 warnings.forEach((warning) => console.warn(warning));
-console.log(`offline: ${count} files, ${(size / 2 ** 20).toFixed(1)} MB before compression`);
+console.log(`offline: ${count} files, ${(size / 1e6).toFixed(1)} MB before compression`);
 
 if (flag === "--fast") process.exit(0);
 let code = 0;

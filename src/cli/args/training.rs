@@ -102,7 +102,7 @@ pub struct PretrainArgs {
     #[arg(long, value_name = "DIR|ID")]
     pub teacher: Option<String>,
     /// A model of an earlier run to start from, instead of random weights; its input size may be another one.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR|ID")]
     pub init: Option<String>,
     /// Last images of every class, by name, that are kept for validation.
     #[arg(long, default_value_t = 100)]
