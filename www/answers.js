@@ -2,6 +2,9 @@
 import { element, percent } from "./dom.js";
 import { METHODS, method } from "./methods.js";
 
+/** What stands where answers will come. */
+export const NOBODY_YET = "The methods answer here once two classes have pictures.";
+
 /** The order of the table; a mix of one's own comes last. */
 export function inOrder(answers) {
   const place = ({ method: name }) => (METHODS.findIndex((own) => own.name === name) + METHODS.length + 1) % (METHODS.length + 1);

@@ -1,7 +1,7 @@
 // The left column: classes with their pictures.
 import { $, acceptDrops, element, drawing, fail, listed, say } from "./dom.js";
-import { LOST } from "./engine.js";
 import { copies, read, thumb, undoable } from "./pictures.js";
+import { LOST } from "./protocol.js";
 import { keptCopy } from "./store.js";
 import { hasCamera, openCamera } from "./webcam.js";
 

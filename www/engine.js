@@ -1,9 +1,6 @@
 // The page's end of the worker, and a worker's end of a helper: promises for requests, a listener for events, and a fresh
 // worker after a failure.
-import { EVENT, REQUEST } from "./protocol.js";
-
-/** Errors of a worker that is gone, not of what it was asked. */
-export const LOST = ["restarted", "fatal", "device"];
+import { EVENT, LOST, REQUEST } from "./protocol.js";
 
 /** A promise that others wait for, and whether it was kept. */
 function gate() {
@@ -96,7 +93,7 @@ export class Engine {
       return report;
     } catch (error) {
       // A model that is refused leaves the one before it in use.
-      if (wasOpen && !["fatal", "device", "restarted"].includes(error.code)) own.open();
+      if (wasOpen && !LOST.includes(error.code)) own.open();
       throw error;
     }
   }

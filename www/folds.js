@@ -1,7 +1,8 @@
 // Folds of held-out estimates, for whoever has a hand free.
+import { LOST } from "./protocol.js";
 
 /** Errors of the hand, not of the method: they have no code, or one of these. */
-const OF_THE_HAND = [undefined, "restarted", "fatal", "device"];
+const OF_THE_HAND = [undefined, ...LOST];
 
 /** What folds gave, for the engine: what went wrong in one of them is the method's error. */
 export function orThrow(found) {

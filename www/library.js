@@ -1,10 +1,9 @@
 // The library of LoRA modules: what is in it, adding PEFT folders and zips, taking modules out and putting them back.
 import { unzip } from "./archive.js";
 import { $, element, fail, listed, say } from "./dom.js";
+import { LOST } from "./protocol.js";
 
 const FILES = ["adapter_config.json", "adapter_model.safetensors"];
-/** Errors of a worker that is gone, not of what it was asked: the next one gets every module again. */
-const LOST = ["restarted", "fatal", "device"];
 
 export class Library {
   #engine;
@@ -59,6 +58,7 @@ export class Library {
         await this.#engine.addModule(module);
         this.list.push(module);
       } catch (error) {
+        // The next worker gets every module again.
         if (LOST.includes(error.code)) throw error;
         if (!module.shipped) this.aside.push(module);
         refused.push(error.message);

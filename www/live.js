@@ -1,8 +1,8 @@
 // What every method says of what the camera sees, while it sees it.
-import { inOrder, judge, line, tell } from "./answers.js";
+import { NOBODY_YET, inOrder, judge, line, tell } from "./answers.js";
 import { $ } from "./dom.js";
-import { LOST } from "./engine.js";
 import { painted } from "./pictures.js";
+import { LOST } from "./protocol.js";
 
 /** The pause between two looks, in milliseconds: the cores are not for this alone. */
 const PAUSE = 100;
@@ -45,6 +45,12 @@ export class LiveView {
     this.#lines.clear();
     $("camera-answers").replaceChildren();
     $("camera-seen").replaceChildren();
+    this.#say("");
+  }
+
+  /** Why nobody answers; the same words are not told anew with every look. */
+  #say(text) {
+    if ($("camera-silent").textContent !== text) $("camera-silent").textContent = text;
   }
 
   async #look(own, frame) {
@@ -58,14 +64,14 @@ export class LiveView {
       this.#lost += 1;
       if (LOST.includes(error.code) && this.#lost < PATIENCE) return wait(RECOVER);
       if (this.#watch !== own) return;
-      $("camera-silent").textContent = error.message ?? String(error);
+      this.#say(error.message ?? String(error));
       this.end();
     }
   }
 
   #draw({ width, height, rgba, answers }) {
     $("camera-seen").replaceChildren(painted(new ImageData(rgba, width, height)));
-    $("camera-silent").textContent = answers.length ? "" : "The methods answer here once two classes have pictures.";
+    this.#say(answers.length ? "" : NOBODY_YET);
     const known = this.#lines;
     this.#lines = new Map(inOrder(answers).map(({ method, prediction: { top: [best] } }) => {
       const own = known.get(method);

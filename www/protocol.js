@@ -29,3 +29,6 @@ export const EVENT = Object.freeze({
   folds: "folds", // method: a helper has trained it, and waits for its folds
   fatal: "fatal", // error: the worker cannot go on
 });
+
+/** Codes of errors of a worker that is gone, not of what it was asked. */
+export const LOST = Object.freeze(["restarted", "fatal", "device"]);

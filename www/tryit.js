@@ -1,5 +1,5 @@
 // The right column: what every method says of a new picture.
-import { inOrder, judge, line } from "./answers.js";
+import { NOBODY_YET, inOrder, judge, line } from "./answers.js";
 import { $, acceptDrops, element, fail, listed, percent, say } from "./dom.js";
 import { droppedFiles, sort } from "./drops.js";
 import { LiveView } from "./live.js";
@@ -145,7 +145,7 @@ export class TryIt {
 
 function card(picture, remove) {
   const away = element("button", { type: "button", class: "quiet", "aria-label": `Take ${picture.name} away`, onclick: remove }, "×");
-  const text = element("p", { class: "muted small" }, "The methods answer here once two classes have pictures.");
+  const text = element("p", { class: "muted small" }, NOBODY_YET);
   return element("article", { class: "card prediction-card" }, picture.canvas,
     element("div", {}, element("header", {}, element("h3", { title: picture.name }, picture.name), away), text, element("ul", { class: "bars answers" })));
 }
