@@ -206,8 +206,10 @@ export class Run {
     say(state === "quick" ? "looking at your pictures" : "adapting");
     const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
     try {
-      if (state === "running") await this.#forget(gone);
-      await this.#engine.adapt({ methods, train: part("pictures"), test: part("test"), config });
+      // In one breath: a picture that is removed from now on is removed after the run that learns from it.
+      const forgotten = state === "running" && this.#forget(gone);
+      const adapted = this.#engine.adapt({ methods, train: part("pictures"), test: part("test"), config });
+      await Promise.all([forgotten, adapted]);
       if (state === "running") say(this.#wasStopped ? "stopped" : "done");
       else if (!this.#wasStopped) say("first answers are in");
     } catch (error) {

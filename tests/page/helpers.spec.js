@@ -166,10 +166,13 @@ test("helpers pause and stop with the run", async ({ page }) => {
 });
 
 test("a picture that is removed while helpers learn from it ends no run", async ({ page }) => {
-  await withCores(page, 2);
+  // The worker is slow to begin, so that the run is still on its way when the pictures go.
+  await withCores(page, 2, [["engine.forget(methods)", "new Promise((resolve) => setTimeout(resolve, 1000)).then(() => engine.forget(methods))"]]);
   await page.getByText("Settings", { exact: false }).first().click();
   await setSteps(page, 40);
   await page.getByTestId("start").click();
+  // Pictures that go before this are no part of the run.
+  await expect(page.getByTestId("pause")).toBeVisible();
   await page.getByRole("button", { name: "Remove kind0-1.png" }).click();
   await page.getByRole("button", { name: "Remove class along" }).click();
   await expect(page.getByTestId("status")).toHaveText("done", { timeout: 200_000 });
