@@ -120,6 +120,47 @@ fn a_mix_that_a_person_changes_is_computed_and_saved_as_shown() {
 }
 
 #[test]
+fn what_was_learned_answers_as_before_when_the_modules_change() {
+    let mut session = open(&MODULES);
+    let data = task(&session);
+    let methods =
+        [Method::LinearProbe, Method::Uniform, Method::UniformScaled, Method::BestModule, Method::Learned];
+    let learned = methods.map(|method| learn(&session, method, &data));
+    let assert_answers = |session: &Session, when: &str| {
+        for own in &learned {
+            let features = block_on(session.adapted_features(own, &data.examples)).expect("passes");
+            assert_close(
+                &features.values,
+                &own.features.values,
+                1e-5,
+                &format!("{} {when}", own.method.name()),
+            );
+        }
+    };
+    let mixed =
+        |session: &Session| session.reweighted(&learned[4], &[1.0, 2.0], &config()).map(|own| own.head);
+    session.remove_module(MODULES[0]).expect("is there");
+    assert_answers(&session, "with one module less");
+    session
+        .add_module(shipped::find(shipped::EMBEDDED).expect("ships").module("vehicles").expect("ships"))
+        .expect("fits");
+    assert_answers(&session, "with another module");
+    let error = mixed(&session).expect_err("other modules").to_string();
+    assert!(error.contains("modules have changed"), "{error}");
+    for name in session.module_names() {
+        session.remove_module(&name).expect("is there");
+    }
+    assert_answers(&session, "without modules");
+    for name in MODULES {
+        session
+            .add_module(shipped::find(shipped::EMBEDDED).expect("ships").module(name).expect("ships"))
+            .expect("fits");
+    }
+    assert_answers(&session, "with its modules again");
+    assert_eq!(mixed(&session).expect("its modules"), learned[4].head);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let session = open(&MODULES);
     let data = task(&session);

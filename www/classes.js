@@ -86,6 +86,7 @@ export class Classes {
     let shown = 0;
     const added = [];
     this.reading += 1;
+    this.#changed();
     for (const [index, file] of [...files].entries()) {
       // The class may be taken away while its pictures are read.
       if (!this.list.includes(own)) break;
@@ -192,7 +193,7 @@ export class Classes {
     }
   }
 
-  /** Everything anew, from files: [{name, pictures: [File], test: [File]}]. */
+  /** Everything anew, from files: [{name, pictures: [File], test: [File]}]; says whether it was done to the end. */
   async load(classes) {
     if (this.list.length) this.#remove("the classes before were replaced", () => (this.list = []), true);
     const load = ++this.#loads;
@@ -206,6 +207,7 @@ export class Classes {
     }
     this.reading -= 1;
     this.#changed();
+    return load === this.#loads;
   }
 
   #forget(pictures) {

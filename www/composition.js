@@ -21,6 +21,10 @@ export class CompositionView {
   #busy = false;
   #next = null;
   #waiting = false;
+  /** The modules that there are, as one word. */
+  #library = "";
+  /** Counts what makes a mix that is on its way out of date. */
+  #changes = 0;
   /** What the drawn rows belong to. */
   #drawn = "";
   /** None where all layers have the same weights: the bars say as much. */
@@ -52,8 +56,17 @@ export class CompositionView {
     this.#draw();
   }
 
+  /** Weights of other modules than there are show, and nothing can be dragged. */
+  setLibrary(library) {
+    if (library === this.#library) return;
+    this.#library = library;
+    if ([...this.#reports.values()].some(({ mix }) => mix)) this.#engine.forget([]).catch(() => {});
+    this.freeze([]);
+  }
+
   /** The worker no longer has what these weights belong to: they show, and nothing can be dragged. Nor has it any mix. */
   freeze(methods) {
+    this.#changes += 1;
     for (const own of this.#reports.values()) own.mix = null;
     for (const name of methods) if (this.#reports.has(name)) this.#reports.get(name).live = false;
     this.#draw();
@@ -61,7 +74,7 @@ export class CompositionView {
 
   /** Weights while a method trains, or at its end; `live` if the worker can mix them anew. */
   show(name, coefficients, done, live = done) {
-    this.#reports.set(name, { coefficients, done, live });
+    this.#reports.set(name, { coefficients, done, live, library: this.#library });
     this.#options();
     $("composed").hidden = false;
     if ($("composed-method").value !== name || this.#waiting) return;
@@ -82,13 +95,17 @@ export class CompositionView {
     select.value = this.#picked ? chosen : (TELLING.find((name) => names.includes(name)) ?? names.at(-1));
   }
 
+  #canMix(report) {
+    return Boolean(report?.live) && report.library === this.#library;
+  }
+
   #draw() {
     const name = $("composed-method").value;
     const own = this.#reports.get(name);
     if (!own) return;
     const shown = own.mix ?? own.coefficients;
     // A mix keeps its sum, so that one module alone has nothing to give.
-    const draggable = own.live && DRAGGED.includes(name) && shown.modules.length > 1;
+    const draggable = this.#canMix(own) && DRAGGED.includes(name) && shown.modules.length > 1;
     $("helped").textContent = own.mix ? OWN_MIX : own.done ? whatHelped(name, own.coefficients) : "";
     // While a method trains only numbers change: what has the keyboard keeps it.
     const kind = JSON.stringify([name, draggable, shown.modules, shown.groups]);
@@ -142,8 +159,13 @@ export class CompositionView {
         this.#next = null;
         const report = this.#reports.get(own.name);
         // A new run may have begun meanwhile.
-        if (!report?.live) break;
+        if (!this.#canMix(report)) break;
+        const changes = this.#changes;
         const mix = await this.#engine.reweigh(own.name, dragged(report, own));
+        if (changes !== this.#changes || report !== this.#reports.get(own.name)) {
+          await this.#engine.forget([]);
+          break;
+        }
         // The worker keeps one mix.
         for (const other of this.#reports.values()) other.mix = null;
         report.mix = mix;

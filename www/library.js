@@ -22,6 +22,9 @@ export class Library {
     hidden: true });
   /** Names of shipped modules that a person took out. */
   removed = new Set();
+  /** Changes that are asked for and not made yet. */
+  changes = 0;
+  #turns = Promise.resolve();
 
   constructor(engine, changed) {
     this.#engine = engine;
@@ -84,8 +87,24 @@ export class Library {
     if (places.some((place, index) => place < 0 || place < places[index - 1])) this.#order = [...new Set([...modules, ...this.#out])];
   }
 
+  /** One change after another: what is free and what is where holds until it is done. */
+  #change(job) {
+    this.changes += 1;
+    this.#changed();
+    const own = this.#turns.then(job).finally(() => {
+      this.changes -= 1;
+      this.#changed();
+    });
+    this.#turns = own.catch(() => {});
+    return own;
+  }
+
   /** Other modules in place of those that are there; shipped ones among them stay shipped. */
-  async exchange(modules) {
+  exchange(modules) {
+    return this.#change(() => this.#exchange(modules));
+  }
+
+  async #exchange(modules) {
     const before = this.list;
     const aside = this.aside;
     const shipped = [...before, ...this.#out].filter((known) => known.shipped);
@@ -100,15 +119,20 @@ export class Library {
     this.aside.push(...aside);
   }
 
-  async add(module) {
+  /** Gives the name that the module has got: its own, or one that is free. */
+  add(module) {
+    return this.#change(() => this.#add({ ...module, name: this.#free(module.name) }));
+  }
+
+  async #add(module) {
     const warnings = await this.#engine.addModule(module);
     this.list.push(module);
     this.#order.push(module);
     this.#out = this.#out.filter((known) => known.name !== module.name);
     this.draw();
-    this.#changed();
     say(`${module.name} is in the library`);
     if (warnings?.length) fail({ message: listed(warnings) });
+    return module.name;
   }
 
   /** PEFT files as they come: two files, a folder of them, or zips. One bad module is named and the rest goes on. */
@@ -120,7 +144,7 @@ export class Library {
       try {
         const missing = FILES.find((name) => !own[name]);
         if (missing) throw { message: `${folder || "module"}: ${missing} is missing; a module is ${FILES.join(" and ")}` };
-        await this.add({ name: this.free(folder || "module"), config: await own[FILES[0]].text(), weights: own[FILES[1]] });
+        await this.add({ name: folder || "module", config: await own[FILES[0]].text(), weights: own[FILES[1]] });
       } catch (error) {
         bad.push(error.message ?? String(error));
       }
@@ -161,26 +185,26 @@ export class Library {
   }
 
   /** A name that no module has yet; those that ship keep theirs while they are out. */
-  free(name) {
+  #free(name) {
     const taken = [...this.list, ...this.#out.filter((known) => known.shipped)].map((known) => known.name);
     let candidate = name;
     for (let number = 2; taken.includes(candidate); number += 1) candidate = `${name} ${number}`;
     return candidate;
   }
 
-  async remove(module) {
-    try {
-      await this.#engine.removeModule(module.name);
-      const at = this.list.indexOf(module);
-      this.#takeOut(module);
-      // The keyboard goes to what took its place, or to what brings it back.
-      const rows = $("library").children;
-      (rows[Math.min(at, rows.length - 1)] ?? this.#outside.lastChild).querySelector("button").focus();
-      this.#changed();
-      say(`${module.name} removed from the library`);
-    } catch (error) {
-      fail(error);
-    }
+  remove(module) {
+    return this.#change(() => this.#remove(module)).catch(fail);
+  }
+
+  async #remove(module) {
+    if (!this.list.includes(module)) return;
+    await this.#engine.removeModule(module.name);
+    const at = this.list.indexOf(module);
+    this.#takeOut(module);
+    // The keyboard goes to what took its place, or to what brings it back.
+    const rows = $("library").children;
+    (rows[Math.min(at, rows.length - 1)] ?? this.#outside.lastChild).querySelector("button").focus();
+    say(`${module.name} removed from the library`);
   }
 
   #takeOut(module) {
@@ -191,9 +215,14 @@ export class Library {
   }
 
   /** A module that was taken out, in its old place again. */
-  async putBack(module) {
+  putBack(module) {
     // The worker takes modules only when nothing runs.
     if ($("library").inert) return fail({ message: "modules join the library when no method runs: stop first" });
+    return this.#change(() => this.#putBack(module)).catch(fail);
+  }
+
+  async #putBack(module) {
+    if (!this.#out.includes(module)) return;
     const place = (own) => this.#order.indexOf(own);
     const after = this.list.findIndex((own) => place(own) > place(module));
     const at = after < 0 ? this.list.length : after;
@@ -216,7 +245,6 @@ export class Library {
     // The next worker gets the list as it is now.
     if (errors.some((error) => LOST.includes(error?.code))) return;
     added.filter((_, index) => errors[index]).forEach((own) => this.#takeOut(own));
-    this.#changed();
     if (!errors[0]) say(`${module.name} is in the library again`);
     const bad = errors.filter(Boolean).map(({ message }) => message);
     if (bad.length) fail({ message: listed(bad) });

@@ -19,7 +19,7 @@ import { bindSettings, settings } from "./settings.js";
 import { clearEverything } from "./store.js";
 import { TestZone } from "./testzone.js";
 import { TryIt } from "./tryit.js";
-import { Visit } from "./visit.js";
+import { Visit, isSame } from "./visit.js";
 
 const EMBEDDED = "base";
 
@@ -27,7 +27,7 @@ const engine = new Engine();
 const classes = new Classes(engine, () => changed());
 const tryIt = new TryIt(engine, classes);
 const composition = new CompositionView(engine, () => tryIt.refresh());
-const run = new Run(engine, classes, composition, settings, () => finished());
+const run = new Run(engine, classes, composition, settings, { done: () => finished(), libraryChanges: () => library.changes > 0 });
 const library = new Library(engine, () => libraryChanged());
 const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
@@ -133,21 +133,24 @@ async function open(file, onto) {
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
     await run.settle();
     visit.hold();
+    let loaded = false;
     try {
       run.clear();
       await tryIt.refresh();
       await library.exchange(modules);
       run.setModules(library.list, project.methods);
-      await classes.load(own);
+      loaded = await classes.load(own);
     } finally {
       visit.release();
     }
+    visit.remember();
+    // Undone, or something else has come instead.
+    if (!loaded) return;
     const names = own.map(({ name }) => name);
     // Under another model or other settings the results are shown, as out of date.
     const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
-    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen(project), config })));
+    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen(project) && isSame(classes.files, own), config })));
     testZone.refresh();
-    visit.remember();
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
@@ -252,7 +255,7 @@ let clearing = false;
 $("clear-now").addEventListener("click", async () => {
   clearing = true;
   visit.hold();
-  await clearEverything();
+  await clearEverything().catch(() => {});
   location.reload();
 });
 // A run cannot be kept.

@@ -84,7 +84,7 @@ async function getKept(url) {
  *  is how its files come. */
 async function folder(name, fetched = get) {
   const root = new URL(`./models/${name}/`, location.href);
-  const manifest = await (await fetched(new URL("manifest.json", root))).json();
+  const manifest = JSON.parse(await (await whole(await fetched(new URL("manifest.json", root)))).text());
   const total = Object.values(manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
   const step = meter(manifest.files["model.safetensors"] ? "loading the model" : "loading its modules", total);
   const load = async (path) => {

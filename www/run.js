@@ -12,6 +12,7 @@ export class Run {
   #composition;
   #settings;
   #done;
+  #libraryChanges;
   #lines = new Lines();
   #results = new Results();
   #queue = Promise.resolve();
@@ -32,12 +33,14 @@ export class Run {
    *  `live` that the worker still has what was learned. */
   found = new Map();
 
-  constructor(engine, classes, composition, settings, done) {
+  /** `done` is called after a run; `libraryChanges` says whether modules are on their way in or out. */
+  constructor(engine, classes, composition, settings, { done, libraryChanges }) {
     this.#engine = engine;
     this.#classes = classes;
     this.#composition = composition;
     this.#settings = settings;
     this.#done = done;
+    this.#libraryChanges = libraryChanges;
     engine.onRun = (value) => this.#event(value);
     $("start").addEventListener("click", () => this.start());
     $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
@@ -59,6 +62,7 @@ export class Run {
     const count = modules.length;
     for (const own of modules) if (!this.#numbers.has(own)) this.#numbers.set(own, ++this.#modules);
     this.#library = modules.map((own) => this.#numbers.get(own)).join();
+    this.#composition.setLibrary(this.#library);
     const first = !document.querySelector(".methods input");
     const item = (own) => {
       const possible = !own.modules || count > 0;
@@ -90,6 +94,7 @@ export class Run {
     if (this.state === "off") return "wait until the model is loaded";
     if (!["idle", "quick"].includes(this.state)) return "methods are running";
     if (reading) return "wait until all pictures are read";
+    if (this.#libraryChanges()) return "wait until the library has changed";
     if (list.length < 2) return "add at least two classes";
     const empty = list.find((own) => !own.pictures.length);
     if (empty) return `add pictures to “${empty.name}”`;
@@ -153,14 +158,15 @@ export class Run {
   quick() {
     const number = ++this.#asked;
     setTimeout(() => {
-      if (number !== this.#asked || this.state !== "idle" || this.obstacle) return;
-      const methods = METHODS.filter((own) => own.quick && this.chosen.includes(own.name)).map((own) => own.name);
+      if (number !== this.#asked || this.state !== "idle" || this.#starting || this.obstacle) return;
+      const methods = this.#quickOnes;
       if (methods.length) this.#run(methods, "quick");
     }, QUICK_AFTER);
   }
 
   async start() {
-    if (this.obstacle || this.#starting) return;
+    if (this.#starting) return;
+    if (this.obstacle) return say(`not started yet: ${this.obstacle}`);
     const methods = this.chosen;
     this.#asked += 1;
     this.#starting = true;
@@ -177,9 +183,13 @@ export class Run {
     await done;
   }
 
-  /** What the page shows now that results follow from, as one word. */
+  get #quickOnes() {
+    return this.chosen.filter((name) => method(name).quick);
+  }
+
+  /** What the page shows now that first answers follow from, as one word. */
   get #shown() {
-    return JSON.stringify([this.#classes.signature, this.#library, this.config]);
+    return JSON.stringify([this.#classes.signature, this.#library, this.config, this.#quickOnes]);
   }
 
   /** What results are of that come now. */
@@ -231,9 +241,10 @@ export class Run {
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
     if (hadFocus && flow === "stop") $("results-region").focus();
     if (flow === "stop") say("stopping");
-    await this.#engine.flow(flow);
+    // A worker that failed meanwhile has nothing to say; the next one begins with nothing.
+    const heard = await this.#engine.flow(flow).then(() => true, () => false);
     // The worker has heard it: nothing trains any more, or again.
-    if (this.state === { pause: "paused", stop: "stopping", go: "running" }[flow]) say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
+    if (heard && this.state === { pause: "paused", stop: "stopping", go: "running" }[flow]) say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
   }
 
   /** Ends what runs, before something takes its place. */

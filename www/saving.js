@@ -16,7 +16,10 @@ export class Saving {
     this.#library = library;
     $("export-method").addEventListener("change", () => (this.#picked = $("export-method").value));
     $("export-adapter").addEventListener("click", () => this.#export().catch(fail));
-    $("join-library").addEventListener("click", () => this.#join().catch(fail));
+    $("join-library").addEventListener("click", (event) => {
+      event.target.disabled = true;
+      this.#join().catch(fail).finally(() => (event.target.disabled = false));
+    });
   }
 
   /** Methods that have a result now and an adapter to save. */
@@ -42,8 +45,7 @@ export class Saving {
   async #join() {
     const name = $("export-method").value;
     const { config, weights, error } = await this.#engine.saveAdapter(name, JOIN_RANK);
-    const label = this.#library.free(`my ${method(name).label.toLowerCase()}`);
-    await this.#library.add({ name: label, config, weights });
+    const label = await this.#library.add({ name: `my ${method(name).label.toLowerCase()}`, config, weights });
     $("export-note").textContent = `“${label}” is in the library at rank ${JOIN_RANK} (${percent(error, 1)} lost); the next run can compose it.`;
   }
 }

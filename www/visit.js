@@ -6,7 +6,7 @@ import { keep, keepAtOnce, restore } from "./store.js";
 const KEEP_AFTER = 500;
 
 /** Whether classes have these very files. */
-const isSame = (classes, kept) => classes.length === kept.length && classes.every((own, index) => own.name === kept[index].name
+export const isSame = (classes, kept) => classes.length === kept.length && classes.every((own, index) => own.name === kept[index].name
   && ["pictures", "test"].every((part) => own[part].length === kept[index][part].length && own[part].every((file, at) => file === kept[index][part][at])));
 
 export class Visit {
@@ -21,6 +21,9 @@ export class Visit {
   /** Nothing is kept before what was kept is back. */
   #held = true;
   #pending = 0;
+  /** Changes that were made, and those of them that are kept. */
+  #changes = 0;
+  #kept = 0;
   /** Resolves when what comes back is there. */
   back = Promise.resolve();
 
@@ -61,7 +64,7 @@ export class Visit {
     this.#last = null;
     const classes = this.#classes;
     if (methods.length) this.#run.setModules(this.#library.list, methods);
-    const sameModel = JSON.stringify(used?.source) === JSON.stringify(this.#opening.model.source);
+    const { source } = this.#opening.model;
     const taken = new Set();
     for (const { name, pictures, test } of kept) {
       // Two classes can have one name until somebody starts.
@@ -71,7 +74,8 @@ export class Visit {
       if (test.length) await classes.addFiles(own, test, "test");
     }
     if (kept.length) {
-      // Pictures may have come in, gone or been lost since.
+      // Another model may have been chosen, and pictures may have come in, gone or been lost since.
+      const sameModel = source === this.#opening.model.source && JSON.stringify(source) === JSON.stringify(used?.source);
       const untouched = sameModel && isSame(classes.files, kept);
       this.#run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
       say("your pictures from last time are back");
@@ -97,6 +101,7 @@ export class Visit {
 
   /** Keeps everything a moment after the last change. */
   remember() {
+    this.#changes += 1;
     if (!this.#mayKeep) return;
     clearTimeout(this.#pending);
     this.#pending = setTimeout(() => this.rememberNow(), KEEP_AFTER);
@@ -106,14 +111,19 @@ export class Visit {
   async rememberNow() {
     clearTimeout(this.#pending);
     this.#pending = 0;
-    if (this.#mayKeep) await keep(this.#state);
+    if (!this.#mayKeep) return;
+    const changes = this.#changes;
+    await keep(this.#state);
+    this.#kept = Math.max(this.#kept, changes);
   }
 
   /** The page may be gone the next moment. */
   leave() {
-    if (!this.#pending || !this.#mayKeep) return;
+    // What is on its way may take longer than the page is there.
+    if (this.#kept === this.#changes || !this.#mayKeep) return;
     clearTimeout(this.#pending);
     this.#pending = 0;
+    this.#kept = this.#changes;
     keepAtOnce(this.#state);
   }
 

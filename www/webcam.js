@@ -68,15 +68,15 @@ async function frame(name) {
 function take(most = WAITING) {
   if (!open || waiting >= most) return;
   waiting += 1;
-  // What was taken goes where it was taken for, also when the dialog is closed meanwhile.
+  // What was seen now goes where it was taken for, also when the dialog is closed meanwhile.
   const own = open;
-  jobs = jobs.then(() => takeFor(own)).catch(fail).finally(() => (waiting -= 1));
+  const shot = frame(`camera-${++count}.jpg`);
+  shot.catch(() => {}); // It is told when its turn comes.
+  jobs = jobs.then(async () => takeFor(own, await shot)).catch(fail).finally(() => (waiting -= 1));
 }
 
-async function takeFor(own) {
-  const file = await frame(`camera-${count + 1}.jpg`);
+async function takeFor(own, file) {
   if (!file) return;
-  count += 1;
   const bad = await own.take(file);
   if (!bad.length) own.taken += 1;
   if (own !== open) return;

@@ -1,6 +1,6 @@
 //! One method on one set of training images, step by step: what the page draws and the CLI waits for.
 
-use super::{Session, frozen::FrozenArm};
+use super::{Session, digest::Digest, frozen::FrozenArm};
 use crate::{
     dataset::Example,
     device,
@@ -24,6 +24,8 @@ pub struct Adapted {
     pub vit: Vit,
     /// Which weights these are, if other methods share them.
     pub weights: Option<FrozenWeights>,
+    /// The hashes of the modules that there were, in their order.
+    pub library: Vec<Digest>,
     /// The trained head.
     pub head: Head,
     /// Features of the training images under the adapted model.
@@ -173,6 +175,7 @@ impl Session {
             features,
             vit,
             weights: None,
+            library: self.module_digests(),
             trainable_parameters: values + trained.head.num_parameters(),
             head: trained.head.clone(),
             coefficients: weights.map(|weights| self.coefficient_report(method, weights, config)),
@@ -210,7 +213,8 @@ impl Session {
     /// The head stays, so that a person sees what the change of weights alone does.
     ///
     /// # Errors
-    /// The method's model is no mix ([`Method::is_a_mix`]), or there are not as many factors as modules.
+    /// The method's model is no mix ([`Method::is_a_mix`]), the modules are not those that it was learned with, or there are
+    /// not as many factors as modules.
     pub fn reweighted(&self, adapted: &Adapted, factors: &[f32], config: &AdaptConfig) -> Result<Adapted> {
         let name = adapted.method.name();
         let (Some(report), Some(library)) = (&adapted.coefficients, &self.library) else {
@@ -218,6 +222,9 @@ impl Session {
         };
         if !adapted.method.is_a_mix() {
             return Err(Error::mismatch(name, "its model is no mix of the modules that could be changed"));
+        }
+        if adapted.library != self.digests {
+            return Err(Error::mismatch(name, "the modules have changed since it was learned; run it again"));
         }
         if factors.len() != report.modules.len() {
             let reason = format!("{} factors for {} modules", factors.len(), report.modules.len());
@@ -247,7 +254,10 @@ impl Session {
     /// # Errors
     /// The device was lost.
     pub async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
-        match adapted.weights {
+        // Features are kept under the modules that there are now.
+        let known =
+            |weights: &FrozenWeights| *weights == FrozenWeights::Base || adapted.library == self.digests;
+        match adapted.weights.filter(known) {
             Some(weights) => self.frozen_features(weights, examples).await,
             None => self.features(&adapted.vit, examples).await,
         }

@@ -40,7 +40,7 @@ fn floats(values: &[f32]) -> Vec<u8> {
 }
 
 /// The hash of a module's updates; its name and its head do not matter.
-fn module_digest(module: &LoraModule) -> Digest {
+pub(super) fn module_digest(module: &LoraModule) -> Digest {
     let mut hasher = Sha256::new();
     for ((block, target), layer) in &module.layers {
         let shape = [layer.rank, layer.in_dim, layer.out_dim];
@@ -76,7 +76,7 @@ impl Session {
 
     /// The hashes of the modules' updates, in the order of [`Session::module_names`].
     pub fn module_digests(&self) -> Vec<Digest> {
-        self.modules.iter().map(module_digest).collect()
+        self.digests.clone()
     }
 
     /// What names the features of frozen weights on this kind of device.
@@ -85,7 +85,7 @@ impl Session {
         let modules = match weights {
             FrozenWeights::Base => Vec::new(),
             FrozenWeights::Uniform | FrozenWeights::Scaled(_) => self.module_digests(),
-            FrozenWeights::Module(index) => self.modules.get(index).map(module_digest).into_iter().collect(),
+            FrozenWeights::Module(index) => self.digests.get(index).copied().into_iter().collect(),
         };
         let kind = (self.device.info.kind, FEATURES_VERSION, weights.scale());
         let start = format!("{kind:?}");

@@ -62,6 +62,7 @@ impl FrozenArm<'_> {
             method,
             vit: chosen.vit,
             weights: chosen.frozen,
+            library: self.session.module_digests(),
             head,
             features: chosen.features,
             trained: None,

@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use arm::Adapted;
 use cache::FeatureCache;
+use digest::{Digest, module_digest};
 
 use crate::{
     checkpoint::load,
@@ -94,6 +95,8 @@ pub struct Session {
     device: OpenDevice,
     model: Model,
     modules: Vec<LoraModule>,
+    /// Of the modules' updates, in the same order.
+    digests: Vec<Digest>,
     library: Option<LoraLibrary>,
     cache: FeatureCache,
 }
@@ -106,7 +109,8 @@ impl Session {
     pub async fn open(choice: DeviceChoice, files: ModelFiles<'_>, options: &ModelOptions) -> Result<Self> {
         let device = device::open(choice).await?;
         let model = load_model(files, options, &device)?;
-        Ok(Self { device, model, modules: Vec::new(), library: None, cache: FeatureCache::default() })
+        let cache = FeatureCache::default();
+        Ok(Self { device, model, modules: Vec::new(), digests: Vec::new(), library: None, cache })
     }
 
     /// The device in use.
@@ -150,10 +154,12 @@ impl Session {
     /// # Errors
     /// It does not fit the model; the library stays as it was.
     pub fn add_module(&mut self, module: LoraModule) -> Result<()> {
+        let digest = module_digest(&module);
         let mut modules = self.modules.clone();
         modules.push(module);
         self.library = Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?);
         self.modules = modules;
+        self.digests.push(digest);
         self.cache.clear();
         Ok(())
     }
@@ -173,6 +179,7 @@ impl Session {
             false => Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?),
         };
         self.modules = modules;
+        self.digests.remove(index);
         self.cache.clear();
         Ok(())
     }

@@ -236,6 +236,7 @@ impl Session {
             warnings.push(Error::mismatch(dir.display().to_string(), reason));
         }
         self.modules.clear();
+        self.digests.clear();
         self.library = None;
         self.add_module(module)?;
         warnings.extend(self.merge(&[1.0])?);

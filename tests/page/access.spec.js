@@ -74,6 +74,7 @@ test("the keyboard pauses, stops, reads weights, mixes them and opens cells of t
   await addTests(page, "across", 0);
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   await choose(page, ["learned"]);
+  await expect(page.getByTestId("start")).toBeEnabled();
   await page.getByTestId("start").focus();
   await page.keyboard.press("Enter");
   await expect(page.getByTestId("pause")).toBeFocused();

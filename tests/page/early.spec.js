@@ -87,6 +87,7 @@ test("an address that asks for the example takes nothing away", async ({ page })
   await twoClasses(page);
   await page.waitForTimeout(KEPT);
   await page.goto(`?${TINY}&example`);
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
   await expect(thumbs(page)).toHaveCount(6);
   await page.getByTestId("clear").click();
   await page.getByTestId("clear-now").click();
@@ -96,7 +97,7 @@ test("an address that asks for the example takes nothing away", async ({ page })
 test("answers that are older than the pictures say so", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page);
-  await expect(page.getByTestId("accuracy-linear-probe")).toBeVisible();
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
   await expect(page.getByTestId("try-stale")).toBeHidden();
   await page.getByRole("button", { name: "Remove class along" }).click();
   await expect(page.getByTestId("stale")).toBeVisible();

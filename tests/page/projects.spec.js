@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { pictures, tinyModel } from "./files.js";
-import { choose, moduleZip, open, openLibrary, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { choose, expectSame, moduleZip, open, openLibrary, predictions, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=3&folds=2";
 const names = (page) => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value));
@@ -16,6 +16,7 @@ test("what was learned before a project answers no more, and modules of one's ow
   const path = await saveAs(page, "save-project");
   await openLibrary(page);
   await page.getByTestId("add-module").setInputFiles(moduleZip("mine", JSON.parse(tinyModel()["config.json"]), 11));
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(1);
   await choose(page, ["nearest-mean", "lora"]);
   await page.getByTestId("try-files").setInputFiles(pictures(0, 1, 90));
   await startAndFinish(page);
@@ -79,4 +80,65 @@ test("what is no picture makes no result out of date", async ({ page }) => {
   await expect(page.getByTestId("stale")).toBeHidden();
   await page.getByTestId("class-files").first().setInputFiles(pictures(0, 1, 70));
   await expect(page.getByTestId("stale")).toBeVisible();
+});
+
+test("a project that is taken back while it is read leaves no results", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await startAndFinish(page);
+  const path = await saveAs(page, "save-project");
+  await page.getByTestId("class-name").first().fill("mine");
+  await page.getByTestId("class-name").first().press("Tab");
+  await page.evaluate(() => {
+    const { postMessage } = Worker.prototype;
+    Worker.prototype.postMessage = function (message, ...rest) {
+      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 500 : 0);
+    };
+  });
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(page.locator("#toast-text")).toContainText("were replaced");
+  await page.getByTestId("undo").click();
+  expect(await names(page)).toEqual(["mine", "along"]);
+  await page.waitForTimeout(2000); // Longer than what is on its way takes.
+  expect(await names(page)).toEqual(["mine", "along"]);
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  await expect(page.locator("tr[data-method=lora]")).toHaveCount(0);
+});
+
+test("what was learned answers as before when the modules change, and its weights cannot be dragged", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  const config = JSON.parse(tinyModel()["config.json"]);
+  // Two of one name that come at once get two names.
+  await page.getByTestId("add-module").setInputFiles(moduleZip("one", config, 11));
+  await page.getByTestId("add-module").setInputFiles(moduleZip("one", config, 12));
+  await expect(page.getByTestId("library").locator("li")).toHaveText([/^one×?$/, /^one 2×?$/]);
+  await choose(page, ["uniform", "best-module", "learned"]);
+  await twoClasses(page);
+  await page.getByTestId("try-files").setInputFiles(pictures(0, 1, 90));
+  await startAndFinish(page);
+  await expect(page.getByTestId("prediction")).toHaveCount(3);
+  const before = await predictions(page);
+  const bars = page.getByTestId("composition").locator("input[type=range]");
+  await expect(bars).toHaveCount(2);
+  await bars.first().fill("0.9");
+  const mixed = answers(page, "mixed");
+  await expect(mixed).toHaveCount(1);
+  for (const name of ["one", "one 2"]) {
+    await page.getByRole("button", { name: `Remove module ${name}`, exact: true }).click();
+    await expect(page.getByTestId("library-removed").getByRole("button", { name: `Put back module ${name}`, exact: true })).toBeVisible();
+    await expect(bars).toHaveCount(0);
+    // Another picture asks every method again.
+    await page.getByTestId("try-files").setInputFiles(pictures(0, 1, 90));
+    await expect(mixed).toHaveCount(0);
+    expectSame((await predictions(page)).slice(0, before.length), before);
+  }
+  await expect(page.getByTestId("error")).toBeHidden();
+  await page.getByRole("button", { name: "Put back module one", exact: true }).click();
+  await page.getByRole("button", { name: "Put back module one 2", exact: true }).click();
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await expect(page.getByTestId("stale")).toBeHidden();
+  await bars.first().fill("0.9");
+  await expect(mixed).not.toHaveCount(0);
 });

@@ -83,6 +83,23 @@ test("a change is kept, even when the page is left at once", async ({ page }) =>
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(8, { timeout: 120_000 });
 });
 
+test("many pictures are kept, even when the page is left while they are written", async ({ page }) => {
+  await page.route("**/store.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    const slow = source.replace("await put({ fresh: fresh.splice(0, AT_ONCE) });", "await new Promise((resolve) => setTimeout(resolve, 5000)).then(() => put({ fresh: fresh.splice(0, AT_ONCE) }));");
+    expect(slow).not.toBe(source);
+    await route.fulfill({ response, body: slow });
+  });
+  await open(page, TINY);
+  await addClass(page, "many", pictures(0, 12));
+  await page.getByTestId("class-files").first().setInputFiles(pictures(0, 20, 100));
+  await expect(page.locator("#class-count")).toHaveText("32 pictures");
+  await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
+  await page.reload();
+  await expect(page.locator("#class-count")).toHaveText("32 pictures", { timeout: 120_000 });
+});
+
 test("of two tabs one keeps, and says so", async ({ page, context }) => {
   await open(page, TINY);
   const other = await context.newPage();
@@ -289,8 +306,13 @@ test("a hidden tab goes on, and one that was frozen says that it waited", async 
   const held = worker.evaluate((time) => {
     const end = performance.now() + time;
     while (performance.now() < end);
-  }, 4_000);
-  await page.waitForTimeout(1_000);
+  }, 6_000);
+  let last;
+  await expect.poll(async () => {
+    const before = last;
+    last = await step();
+    return last === before;
+  }, { intervals: [300] }).toBe(true);
   await hide(true);
   await page.waitForTimeout(500);
   await hide(false);

@@ -30,6 +30,9 @@ use crate::{
 /// Bytes of one allocation of [`Engine::exhaust`].
 const EXHAUSTING: usize = 256 << 20;
 
+/// The name of a person's own mix among the results.
+const MIXED: &str = "mixed";
+
 /// A method's result with the classes that it knows.
 #[derive(Clone)]
 pub(crate) struct Learned {
@@ -199,8 +202,7 @@ impl Engine {
                         return Ok(());
                     }
                 };
-                let learned = Learned { adapted: Rc::new(adapted), classes, config: config.clone() };
-                self.results.borrow_mut().insert(method.name().into(), learned);
+                self.keep(Learned { adapted: Rc::new(adapted), classes, config: config.clone() });
                 tell(on_event, &Event::Done { report: Box::new(report) });
                 Ok(())
             }
@@ -217,13 +219,13 @@ impl Engine {
         let adapted = session.reweighted(&learned.adapted, &factors, &learned.config).map_err(to_error)?;
         let coefficients = adapted.coefficients.clone();
         let mixed = Learned { adapted: Rc::new(adapted), ..learned };
-        self.results.borrow_mut().insert("mixed".into(), mixed);
+        self.results.borrow_mut().insert(MIXED.into(), mixed);
         to_js(&coefficients)
     }
 
     /// Forgets what methods have learned, before other classes are; and a mix, whose weights may be theirs.
     pub fn forget(&self, methods: Vec<String>) {
-        let gone = |name: &String| name == "mixed" || methods.contains(name);
+        let gone = |name: &String| name == MIXED || methods.contains(name);
         self.results.borrow_mut().retain(|name, _| !gone(name));
     }
 
@@ -289,6 +291,14 @@ impl Engine {
     pub(crate) fn learned(&self, method: &str) -> Result<Learned> {
         let found = self.results.borrow().get(method).cloned();
         found.ok_or_else(|| Error::mismatch(method, "it has not been run"))
+    }
+
+    /// Keeps a result; a mix of what it takes the place of goes.
+    pub(crate) fn keep(&self, learned: Learned) {
+        let method = learned.adapted.method;
+        let mut results = self.results.borrow_mut();
+        results.retain(|name, own| name != MIXED || own.adapted.method != method);
+        results.insert(method.name().into(), learned);
     }
 
     /// Runs a future until a person stops it; while it is paused nothing runs.

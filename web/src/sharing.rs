@@ -69,9 +69,7 @@ impl Engine {
         let AdaptRequest { train, config, .. } = from_js(request)?;
         let adapted = self.session().take_over(&handed, &config).map_err(to_error)?;
         let classes = train.into_iter().map(|class| class.name).collect();
-        let name = adapted.method.name().into();
-        let learned = Learned { adapted: Rc::new(adapted), classes, config: Rc::new(config) };
-        self.results.borrow_mut().insert(name, learned);
+        self.keep(Learned { adapted: Rc::new(adapted), classes, config: Rc::new(config) });
         Ok(())
     }
 }
