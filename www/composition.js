@@ -60,7 +60,7 @@ export class CompositionView {
   setLibrary(library) {
     if (library === this.#library) return;
     this.#library = library;
-    if ([...this.#reports.values()].some(({ mix }) => mix)) this.#engine.forget([]).catch(() => {});
+    if ([...this.#reports.values()].some(({ mix }) => mix)) this.#engine.forget([]).then(() => this.#mixed()).catch(fail);
     this.freeze([]);
   }
 
