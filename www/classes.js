@@ -114,7 +114,7 @@ export class Classes {
     this.draw();
     this.#changed();
     const count = own[part].length;
-    say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
+    if (this.list.includes(own)) say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
     if (bad.length) fail({ message: listed(bad) });
     // Nothing waits for it: of many large pictures it takes a while.
     this.#warnOfCopies(added, part === "test" ? "pictures" : "test");

@@ -7,6 +7,7 @@ const FILES = ["adapter_config.json", "adapter_model.safetensors"];
 
 export class Library {
   #engine;
+  #changing;
   #changed;
   /** [{name, config, weights: Blob, card?, shipped?}] */
   list = [];
@@ -26,8 +27,10 @@ export class Library {
   changes = 0;
   #turns = Promise.resolve();
 
-  constructor(engine, changed) {
+  /** `changing` is called when a change is asked for, `changed` when it is made or failed. */
+  constructor(engine, { changing, changed }) {
     this.#engine = engine;
+    this.#changing = changing;
     this.#changed = changed;
     $("library").after(this.#outside);
     $("add-module").addEventListener("change", async (event) => {
@@ -90,7 +93,7 @@ export class Library {
   /** One change after another: what is free and what is where holds until it is done. */
   #change(job) {
     this.changes += 1;
-    this.#changed();
+    this.#changing();
     const own = this.#turns.then(job).finally(() => {
       this.changes -= 1;
       this.#changed();

@@ -28,7 +28,7 @@ const classes = new Classes(engine, () => changed());
 const tryIt = new TryIt(engine, classes);
 const composition = new CompositionView(engine, () => tryIt.refresh());
 const run = new Run(engine, classes, composition, settings, { done: () => finished(), libraryChanges: () => library.changes > 0 });
-const library = new Library(engine, () => libraryChanged());
+const library = new Library(engine, { changing: () => run.refresh(), changed: () => libraryChanged() });
 const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());

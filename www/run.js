@@ -127,7 +127,8 @@ export class Run {
     const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
     $("try-silent").hidden = !silent || !$("stale").hidden || !idle;
     // The worker takes modules only when nothing runs.
-    $("library").inert = $("library-removed").inert = $("add-module").disabled = !idle;
+    $("add-module").disabled = !idle;
+    $("library").inert = $("library-removed").inert = !idle || this.state === "off";
   }
 
   /** A method was ticked, or not any more; first answers that are missing or old come by themselves. */
@@ -189,7 +190,7 @@ export class Run {
 
   /** What the page shows now that first answers follow from, as one word. */
   get #shown() {
-    return JSON.stringify([this.#classes.signature, this.#library, this.config, this.#quickOnes]);
+    return JSON.stringify([this.#classes.signature, this.#library, this.config]);
   }
 
   /** What results are of that come now. */
@@ -231,7 +232,8 @@ export class Run {
     }
     methods.forEach((name) => this.#results.rest(name));
     if (this.state !== "off") this.setState("idle");
-    if (begun !== this.#shown) this.quick();
+    const ticked = this.#quickOnes.some((name) => !methods.includes(name) && !this.fresh(name));
+    if (ticked || begun !== this.#shown) this.quick();
     await this.#done();
   }
 

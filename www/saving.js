@@ -10,16 +10,14 @@ export class Saving {
   #library;
   /** The method that a person asked for; without one the page proposes. */
   #picked = "";
+  #joining = false;
 
   constructor(engine, library) {
     this.#engine = engine;
     this.#library = library;
     $("export-method").addEventListener("change", () => (this.#picked = $("export-method").value));
     $("export-adapter").addEventListener("click", () => this.#export().catch(fail));
-    $("join-library").addEventListener("click", (event) => {
-      event.target.disabled = true;
-      this.#join().catch(fail).finally(() => (event.target.disabled = false));
-    });
+    $("join-library").addEventListener("click", () => this.#join().catch(fail));
   }
 
   /** Methods that have a result now and an adapter to save. */
@@ -43,9 +41,16 @@ export class Saving {
   }
 
   async #join() {
-    const name = $("export-method").value;
-    const { config, weights, error } = await this.#engine.saveAdapter(name, JOIN_RANK);
-    const label = await this.#library.add({ name: `my ${method(name).label.toLowerCase()}`, config, weights });
-    $("export-note").textContent = `“${label}” is in the library at rank ${JOIN_RANK} (${percent(error, 1)} lost); the next run can compose it.`;
+    // Two clicks are no two modules.
+    if (this.#joining) return;
+    this.#joining = true;
+    try {
+      const name = $("export-method").value;
+      const { config, weights, error } = await this.#engine.saveAdapter(name, JOIN_RANK);
+      const label = await this.#library.add({ name: `my ${method(name).label.toLowerCase()}`, config, weights });
+      $("export-note").textContent = `“${label}” is in the library at rank ${JOIN_RANK} (${percent(error, 1)} lost); the next run can compose it.`;
+    } finally {
+      this.#joining = false;
+    }
   }
 }

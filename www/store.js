@@ -82,10 +82,12 @@ export function keep(state) {
 
 /** Writes a state in the last moment of a page: one transaction, asked for at once. */
 export function keepAtOnce(state) {
+  // It may still be kept when the tab that keeps is closed.
+  waiting = keeps ? null : state;
   if (!keeps) return;
-  waiting = null;
   overtaken += 1;
-  put(split(state)).catch(() => {});
+  // Where the page is still there it tries again, and tells.
+  put(split(state)).catch(() => keep(state));
 }
 
 export async function clearEverything() {

@@ -101,8 +101,8 @@ export class Visit {
 
   /** Keeps everything a moment after the last change. */
   remember() {
-    this.#changes += 1;
     if (!this.#mayKeep) return;
+    this.#changes += 1;
     clearTimeout(this.#pending);
     this.#pending = setTimeout(() => this.rememberNow(), KEEP_AFTER);
   }

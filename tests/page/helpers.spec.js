@@ -169,7 +169,7 @@ test("helpers pause and stop with the run", async ({ page }) => {
 
 test("a picture that is removed while helpers learn from it ends no run", async ({ page }) => {
   // The worker is slow to begin, so that the run is still on its way when the pictures go.
-  await withCores(page, 2, [["engine.forget(methods)", "new Promise((resolve) => setTimeout(resolve, 1000)).then(() => engine.forget(methods))"]]);
+  await withCores(page, 2, [["engine.forget(methods)", "new Promise((resolve) => setTimeout(resolve, 3000)).then(() => engine.forget(methods))"]]);
   await page.getByText("Settings", { exact: false }).first().click();
   await setSteps(page, 40);
   await page.getByTestId("start").click();

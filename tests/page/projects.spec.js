@@ -93,14 +93,14 @@ test("a project that is taken back while it is read leaves no results", async ({
   await page.evaluate(() => {
     const { postMessage } = Worker.prototype;
     Worker.prototype.postMessage = function (message, ...rest) {
-      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 500 : 0);
+      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 2000 : 0);
     };
   });
   await page.getByTestId("open-project").setInputFiles(path);
   await expect(page.locator("#toast-text")).toContainText("were replaced");
   await page.getByTestId("undo").click();
   expect(await names(page)).toEqual(["mine", "along"]);
-  await page.waitForTimeout(2000); // Longer than what is on its way takes.
+  await page.waitForTimeout(3000); // Longer than what is on its way takes.
   expect(await names(page)).toEqual(["mine", "along"]);
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
   await expect(page.locator("tr[data-method=lora]")).toHaveCount(0);
