@@ -44,6 +44,11 @@ fn test_images_that_were_learned_from_are_told() {
     fs::copy(place.path("train/down/000.png"), place.path("test/down/copy.png")).expect("copies");
     let (code, _, err) = place.adapt(&["--methods", "nearest-mean"]);
     assert!(code == 1 && err.contains("1 of 10 are training images"), "{err}");
+    let (model, data, test, out) =
+        (tiny_model(), place.path("train"), place.path("test"), place.path("module"));
+    let module = ["train-module", "--model", &model, "--device", "cpu", "--data", &data, "--test", &test];
+    let (code, _, err) = run(&[&module[..], &["--steps", "2", "--out", &out]].concat());
+    assert!(code == 1 && err.contains("1 of 10 are training images"), "{err}");
 }
 
 #[test]
@@ -74,6 +79,40 @@ fn a_photo_that_cannot_be_read_does_not_end_a_base_models_training() {
         run(&[&["pretrain", "--data", &data, "--out", &out], &shape[..], &how[..]].concat());
     assert!(code == 1 && err.contains("broken.png") && err.contains("notes.txt"), "{err}");
     assert!(text.contains("student"), "{text}");
+
+    // What it ends in is no other model's place, and no place of what is no number.
+    let pretrain =
+        |more: &[&str]| run(&[&["pretrain", "--data", &data][..], &shape[..], &how[..], more].concat());
+    let saved = |file: &str| fs::read(place.path(file)).expect("a file");
+    let theirs = place.own_model("theirs");
+    let before = saved("theirs/model.safetensors");
+    let (code, _, err) = pretrain(&["--out", &theirs]);
+    assert!(code == 2 && err.contains("model.safetensors of something else"), "{err}");
+    assert_eq!(saved("theirs/model.safetensors"), before);
+    let wild = place.path("wild");
+    let (code, _, err) = pretrain(&["--out", &wild, "--learning-rate", "1e30"]);
+    assert!(
+        code == 2 && err.contains("the loss is not a number") && err.contains("--learning-rate"),
+        "{err}"
+    );
+    assert!(!Path::new(&wild).join("model.safetensors").exists());
+}
+
+#[test]
+fn a_report_does_not_take_the_place_of_something_else() {
+    let place = Place::new();
+    let [first, second] = ["train/down/000.png", "train/down/001.png"].map(|file| place.path(file));
+    let before = fs::read(&first).expect("a picture");
+    // The file's name is forgotten.
+    let classify = ["classify", "--model", &tiny_model(), "--device", "cpu", "--json", &first, &second];
+    let (code, _, err) = run(&classify);
+    assert!(code == 2 && err.contains("000.png") && err.contains("no JSON"), "{err}");
+    assert_eq!(fs::read(&first).expect("a picture"), before);
+    let report = place.path("out.json");
+    for _ in 0..2 {
+        let (code, _, err) = place.adapt(&["--methods", "nearest-mean", "--json", &report]);
+        assert_eq!(code, 0, "{err}");
+    }
 }
 
 /// A mean that makes every pixel infinite stands for damaged weights and modules: nothing is a number in the end.

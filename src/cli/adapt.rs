@@ -1,7 +1,5 @@
 //! `adapt`: several methods side by side on a few labelled images.
 
-use std::collections::HashSet;
-
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
     Dataset, Method, block_on,
@@ -12,7 +10,7 @@ use loraloom::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
-        digest::{Digest, picture_digest},
+        files::seen,
     },
 };
 
@@ -103,17 +101,6 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
     )
 }
 
-/// A warning where test images are training images, too.
-fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
-    let known: HashSet<Digest> = train.examples.iter().map(|example| picture_digest(&example.crop)).collect();
-    let count = test.examples.iter().filter(|example| known.contains(&picture_digest(&example.crop))).count();
-    let reason = format!(
-        "{count} of {} are training images, too, which makes their accuracy too high; leave them out of one of the two",
-        test.examples.len()
-    );
-    (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
-}
-
 /// Saves a method if asked to.
 fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
     let Some(dir) = &arguments.save else { return Ok(()) };
@@ -188,6 +175,8 @@ fn compare(
             Ok(found) => found,
             // What one method refuses does not cost a person the others.
             Err(error @ (Error::Mismatch { .. } | Error::NotFinite { .. })) if methods.len() > 1 => {
+                let name = method.name();
+                let error = Error::mismatch(name, Error::after_name(&error.to_string(), name));
                 output::warning(&error);
                 warnings.push(error);
                 continue;

@@ -31,6 +31,9 @@ struct ModuleLine {
     relative_error: f64,
 }
 
+/// What factors of single precision lose anyway.
+const ROUNDING: f64 = 1e-7;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -102,7 +105,7 @@ fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
         _ => format!("; without {}: those of several adapters cannot be summed", left_out.join(", ")),
     };
     let exactly = match report.relative_error {
-        0.0 => "the exact sum".to_string(),
+        error if error < ROUNDING => "the exact sum".to_string(),
         error => format!("{:.1} % of the sum's norm is lost", 100.0 * error),
     };
     format!(

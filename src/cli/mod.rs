@@ -15,7 +15,7 @@ mod pretrain;
 mod replay;
 mod train_module;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{FromArgMatches, error::ErrorKind};
 use loraloom::error::Result;
@@ -56,6 +56,9 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Result<Outcome> {
+    if let Some(path) = json_of(&arguments.command) {
+        output::check_json(path)?;
+    }
     match arguments.command {
         Command::Adapt(arguments) => adapt::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
@@ -72,6 +75,24 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
             Ok(Outcome::Fine)
         }
     }
+}
+
+/// Where a command writes its report.
+fn json_of(command: &Command) -> Option<&Path> {
+    let path = match command {
+        Command::Adapt(arguments) => &arguments.compute.json,
+        Command::Predict(arguments) => &arguments.compute.json,
+        Command::Classify(arguments) => &arguments.compute.json,
+        Command::Forward(arguments) => &arguments.compute.json,
+        Command::TrainModule(arguments) => &arguments.compute.json,
+        Command::Pretrain(arguments) => &arguments.compute.json,
+        Command::Replay(arguments) => &arguments.compute.json,
+        Command::Compose(arguments) => &arguments.json,
+        Command::Experiment(arguments) => &arguments.json,
+        Command::Info(arguments) => &arguments.json,
+        Command::Completions { .. } => &None,
+    };
+    path.as_deref()
 }
 
 /// The generator would panic at a closed pipe, so it writes to memory.

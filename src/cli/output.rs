@@ -1,7 +1,8 @@
 //! What a person sees: errors, warnings, progress, tables.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    fs::File,
+    io::{IsTerminal, Read, Write, stderr},
     path::Path,
     time::Duration,
 };
@@ -11,6 +12,7 @@ use loraloom::{
     Method,
     error::{Error, Result},
     experiment::results::Run,
+    files::check_writable,
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
@@ -78,6 +80,27 @@ pub fn run_line(done: usize, all: usize, run: &Run) {
             "[{done}/{all}] {task}, {shots}{draw}, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
         );
     }
+}
+
+/// Refuses a file for a report that cannot be written, or that holds something else, before hours are spent on it: whoever
+/// forgets the file's name gives the first picture instead.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub fn check_json(path: &Path) -> Result<()> {
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    check_writable(folder.unwrap_or(Path::new(".")))?;
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    let mut first = [0];
+    let held = file.read(&mut first).is_ok_and(|read| read == 1);
+    if held && !b"{[".contains(&first[0]) {
+        let reason = "--json would replace it, and it is no JSON; name another file";
+        return Err(Error::mismatch(path.display().to_string(), reason));
+    }
+    Ok(())
 }
 
 /// Writes a report if asked to.

@@ -5,15 +5,16 @@ use std::time::Instant;
 use loraloom::{
     block_on,
     error::{Error, Result},
+    files::check_writable,
     open_device,
     pretrain::{
         config::PretrainConfig,
         photos::Photos,
-        run::{self, OnProgress, PretrainReport, Quality, RunFiles, RunModels},
+        run::{self, CHECKPOINT, OnProgress, PretrainReport, Quality, RunFiles, RunModels},
         teacher::Teacher,
     },
     report::Warning,
-    session::{ModelOptions, Session},
+    session::{ModelOptions, Session, task::check_base_place},
 };
 use serde::Serialize;
 
@@ -64,6 +65,8 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let device = block_on(open_device(arguments.compute.device.into()))?;
     let config = config(arguments);
     config.check()?;
+    check_writable(&arguments.out)?;
+    check_base_place(&arguments.out, CHECKPOINT)?;
     let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.compute.device);
     let sized = |name, side| {
         let options = ModelOptions { img_size: Some(side), ..ModelOptions::default() };

@@ -10,13 +10,13 @@ use super::{
 use crate::{
     dataset::{Dataset, Example, Listing},
     error::{Error, Result},
-    session::Session,
+    session::{Session, files::seen},
 };
 
 /// Refuses a folder that is no task, before hours are spent on the ones before it. No image is read.
 ///
 /// # Errors
-/// `train` or `test` is missing or holds no classes, or `test` has a class that `train` has not.
+/// `train` or `test` is missing or holds no classes, `train` has one only, or `test` has a class that `train` has not.
 pub fn check(dir: &Path) -> Result<()> {
     if let Some(part) = ["train", "test"].into_iter().find(|part| !dir.join(part).is_dir()) {
         let inside = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -29,6 +29,10 @@ pub fn check(dir: &Path) -> Result<()> {
     }
     let (train, _) = Listing::from_folder(&dir.join("train"))?;
     let (test, _) = Listing::from_folder(&dir.join("test"))?;
+    if train.classes.len() < 2 {
+        let reason = "train has one class; a task has two or more".into();
+        return Err(Error::Dataset { name: dir.display().to_string(), reason });
+    }
     test.aligned(&train.classes).map(|_| ())
 }
 
@@ -59,6 +63,7 @@ impl Task {
         let classes = Some(&train.classes[..]);
         let (test, bad) = session.load_dataset(&dir.join("test"), classes, None, on_progress)?;
         warnings.extend(bad);
+        warnings.extend(seen(&train, &test));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };
         let compared = train.at_most(settings.cka_images).examples;
         Ok((Self { train, test: test.at_most(settings.max_test), corrupted, compared }, warnings))

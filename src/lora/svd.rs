@@ -1,15 +1,19 @@
 //! Truncation of a LoRA update to a lower rank, from the factors alone.
 //!
 //! `B A = Qb (Rb Ra^T) Qa^T` with `B = Qb Rb` and `A^T = Qa Ra`, so the singular values of the small
-//! `Rb Ra^T` are those of the update, and keeping the largest is the best approximation of that rank
+//! `C = Rb Ra^T` are those of the update, and keeping the largest is the best approximation of that rank
 //! (Eckart and Young). The dense `[out, in]` update is never formed.
+//!
+//! The right singular vectors V are the eigenvectors of `C^T C`, and `C V` are the left ones times the singular values: V is
+//! orthogonal whatever the rank of C is, so that what is kept and what is lost add up. (nalgebra's own decomposition gives
+//! wrong vectors where C is singular, as it is with an adapter of weight zero.)
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::module::LoraLayer;
 use crate::error::{Error, Result};
 
-/// Sweeps per singular value before the decomposition gives up.
+/// Sweeps per eigenvalue before the decomposition gives up.
 const MAX_SWEEPS: usize = 1_000;
 
 /// An update of lower rank and what it lost.
@@ -57,13 +61,22 @@ pub fn truncate(layer: &LoraLayer, rank: usize) -> Result<Truncated> {
     let (a_qr, b_qr) = (a_transposed.qr(), b.qr());
     let core = (b_qr.r() * a_qr.r().transpose()) * f64::from(layer.scaling); // [min(out, R), min(in, R)]
     let sweeps = MAX_SWEEPS.saturating_mul(kept.max(full));
-    let svd = core.try_svd(true, true, f64::EPSILON, sweeps).ok_or_else(no_convergence)?;
-    let (left, right) = (svd.u.ok_or_else(no_convergence)?, svd.v_t.ok_or_else(no_convergence)?);
-    let roots = DMatrix::from_diagonal(&svd.singular_values.rows(0, kept).map(f64::sqrt));
-    let b = b_qr.q() * left.columns(0, kept) * &roots; // [out, rank]
-    let a_transposed = a_qr.q() * right.rows(0, kept).transpose() * &roots; // [in, rank]
+    let right = SymmetricEigen::try_new(core.tr_mul(&core), f64::EPSILON, sweeps)
+        .ok_or_else(no_convergence)?
+        .eigenvectors;
+    let scaled_left = &core * &right; // C V
+    let mut order: Vec<(f64, usize)> =
+        scaled_left.column_iter().map(|column| column.norm()).zip(0..).collect();
+    order.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let singular_values: Vec<f64> = order.iter().map(|(value, _)| *value).collect();
+    let largest: Vec<usize> = order[..kept].iter().map(|(_, index)| *index).collect();
+    let roots = |power: f64| {
+        let root = |value: &f64| if *value > 0.0 { value.powf(power) } else { 0.0 };
+        DMatrix::from_diagonal(&DVector::from_iterator(kept, singular_values[..kept].iter().map(root)))
+    };
+    let b = b_qr.q() * scaled_left.select_columns(&largest) * roots(-0.5); // [out, rank]
+    let a_transposed = a_qr.q() * right.select_columns(&largest) * roots(0.5); // [in, rank]
     let norm_of = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
-    let singular_values = svd.singular_values.as_slice();
     Ok(Truncated {
         layer: LoraLayer {
             rank: kept,
@@ -73,7 +86,7 @@ pub fn truncate(layer: &LoraLayer, rank: usize) -> Result<Truncated> {
             b: b.transpose().iter().map(|value| *value as f32).collect(),
             scaling: 1.0,
         },
-        norm: norm_of(singular_values),
+        norm: norm_of(&singular_values),
         lost: norm_of(&singular_values[kept..]),
     })
 }
@@ -121,6 +134,38 @@ mod tests {
             assert!((distance(&layer, &truncated.layer) - truncated.lost).abs() < 1e-5 * truncated.norm);
             assert!(truncated.lost < last && truncated.lost > 0.0);
             last = truncated.lost;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn updates_of_a_lower_rank_than_their_factors_lose_what_is_said() -> Result<()> {
+        // As in a sum of adapters of which some have the weight zero, were never trained, or are the same.
+        let (rank, in_dim, out_dim) = (6, 9, 7);
+        for (zeroed, doubled) in
+            [(0..2, false), (2..4, false), (4..6, false), (0..5, false), (0..0, true), (1..3, true)]
+        {
+            for in_a in [true, false] {
+                let mut layer = layer(rank, in_dim, out_dim);
+                for r in zeroed.clone() {
+                    (0..in_dim).filter(|_| in_a).for_each(|column| layer.a[r * in_dim + column] = 0.0);
+                    (0..out_dim).filter(|_| !in_a).for_each(|row| layer.b[row * rank + r] = 0.0);
+                }
+                if doubled {
+                    layer.a.copy_within(0..in_dim, 5 * in_dim);
+                }
+                for kept in 1..=rank {
+                    let truncated = truncate(&layer, kept)?;
+                    let found = distance(&layer, &truncated.layer);
+                    assert!(
+                        (found - truncated.lost).abs() < 1e-5 * truncated.norm,
+                        "{zeroed:?} {doubled} {in_a} {kept}: {found}"
+                    );
+                }
+                let true_rank = rank - zeroed.len() - usize::from(doubled);
+                let truncated = truncate(&layer, true_rank)?;
+                assert!(truncated.relative_error() < 1e-7, "{zeroed:?} {doubled} {in_a}");
+            }
         }
         Ok(())
     }

@@ -15,7 +15,11 @@ use crate::{
 /// Largest input side: what a slip of the finger asks for takes all memory.
 const MAX_SIDE: usize = 1024;
 
-/// Most photos per step, for the same reason.
+/// Largest width and number of blocks, for the same reason.
+const MAX_WIDTH: usize = 8192;
+const MAX_DEPTH: usize = 128;
+
+/// Most photos per step, likewise.
 const MAX_BATCH: usize = 65_536;
 
 /// Everything that decides a pre-training run.
@@ -139,18 +143,33 @@ impl PretrainConfig {
             );
             return bad("--img-size", reason);
         }
-        if !divides(self.num_heads, self.embed_dim) {
-            let reason = format!("{} heads do not divide {} channels", self.num_heads, self.embed_dim);
+        if !divides(self.num_heads, self.embed_dim) || self.embed_dim > MAX_WIDTH {
+            let reason = format!(
+                "{} heads do not divide {} channels, of which there can be {MAX_WIDTH}",
+                self.num_heads, self.embed_dim
+            );
             return bad("--num-heads", reason);
         }
-        if self.depth == 0 || !(1..=MAX_BATCH).contains(&self.batch_size) {
+        if !(1..=MAX_DEPTH).contains(&self.depth) || !(1..=MAX_BATCH).contains(&self.batch_size) {
             return bad(
                 "--depth and --batch-size",
-                format!("both must be 1 or more, a batch at most {MAX_BATCH}"),
+                format!("both must be 1 or more, a batch at most {MAX_BATCH}, {MAX_DEPTH} blocks at most"),
             );
         }
         if !(self.epochs > 0.0 && self.epochs.is_finite()) {
             return bad("--epochs", format!("{} is not above 0", self.epochs));
+        }
+        let numbers = [
+            ("--learning-rate", self.learning_rate, 0.0..=f64::MAX, "0 or more"),
+            ("--teacher-weight", self.teacher_weight, 0.0..=1.0, "between 0 and 1"),
+            ("--hidden-weight", self.hidden_weight, 0.0..=f64::MAX, "0 or more"),
+            ("--ema-decay", self.ema_decay, 0.0..=1.0, "between 0 and 1"),
+            ("--min-scale", f64::from(self.min_scale), f64::MIN_POSITIVE..=1.0, "above 0 and at most 1"),
+        ];
+        if let Some((option, value, _, range)) =
+            numbers.iter().find(|(_, value, range, _)| !range.contains(value))
+        {
+            return bad(option, format!("{value} is not {range}"));
         }
         Mixing::new(self).map(|_| ())
     }
@@ -178,6 +197,15 @@ mod tests {
         assert!(refused(|config| config.num_heads = 5).contains("5 heads do not divide 192"));
         assert!(refused(|config| config.batch_size = 0).contains("--batch-size"));
         assert!(refused(|config| config.batch_size = usize::MAX).contains("--batch-size"));
+        assert!(refused(|config| config.embed_dim = 3 << 40).contains("--num-heads"));
+        assert!(refused(|config| config.depth = usize::MAX).contains("--depth"));
+        assert!(refused(|config| config.learning_rate = f64::NAN).contains("--learning-rate"));
+        assert!(
+            refused(|config| config.teacher_weight = 2.0)
+                .contains("--teacher-weight: 2 is not between 0 and 1")
+        );
+        assert!(refused(|config| config.ema_decay = f64::NAN).contains("--ema-decay"));
+        assert!(refused(|config| config.min_scale = 0.0).contains("--min-scale"));
         assert!(refused(|config| config.epochs = f64::NAN).contains("--epochs"));
     }
 }

@@ -29,6 +29,9 @@ use crate::{
     vit::model::Vit,
 };
 
+/// The file from which a run goes on.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+
 /// Where a run writes.
 #[derive(Clone, Debug)]
 pub struct RunFiles {
@@ -99,7 +102,7 @@ pub async fn run(
     config.check()?;
     let taught = models.teacher.map(|model| Teacher::new(model, &config.vit(), device)).transpose()?;
     let mut run = Pretrain::new(config.clone(), photos, taught, models.init, device.clone())?;
-    let checkpoint = files.out.join("checkpoint.safetensors");
+    let checkpoint = files.out.join(CHECKPOINT);
     if checkpoint.exists() {
         let saved = State::load(&checkpoint, &run.identity(), &device.plain)?;
         let fresh = std::mem::replace(&mut run.state, saved);
@@ -146,11 +149,14 @@ fn steps(
             let last = step == total || !go_on;
             if step.is_multiple_of(20) || last {
                 let rate = run.feed.photos_in(step - first) / started.elapsed().as_secs_f64();
-                log(&files.out, step, &block_on(run.take_losses())?, rate)?;
-            }
-            if saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes || last {
-                block_on(save(run, files, photos))?;
-                saved = Instant::now();
+                let losses = block_on(run.take_losses())?;
+                check_finite(&losses, step)?;
+                log(&files.out, step, &losses, rate)?;
+                // Only what is known to be numbers takes the place of a checkpoint.
+                if last || saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes {
+                    block_on(save(run, files, photos))?;
+                    saved = Instant::now();
+                }
             }
             if !go_on {
                 break;
@@ -160,9 +166,19 @@ fn steps(
     })
 }
 
+fn check_finite(losses: &[f32], step: usize) -> Result<()> {
+    if losses.iter().all(|loss| loss.is_finite()) {
+        return Ok(());
+    }
+    let reason = format!(
+        "the loss is not a number any more before step {step}; what was saved before stays. Lower --learning-rate and take another --out"
+    );
+    Err(Error::mismatch("pretrain", reason))
+}
+
 /// A checkpoint, and the model so far.
 async fn save(run: &Pretrain<'_>, files: &RunFiles, photos: &Photos) -> Result<()> {
-    run.state.save(&files.out.join("checkpoint.safetensors"), &run.identity()).await?;
+    run.state.save(&files.out.join(CHECKPOINT), &run.identity()).await?;
     let (vit, head) = run.model().await?;
     let (name, preprocess) = (files.out.display().to_string(), run.identity().config.preprocess()?);
     let model = (&vit, &head, Precision::F16);

@@ -1,8 +1,11 @@
 //! Reading models, modules and datasets from folders.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
-use super::{ModelFiles, ModelOptions, Session};
+use super::{
+    ModelFiles, ModelOptions, Session,
+    digest::{Digest, picture_digest},
+};
 use crate::{
     dataset::{Dataset, Listing},
     device::DeviceChoice,
@@ -128,6 +131,17 @@ const OTHER_FORMATS: [(&str, &str, &str); 3] = [
 ];
 
 /// Says what to do with a folder that holds a model in another format.
+/// A warning where test images are training images, too.
+pub fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
+    let known: HashSet<Digest> = train.examples.iter().map(|example| picture_digest(&example.crop)).collect();
+    let count = test.examples.iter().filter(|example| known.contains(&picture_digest(&example.crop))).count();
+    let reason = format!(
+        "{count} of {} are training images, too, which makes their accuracy too high; leave them out of one of the two",
+        test.examples.len()
+    );
+    (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
+}
+
 fn check_formats(dir: &Path) -> Result<()> {
     let other = OTHER_FORMATS
         .iter()

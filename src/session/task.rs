@@ -57,6 +57,15 @@ pub fn check_composition_place(dir: &Path) -> Result<()> {
     check_free(dir, &[TASK, CARD])
 }
 
+/// Refuses a folder for a base model in which somebody else's model is; a checkpoint says that it is of a run that goes on.
+///
+/// # Errors
+/// It holds a model of something else, or a saved task.
+pub fn check_base_place(dir: &Path, checkpoint: &str) -> Result<()> {
+    check_free(dir, &[TASK])?;
+    if dir.join(checkpoint).exists() { Ok(()) } else { check_free(dir, &MODEL_FILES) }
+}
+
 /// `task.json`: what `predict` needs beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -49,7 +49,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20,full")]
     pub shots: Vec<Shots>,
     /// Number of seeds, from 0 on.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub seeds: u64,
     /// Methods, separated by commas; `all`, or `auto`: those that the modules, if any, are fit for (lorahub wants one rank).
     #[arg(long, value_delimiter = ',', default_value = "auto")]
