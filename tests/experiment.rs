@@ -193,6 +193,20 @@ fn results_of_other_settings_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn results_of_other_images_are_refused_before_anything_runs() {
+    let place = Place::new();
+    let grid = |seeds| ["--shots", "1", "--seeds", seeds, "--methods", "nearest-mean"];
+    assert_eq!(place.grid(&grid("1"), "out", &[]).0, 0);
+    assert_eq!(place.grid(&grid("2"), "out", &[]).0, 0, "the same images");
+    let done = fs::read_to_string(place.path("out/results.jsonl")).expect("results");
+    fs::remove_file(place.path("lines/test/left/011.png")).expect("removes");
+    let (code, _, err) = place.grid(&grid("3"), "out", &[]);
+    assert!(code == 2 && err.contains("lines") && err.contains("use another --out"), "{err}");
+    assert_eq!(fs::read_to_string(place.path("out/results.jsonl")).expect("results"), done, "nothing ran");
+    assert_eq!(place.grid(&grid("1"), "other", &[]).0, 0);
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let place = Place::new();
     let (model, out, empty) = (tiny_model(), place.path("out"), place.path("1"));

@@ -6,6 +6,7 @@ use loraloom::{
     block_on,
     error::{Error, Result},
     experiment::{
+        images,
         plan::{Plan, Shots, task_names},
         report,
         results::{self, Results},
@@ -48,6 +49,10 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
     let methods = arguments.methods(Modules::of(&session))?;
     let settings = settings(arguments, &session)?;
     settings.claim(&arguments.out)?;
+    let (runs, _) = results::read_dir(&arguments.out)?;
+    for (name, dir) in names.iter().zip(&arguments.tasks) {
+        images::claim(&arguments.out, name, dir, &runs)?;
+    }
     session.keep_features_in(&arguments.cache.clone().unwrap_or_else(|| arguments.out.join("cache")));
     let (mut results, bad) = Results::open(&arguments.out, arguments.shard)?;
     bad.iter().for_each(output::warning);
