@@ -257,9 +257,14 @@ fn what_is_somebody_elses_is_not_replaced() {
 fn a_report_that_cannot_be_written_does_not_cost_the_task() {
     let place = Place::new();
     fs::write(place.path("file"), "in the way").expect("file");
-    let (out, task) = (place.path("file/out.json"), place.path("task"));
+    let under = place.path("file/out.json");
+    let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--json", &under]);
+    assert!(code == 2 && text.is_empty() && err.contains(&place.path("file")), "before anything runs: {err}");
+    // A folder is found out at the end only.
+    let (out, task) = (place.path("out.json"), place.path("task"));
+    fs::create_dir(&out).expect("a folder");
     let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--json", &out, "--save", &task]);
-    assert!(code == 2 && err.contains(&place.path("file")), "{err}");
+    assert!(code == 2 && err.contains(&out), "{err}");
     assert!(text.contains("saved nearest-mean"), "{text}");
     let picture = place.path(&format!("test/{}/010.png", CLASSES[0]));
     succeed(&["predict", "--task", &task, "--device", "cpu", &picture]);
