@@ -16,7 +16,8 @@ use crate::{
 /// Folder, beside the results, of one file per task.
 const FOLDER: &str = "images";
 
-/// Refuses a task whose images are not those that the results beside it are of, and notes which they are where there are none.
+/// Refuses a task whose images are not those that the results beside it are of, and notes which they are where that is not known, or no results
+/// are there.
 ///
 /// # Errors
 /// The task, by name and by folder; or a folder that cannot be read or written.

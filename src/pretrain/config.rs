@@ -143,11 +143,11 @@ impl PretrainConfig {
             );
             return bad("--img-size", reason);
         }
-        if !divides(self.num_heads, self.embed_dim) || self.embed_dim > MAX_WIDTH {
-            let reason = format!(
-                "{} heads do not divide {} channels, of which there can be {MAX_WIDTH}",
-                self.num_heads, self.embed_dim
-            );
+        if self.embed_dim > MAX_WIDTH {
+            return bad("--embed-dim", format!("{} is more than {MAX_WIDTH}", self.embed_dim));
+        }
+        if !divides(self.num_heads, self.embed_dim) {
+            let reason = format!("{} heads do not divide {} channels", self.num_heads, self.embed_dim);
             return bad("--num-heads", reason);
         }
         if !(1..=MAX_DEPTH).contains(&self.depth) || !(1..=MAX_BATCH).contains(&self.batch_size) {
@@ -197,7 +197,7 @@ mod tests {
         assert!(refused(|config| config.num_heads = 5).contains("5 heads do not divide 192"));
         assert!(refused(|config| config.batch_size = 0).contains("--batch-size"));
         assert!(refused(|config| config.batch_size = usize::MAX).contains("--batch-size"));
-        assert!(refused(|config| config.embed_dim = 3 << 40).contains("--num-heads"));
+        assert!(refused(|config| config.embed_dim = 3 << 40).contains("--embed-dim"));
         assert!(refused(|config| config.depth = usize::MAX).contains("--depth"));
         assert!(refused(|config| config.learning_rate = f64::NAN).contains("--learning-rate"));
         assert!(

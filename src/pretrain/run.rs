@@ -37,7 +37,7 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 pub struct RunFiles {
     /// Folder to write; a checkpoint in it is resumed.
     pub out: PathBuf,
-    /// Minutes between checkpoints.
+    /// Least minutes between checkpoints, which are written where the losses are read: every twenty steps, and at the end.
     pub checkpoint_minutes: f64,
 }
 
@@ -171,7 +171,7 @@ fn check_finite(losses: &[f32], step: usize) -> Result<()> {
         return Ok(());
     }
     let reason = format!(
-        "the loss is not a number any more before step {step}; what was saved before stays. Lower --learning-rate and take another --out"
+        "the loss is not a number any more in the steps up to {step}; what was saved before stays. Lower --learning-rate and take another --out"
     );
     Err(Error::mismatch("pretrain", reason))
 }

@@ -130,7 +130,6 @@ const OTHER_FORMATS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Says what to do with a folder that holds a model in another format.
 /// A warning where test images are training images, too.
 pub fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
     let known: HashSet<Digest> = train.examples.iter().map(|example| picture_digest(&example.crop)).collect();
@@ -142,6 +141,7 @@ pub fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
     (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
 }
 
+/// Says what to do with a folder that holds a model in another format.
 fn check_formats(dir: &Path) -> Result<()> {
     let other = OTHER_FORMATS
         .iter()

@@ -2,7 +2,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import { expect } from "@playwright/test";
 import { png } from "./files.js";
-import { choose, open, test, twoClasses } from "./support.js";
+import { choose, open, slowPictures, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=2000&folds=0";
 const live = (page) => page.getByTestId("camera-live");
@@ -50,12 +50,7 @@ test("answers follow what the camera sees, and it can be taken", async ({ page }
 test("a picture shows what was seen when it was taken", async ({ page }) => {
   await aimed(page);
   await open(page, TINY);
-  await page.evaluate(() => {
-    const { postMessage } = Worker.prototype;
-    Worker.prototype.postMessage = function (message, ...rest) {
-      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 1500 : 0);
-    };
-  });
+  await page.evaluate(slowPictures, 1500);
   await aim(page, 0);
   await page.getByTestId("add-class").click();
   await page.getByTestId("class-camera").click();

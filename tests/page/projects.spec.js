@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { pictures, tinyModel } from "./files.js";
-import { choose, expectSame, moduleZip, open, openLibrary, predictions, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { choose, expectSame, moduleZip, open, openLibrary, predictions, saveAs, slowPictures, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=3&folds=2";
 const names = (page) => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value));
@@ -39,12 +39,7 @@ test("a project that is opened while the last visit comes back is not mixed with
   await page.getByTestId("class-name").first().fill("old");
   await page.getByTestId("class-name").first().press("Tab");
   await page.waitForTimeout(1500); // Longer than the page waits before it keeps a change.
-  await page.addInitScript(() => {
-    const { postMessage } = Worker.prototype;
-    Worker.prototype.postMessage = function (message, ...rest) {
-      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 300 : 0);
-    };
-  });
+  await page.addInitScript(slowPictures, 300);
   await page.reload();
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).not.toHaveCount(0, { timeout: 120_000 });
   await page.getByTestId("open-project").setInputFiles(path);
@@ -90,12 +85,7 @@ test("a project that is taken back while it is read leaves no results", async ({
   const path = await saveAs(page, "save-project");
   await page.getByTestId("class-name").first().fill("mine");
   await page.getByTestId("class-name").first().press("Tab");
-  await page.evaluate(() => {
-    const { postMessage } = Worker.prototype;
-    Worker.prototype.postMessage = function (message, ...rest) {
-      setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? 2000 : 0);
-    };
-  });
+  await page.evaluate(slowPictures, 2000);
   await page.getByTestId("open-project").setInputFiles(path);
   await expect(page.locator("#toast-text")).toContainText("were replaced");
   await page.getByTestId("undo").click();

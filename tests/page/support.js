@@ -46,6 +46,14 @@ export async function addClass(page, name, files) {
   await expect(page.getByTestId("class-card").last().locator(".thumb canvas")).toHaveCount(files.length);
 }
 
+/** Runs in the page: the worker gets every picture so many milliseconds late. */
+export function slowPictures(wait) {
+  const { postMessage } = Worker.prototype;
+  Worker.prototype.postMessage = function (message, ...rest) {
+    setTimeout(() => postMessage.call(this, message, ...rest), message.type === "add-picture" ? wait : 0);
+  };
+}
+
 /** Two classes of stripes with some pictures each. */
 export async function twoClasses(page, count = 3) {
   await addClass(page, "across", pictures(0, count));
