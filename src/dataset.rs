@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::{
     device,
     error::{Error, Result},
@@ -180,9 +182,9 @@ impl Listing {
             if files.is_empty() {
                 let reason = "no image in this class folder; left out".to_string();
                 search.warnings.push(Error::Dataset { name: path.display().to_string(), reason });
-            } else if by_class.insert(file_name(&path), files).is_some() {
+            } else if by_class.insert(class_name(&path), files).is_some() {
                 let reason =
-                    "another class folder has the same name up to letters that are no UTF-8; rename one"
+                    "another class folder has the same name up to how its letters are encoded; rename one"
                         .into();
                 return Err(Error::Dataset { name: path.display().to_string(), reason });
             }
@@ -303,6 +305,8 @@ impl Search {
                 if self.is_new(&path)? {
                     files.extend(self.images(&path)?);
                 }
+            } else if is_image(&path) && path.exists() && !path.is_file() {
+                self.warn_of(&path, "no file (a pipe, a socket or a device); left out");
             } else if is_image(&path) {
                 files.push(path);
             } else {
@@ -329,6 +333,11 @@ fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>> {
 pub(crate) fn is_image(path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     extension.is_some_and(|extension| decode::EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// The name of a class folder. Some systems store an accent apart from its letter: the same name is the same class.
+pub(crate) fn class_name(path: &Path) -> String {
+    file_name(path).nfc().collect()
 }
 
 fn file_name(path: &Path) -> String {

@@ -56,6 +56,15 @@ fn numbers_that_no_run_can_have_are_refused() {
             assert!(code == 2 && err.contains("give a number above 0"), "{command} {rate}: {err}");
         }
     }
+    let pretrain = ["pretrain", "--data", &train, "--out", &out];
+    for (option, value, part) in [
+        ("--checkpoint-minutes", "nan", "nan is no time"),
+        ("--checkpoint-minutes", "-1", "-1 is no time"),
+        ("--teacher-weight", "0.5", "--teacher <DIR|ID>"),
+    ] {
+        let (code, _, err) = run(&[&pretrain[..], &[option, value]].concat());
+        assert!(code == 2 && err.contains(part), "{option} {value}: {err}");
+    }
 }
 
 #[test]

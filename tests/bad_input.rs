@@ -52,6 +52,16 @@ fn test_images_that_were_learned_from_are_told() {
 }
 
 #[test]
+fn a_picture_of_two_classes_and_a_class_without_test_images_are_told() {
+    let place = Place::new();
+    fs::copy(place.path("train/down/000.png"), place.path("train/across/copy.png")).expect("copies");
+    fs::remove_dir_all(place.path("test/diagonal")).expect("removes");
+    let (code, _, err) = place.adapt(&["--methods", "nearest-mean"]);
+    assert!(code == 1 && err.contains("no images of `diagonal`"), "{err}");
+    assert!(err.contains("1 images are in two classes") && err.contains("copy.png"), "{err}");
+}
+
+#[test]
 fn a_test_class_that_cannot_be_read_is_left_out_and_a_training_class_is_not() {
     let place = Place::new();
     for index in 10..13 {

@@ -193,8 +193,16 @@ fn forward_gives_the_reference_at_the_size_of_its_input() {
     check_answers(
         &json(Path::new(&report)),
         &reference("logits.48x48"),
-        &[model.clone(), input, output.clone()],
+        &[model.clone(), input.clone(), output.clone()],
     );
+    for (more, part) in [
+        (&["--mean", "0,0,0"][..], "--mean: `pixel_values` reach the model as they are"),
+        (&["--output", &place.path("in.safetensors")], "would be overwritten"),
+    ] {
+        let without = &forward[..forward.len() - if more[0] == "--output" { 2 } else { 0 }];
+        let (code, _, err) = run(&[without, more].concat());
+        assert!(code == 2 && err.contains(part), "{err}");
+    }
     let bytes = fs::read(&output).expect("output");
     let found = SafeTensors::deserialize(&bytes).expect("safetensors");
     for key in ["logits", "last_hidden_state"] {

@@ -118,6 +118,20 @@ fn classes_whose_names_cannot_be_told_apart_are_refused() {
     assert!(error.contains("bird") && error.contains("rename one"), "{error}");
 }
 
+#[cfg(unix)]
+#[test]
+fn letters_count_and_not_how_they_are_stored_and_pipes_are_no_images() {
+    let dir = task(&["\u{e9}t\u{e9}", "hiver"], 1);
+    let apart = task(&["e\u{301}te\u{301}"], 1);
+    let made =
+        std::process::Command::new("mkfifo").arg(apart.path().join("e\u{301}te\u{301}/pipe.png")).status();
+    assert!(made.expect("mkfifo").success());
+    let (train, _) = Listing::from_folder(dir.path()).expect("lists");
+    let (test, warnings) = Listing::from_folder(apart.path()).expect("lists");
+    assert!(warnings.len() == 1 && warnings[0].to_string().contains("pipe.png"), "{warnings:?}");
+    assert_eq!(test.aligned(&train.classes).expect("the same class").class_sizes(), [0, 1]);
+}
+
 #[test]
 fn a_test_folder_follows_the_training_classes() {
     let dir = task(&["b", "c"], 1);

@@ -179,6 +179,12 @@ fn results_of_other_settings_are_refused_before_anything_runs() {
     let small = ["--shots", "1", "--seeds", "1", "--methods", "nearest-mean"];
     // Without results settings are nobody's.
     fs::create_dir(place.path("out")).expect("folder");
+    let report = place.path("out/report.md");
+    fs::write(&report, "of something else").expect("writes");
+    let (code, _, err) = place.grid(&small, "out", &[]);
+    assert!(code == 2 && err.contains("report.md of something else"), "{err}");
+    assert_eq!(fs::read_to_string(&report).expect("report"), "of something else");
+    fs::remove_file(&report).expect("removes");
     fs::write(&settings, r#"{"model": "another"}"#).expect("writes");
     let (code, _, err) = place.grid(&small, "out", &[]);
     assert_eq!(code, 0, "{err}");
@@ -211,9 +217,10 @@ fn what_cannot_be_compared_is_refused() {
     let place = Place::new();
     let (model, out, empty) = (tiny_model(), place.path("out"), place.path("1"));
     let small = ["--model", &model, "--device", "cpu", "--tasks", &place.path("stripes"), "--shots", "1"];
-    let settings = place.path("seed.json");
+    let (settings, summary) = (place.path("seed.json"), place.path("out.json"));
     fs::write(&settings, r#"{"train": {"seed": 7}}"#).expect("writes");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&[&small[..], &["--shard", "1/2", "--json", &summary]].concat(), "--report-only"),
         (&[&small[..], &["--settings", &settings]].concat(), "with --seeds"),
         (&["--model", &model, "--device", "cpu", "--tasks", &place.path("")], "name the tasks in it"),
         (&[&small[..], &["--shift", "covariate"]].concat(), "--shots asks for none"),

@@ -141,25 +141,57 @@ fn a_resumed_run_takes_the_same_steps() {
     let mut first = start();
     (0..2).for_each(|_| first.step().expect("steps"));
     let checkpoint = dir.path().join("checkpoint.safetensors");
-    block_on(first.state.save(&checkpoint, &first.identity())).expect("saves");
+    let identity = |photos: &Photos, teacher, init| {
+        block_on(Identity::new(&config(), photos, teacher, init)).expect("reads back")
+    };
+    let teachers = [open(&tiny_model(), 32), open(&tiny_model(), 48)];
+    let [teacher, other] = [0, 1].map(|index: usize| Some(teachers[index].model()));
+    block_on(first.state.save(&checkpoint, &identity(&photos, teacher, teacher))).expect("saves");
     let mut resumed = start();
     assert_ne!(values(&resumed), values(&first));
-    resumed.state = State::load(&checkpoint, &resumed.identity(), &device.plain).expect("loads");
+    let own = identity(&photos, teacher, teacher);
+    resumed.state = State::load(&checkpoint, &own, &device.plain).expect("loads");
     (0..2).for_each(|_| resumed.step().expect("steps"));
     assert_eq!(values(&resumed), values(&whole));
-    let refused = |change: fn(&mut Identity)| {
-        let mut other = resumed.identity();
-        change(&mut other);
-        State::load(&checkpoint, &other, &device.plain).err().expect("another run").to_string()
-    };
-    assert!(refused(|run| run.config.learning_rate = 0.1).contains("other settings"));
-    assert!(refused(|run| run.config.mixup = 0.0).contains("other settings"));
-    assert!(refused(|run| run.taught = true).contains("no teacher"));
     let mut fewer = photos.clone();
     fewer.train.swap(0, 19);
-    let run = Pretrain::new(config(), &fewer, None, None, device.clone()).expect("starts");
-    let error = State::load(&checkpoint, &run.identity(), &device.plain).err().expect("other photos");
-    assert!(error.to_string().contains("other photos"), "{error}");
+    let settings = |change: fn(&mut PretrainConfig)| {
+        let mut run = own.clone();
+        change(&mut run.config);
+        run
+    };
+    for (run, part) in [
+        (settings(|config| config.learning_rate = 0.1), "other settings"),
+        (settings(|config| config.mixup = 0.0), "other settings"),
+        (identity(&photos, None, teacher), "another teacher"),
+        (identity(&photos, other, teacher), "another teacher"),
+        (identity(&photos, teacher, other), "another --init"),
+        (identity(&fewer, teacher, teacher), "other photos"),
+    ] {
+        let error = State::load(&checkpoint, &run, &device.plain).err().expect("another run").to_string();
+        assert!(error.contains(part) && error.contains("checkpoint.safetensors"), "{part}: {error}");
+    }
+}
+
+#[test]
+fn what_is_kept_for_validation_is_not_learned() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let classes = ["across", "down"];
+    for (folder, count) in [("one", 6), ("two", 4)] {
+        write_task(&dir.path().join(folder), &classes, 0, count);
+    }
+    // Of the ten photos of a class the last two by name are those of "two", which are in "one" as well.
+    let both = ["one", "two"].map(|folder| dir.path().join(folder));
+    let (photos, warnings) = Photos::read(&both, 2).expect("reads");
+    assert_eq!((photos.train.len(), photos.validation.len()), (12, 4));
+    assert!(
+        warnings.len() == 1 && warnings[0].to_string().contains("4 of 16 training images"),
+        "{warnings:?}"
+    );
+    let packed = dir.path().join("photos.tar.gz");
+    std::fs::write(&packed, b"\x1f\x8b\x08\0").expect("writes");
+    let error = Photos::read(&[packed], 2).expect_err("no tar file").to_string();
+    assert!(error.contains("compressed with gzip") && error.contains("unpack it"), "{error}");
 }
 
 #[test]

@@ -215,23 +215,29 @@ fn the_model_in_use_and_strange_files_are_never_taken_away() {
 fn what_is_somebody_elses_is_not_replaced() {
     let place = Place::new();
     let (model, train) = (tiny_model(), place.path("train"));
-    let (theirs, task, card, own) =
-        (place.path("theirs"), place.path("task"), place.path("card"), place.own_model("own"));
+    let [theirs, other, task, card] = ["theirs", "other", "task", "card"].map(|name| place.path(name));
+    let own = place.own_model("own");
     let train_module = ["train-module", "--model", &model, "--data", &train, "--steps", "1"];
     let to = |out| [&train_module[..], &["--device", "cpu", "--out", out]].concat();
     adapt(&place, &model, "lora", &task);
     // Its own module is trained again.
     succeed(&to(&card));
     succeed(&to(&card));
-    fs::create_dir(&theirs).expect("a folder");
-    for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        fs::copy(format!("{card}/{file}"), format!("{theirs}/{file}")).expect("copies");
+    for dir in [&theirs, &other] {
+        fs::create_dir(dir).expect("a folder");
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            fs::copy(format!("{card}/{file}"), format!("{dir}/{file}")).expect("copies");
+        }
     }
     let save = |method: &'static str, dir| {
         let how = ["--device", "cpu", "--modules", "none", "--methods", method, "--save", dir];
         [&["adapt", "--model", &model, "--train", &train][..], &how[..]].concat()
     };
     let compose = |out| vec!["compose", "--adapters", &theirs, "--out", out];
+    // Its own composition is made again, and says what it is of.
+    let sum = place.path("sum");
+    (0..2).for_each(|_| drop(succeed(&compose(&sum))));
+    assert_eq!(json(Path::new(&sum).join("composition.json").as_path())["adapters"][0], *theirs);
     for (arguments, dir, file) in [
         (save("lora", &theirs), &theirs, "adapter_config.json"),
         (save("lora", &card), &card, "adapter_config.json"),
@@ -240,6 +246,7 @@ fn what_is_somebody_elses_is_not_replaced() {
         (to(&task), &task, "task.json"),
         (compose(&task), &task, "task.json"),
         (compose(&card), &card, "training.json"),
+        (compose(&other), &other, "adapter_config.json"),
     ] {
         let held = |file: fs::DirEntry| (file.path(), fs::read(file.path()).expect("reads"));
         let files = || -> BTreeMap<_, _> {

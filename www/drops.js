@@ -24,9 +24,10 @@ const TRAIN = /^train(ing)?$/i;
 const TEST = /^(test(ing)?|val(id|idation)?)$/i;
 const GENERIC = /^(photos?|pictures?|pics?|images?|imgs?|jpe?gs?)$/i;
 const PICTURE = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
-const UNUSED = /^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|training\.json|manifest\.json)/i;
+const UNUSED = /^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|(training|composition|manifest)\.json)/i;
 const isPart = (folder) => TRAIN.test(folder) || TEST.test(folder);
-const pathOf = (file) => (file.path || file.webkitRelativePath || file.name).split("/");
+// Some systems store an accent apart from its letter: the same name is the same class.
+const pathOf = (file) => (file.path || file.webkitRelativePath || file.name).normalize().split("/");
 
 export const isPicture = (name) => PICTURE.test(name);
 

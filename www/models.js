@@ -269,5 +269,5 @@ export async function droppedModel(files) {
   return { model: { name, config: await config.text(), preprocessor: await preprocessor?.text(), weights, source: { kind: "files" } }, modules: [] };
 }
 
-/** The embedded model by its folder's name, or a model of the Hub by its id, at an input size if one is asked for. */
-export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name, imgSize));
+/** The embedded model by its folder's name or as the command line calls it, or a model of the Hub by its id, at an input size if one is asked for. */
+export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name === "embedded" ? "base" : name, imgSize));

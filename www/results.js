@@ -91,10 +91,10 @@ export class Results {
     this.#row(name).state.hidden = true;
   }
 
-  /** A method's result on so many training pictures. */
-  finish(report, images) {
+  /** A method's result on training pictures of which `heldOut` are not their class's only one. */
+  finish(report, { images, heldOut }) {
     this.#reports.set(report.method, report);
-    $("honest").textContent = sentence([...this.#reports.values()], images);
+    $("honest").textContent = sentence([...this.#reports.values()], images, heldOut);
     const fresh = !this.#rows.has(report.method);
     const cells = this.#row(report.method);
     if (fresh) this.#draw();
@@ -117,15 +117,16 @@ function accuracy(value, range) {
 }
 
 /** What held-out accuracies are, in words. */
-function sentence(reports, images) {
+function sentence(reports, images, heldOut) {
   const measured = reports.filter((report) => report.loo_accuracy !== null);
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
   }
   const many = measured.map(({ loo_folds: folds }) => folds).toSorted((a, b) => b - a);
-  const ways = [...new Set(many.map((folds) => (folds >= images ? "one at a time" : `in ${folds} groups`)))];
+  const ways = [...new Set(many.map((folds) => (folds >= heldOut ? "one at a time" : `in ${folds} groups`)))];
   const how = ways.length > 1 ? `${ways.join(", or ")} where a method trains again for each` : ways[0];
+  const alone = heldOut < images ? " The only picture of a class is not left out." : "";
   const few = images < ENOUGH ? " That is too few to tell methods apart unless they differ by a lot." : "";
   const unmeasured = measured.length < reports.length ? " A dash: not measured, because the run was stopped." : "";
-  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${images} pictures is left out once, ${how}.${few}${unmeasured}`;
+  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${heldOut} pictures is left out once, ${how}.${alone}${few}${unmeasured}`;
 }

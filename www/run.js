@@ -6,6 +6,13 @@ import { Results } from "./results.js";
 
 const QUICK_AFTER = 250;
 
+/** How many pictures classes have, and how many of them are not their class's only one. */
+function counts(owns) {
+  const sizes = owns.map((own) => own.pictures.length);
+  const sum = (all) => all.reduce((one, other) => one + other, 0);
+  return { images: sum(sizes), heldOut: sum(sizes.filter((size) => size > 1)) };
+}
+
 export class Run {
   #engine;
   #classes;
@@ -28,7 +35,7 @@ export class Run {
   /** What the worker has told of this run. */
   #heard = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, images, tested, data, library, config, live}; `owns` are the classes, `images` is
+  /** The last results: method -> {report, owns, counts, tested, data, library, config, live}; `owns` are the classes, `counts`
    *  how many pictures they had, `tested` the test pictures, `data` and `library` say which pictures and modules it was, and
    *  `live` that the worker still has what was learned. */
   found = new Map();
@@ -196,7 +203,7 @@ export class Run {
   /** What results are of that come now. */
   get #now() {
     const { list, signature } = this.#classes;
-    return { owns: [...list], images: this.#classes.count(), tested: list.flatMap((own) => own.test), data: signature, library: this.#library };
+    return { owns: [...list], counts: counts(list), tested: list.flatMap((own) => own.test), data: signature, library: this.#library };
   }
 
   #run(methods, state) {
@@ -321,7 +328,7 @@ export class Run {
     this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
     this.#results.age(report.method, !this.fresh(report.method));
-    this.#results.finish(report, context.images);
+    this.#results.finish(report, context.counts);
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
 
@@ -329,9 +336,8 @@ export class Run {
   restore(results) {
     for (const { report, names, fresh, config } of results) {
       const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
-      const images = owns.reduce((sum, own) => sum + own.pictures.length, 0);
       const old = { tested: [], data: "" };
-      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, images, config }, false);
+      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, counts: counts(owns), config }, false);
     }
     this.refresh();
   }

@@ -36,7 +36,7 @@ export class Saving {
     const stem = `loraloom-${name.replace("+", "-")}`;
     download(await zip({ [`${stem}/adapter_config.json`]: config, [`${stem}/adapter_model.safetensors`]: weights }), `${stem}.zip`);
     $("export-note").textContent = form === "cat"
-      ? "Saved exactly; Python PEFT loads the folder in the zip."
+      ? "Saved exactly; Python PEFT loads the folder in the zip with transformers 5.9 or newer (DINOv2: 5.18). For an older one: loraloom compose --adapters FOLDER --names old --out OLD."
       : `Saved at rank ${form}: ${percent(error, 1)} of the update's norm is lost.`;
   }
 

@@ -10,7 +10,7 @@ use loraloom::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
-        files::seen,
+        files::{in_two_classes, seen},
     },
 };
 
@@ -51,6 +51,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         None => None,
     };
     output::print(&data(&train, test.as_ref()));
+    warnings.extend(in_two_classes(&train).inspect(output::warning));
     warnings.extend(test.as_ref().and_then(|test| seen(&train, test)).inspect(output::warning));
     interrupt::listen();
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;

@@ -31,7 +31,7 @@ Examples:
   loraloom adapt --model DIR --train photos/train --test photos/test --shots 5 --modules lora/* --methods all
   loraloom predict --task saved-task photo.jpg
 
-Exit codes: 0 fine, 1 finished with warnings that changed the result, 2 failed.";
+Exit codes: 0 fine, 1 finished with warnings, 2 failed.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -153,8 +153,8 @@ pub struct AdaptArgs {
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
     #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
-    /// Save the method with the best held-out accuracy (or the only one) to this folder; where nothing was held out, the one
-    /// with the best training accuracy.
+    /// Save the method with the best held-out accuracy (or the only one) to this folder, of equals the first in the list; where
+    /// nothing was held out, the one with the best training accuracy.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
@@ -308,7 +308,7 @@ Examples:
   loraloom info
   loraloom info --model facebook/deit-tiny-patch16-224 --modules lora/* --json info.json")]
 pub struct InfoArgs {
-    /// Describe a checkpoint: a folder or a Hugging Face id.
+    /// Describe a checkpoint: `embedded`, a folder or a Hugging Face id.
     #[arg(long, value_name = "DIR|ID")]
     pub model: Option<String>,
     /// Describe LoRA modules.

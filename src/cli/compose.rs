@@ -6,7 +6,7 @@ use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
     report::Warning,
-    session::task::check_composition_place,
+    session::task::{COMPOSITION, check_composition_place},
 };
 use serde::Serialize;
 
@@ -15,6 +15,17 @@ use super::{
     args::{ComposeArgs, FormName},
     model, output,
 };
+
+/// `composition.json`: where a composition comes from.
+#[derive(Serialize)]
+struct Card<'a> {
+    adapters: &'a [PathBuf],
+    weights: &'a [f64],
+    form: &'static str,
+    rank: Option<usize>,
+    relative_error: f64,
+    left_out: Vec<String>,
+}
 
 #[derive(Serialize)]
 struct Report {
@@ -52,6 +63,15 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     check_composition_place(&arguments.out)?;
     let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
+    let card = Card {
+        adapters: &arguments.adapters,
+        weights: &weights,
+        form: if arguments.form == FormName::Cat { "cat" } else { "svd" },
+        rank: arguments.rank,
+        relative_error: report.relative_error,
+        left_out: report.left_out.iter().cloned().collect(),
+    };
+    output::json(Some(&arguments.out.join(COMPOSITION)), &card)?;
     report.warnings.iter().for_each(output::warning);
     output::print(&summary(arguments, &report));
     let outcome = if report.warnings.is_empty() { Outcome::Fine } else { Outcome::Warned };

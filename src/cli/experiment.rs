@@ -35,6 +35,11 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
     if arguments.report_only {
         return write_report(arguments);
     }
+    if arguments.shard.count > 1 && arguments.json.is_some() {
+        let reason =
+            "a shard has no summary; leave it out, and give it to --report-only once all shards are there";
+        return Err(Error::mismatch("--json", reason));
+    }
     let names = task_names(&arguments.tasks)?;
     arguments.tasks.iter().try_for_each(|dir| task::check(dir))?;
     let shifted = |shift| arguments.shift.contains(&shift).then_some(arguments.shift_shots);

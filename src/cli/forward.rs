@@ -1,6 +1,6 @@
 //! `forward`: tensors in, logits and last hidden state out, to compare with other implementations.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use loraloom::{
     block_on,
@@ -35,6 +35,7 @@ struct Report {
 /// # Errors
 /// The model, a module or the input cannot be loaded, or the output cannot be written.
 pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
+    check(arguments)?;
     let (shape, pixels) = pixel_values(&arguments.input)?;
     let mut options = model::options(&arguments.model.input)?;
     // A config without a preprocessor does not say what size its model is used at; the input does.
@@ -54,6 +55,27 @@ pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
     write(&arguments.output, outputs)?;
     output::json(arguments.compute.json.as_deref(), &report)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// Refuses what says how pictures become values, because the input has values, and an output in the input's place.
+fn check(arguments: &ForwardArgs) -> Result<()> {
+    let input = &arguments.model.input;
+    let given = [
+        ("--mean", input.mean.is_some()),
+        ("--std", input.std.is_some()),
+        ("--resample", input.resample.is_some()),
+        ("--crop-pct", input.crop_pct.is_some()),
+        ("--no-crop", input.no_crop),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+        let reason = "`pixel_values` reach the model as they are; leave it out, or prepare the input so";
+        return Err(Error::mismatch(*option, reason));
+    }
+    let whole = |path: &Path| fs::canonicalize(path).ok();
+    if whole(&arguments.output).is_some_and(|output| whole(&arguments.input) == Some(output)) {
+        return Err(Error::mismatch("--output", "it is --input and would be overwritten; name another file"));
+    }
+    Ok(())
 }
 
 /// Folds the modules in; returns the warnings that it prints.

@@ -22,7 +22,7 @@ use loraloom::error::Result;
 
 use args::{Arguments, Command};
 
-/// Whether a command finished with warnings that changed the result.
+/// Whether a command finished with warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything went as asked.

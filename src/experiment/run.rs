@@ -229,8 +229,12 @@ impl Experiment<'_> {
         let own = self.session.adapted_features(adapted, &task.compared).await?;
         for (index, module) in names.into_iter().enumerate() {
             let weights = FrozenWeights::Module(index);
-            let features = self.session.frozen_features(weights, &task.compared).await?;
-            found.push(ModuleCka { module, cka: evaluate::linear_cka(&own, &features) });
+            match self.session.frozen_features(weights, &task.compared).await {
+                Ok(features) => found.push(ModuleCka { module, cka: evaluate::linear_cka(&own, &features) }),
+                // The run uses no module: one that gives no numbers is only left out of the comparison.
+                Err(Error::NotFinite { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }

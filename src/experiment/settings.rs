@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    files::last_part,
+    files::{check_free, last_part},
     session::{
         Session,
         adapt::AdaptConfig,
@@ -23,6 +23,9 @@ use crate::{
 
 /// File that says with which settings the results of a folder came about.
 const FILE: &str = "experiment.json";
+
+/// What an experiment writes beside it.
+const OWN: [&str; 3] = ["results.jsonl", "report.md", "plots"];
 
 /// Most test images of a task where nothing is said.
 pub const MAX_TEST: usize = 300;
@@ -108,6 +111,9 @@ impl Settings {
         let runs = if dir.exists() { read_dir(dir)?.0 } else { Vec::new() };
         // A shard that has begun will have results.
         if runs.is_empty() && !(path.exists() && has_shards(dir)?) {
+            if !path.exists() {
+                check_free(dir, &OWN)?;
+            }
             return write_json(&path, self);
         }
         if !path.exists() {

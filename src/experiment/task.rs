@@ -10,7 +10,10 @@ use super::{
 use crate::{
     dataset::{Dataset, Example, Listing},
     error::{Error, Result},
-    session::{Session, files::seen},
+    session::{
+        Session,
+        files::{in_two_classes, seen},
+    },
 };
 
 /// Refuses a folder that is no task, before hours are spent on the ones before it. No image is read.
@@ -63,6 +66,7 @@ impl Task {
         let classes = Some(&train.classes[..]);
         let (test, bad) = session.load_dataset(&dir.join("test"), classes, None, on_progress)?;
         warnings.extend(bad);
+        warnings.extend(in_two_classes(&train));
         warnings.extend(seen(&train, &test));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };
         let compared = train.at_most(settings.cka_images).examples;

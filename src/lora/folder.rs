@@ -62,8 +62,8 @@ fn check_single(dir: &Path) -> Result<()> {
     Err(Error::mismatch(&dir, format!("a folder of modules; name what is in it: {dir}/*")))
 }
 
-/// Writes an adapter so that a reader never sees half of it: both files are written beside their
-/// place, then renamed. Links, of the folder and of the files, are followed and stay.
+/// Writes an adapter so that a reader never sees half of a file: both are written beside their
+/// place, then renamed, one after the other. Links, of the folder and of the files, are followed and stay.
 ///
 /// `tensors` writes the weights; the path is for its messages.
 ///

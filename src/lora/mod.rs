@@ -20,7 +20,7 @@
 //! - [`layout`] has how a model's own layers are joined or cut from ours
 //! - [`pairs`] says which factors of a file belong together
 //! - [`config`] has `adapter_config.json`, [`targets`] which modules it is for
-//! - [`folder`] has the two files of an adapter, written whole or not at all
+//! - [`folder`] has the two files of an adapter, each written whole
 //! - [`tensor_file`] has element types, and single tensors out of a file on disk
 //! - [`peft`] has files to modules and back
 //! - [`svd`] has truncation to a lower rank

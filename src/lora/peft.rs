@@ -108,7 +108,7 @@ impl LoraModule {
         Ok((write_config(&entries, &origin), writer.finish()?))
     }
 
-    /// Writes [`LoraModule::to_peft`] into a folder, both files at once or none.
+    /// Writes [`LoraModule::to_peft`] into a folder, each file whole, as [`folder::write`] does.
     ///
     /// # Errors
     /// As [`LoraModule::to_peft`], and a folder that cannot be written.

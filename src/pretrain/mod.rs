@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     head::Head,
     methods::{Adapt, full::Full},
-    session::{Model, digest::hex},
+    session::Model,
     train::{
         optimizer::{Rate, schedule},
         parameters::cross_entropy,
@@ -35,14 +35,13 @@ use crate::{
 use config::PretrainConfig;
 use feed::{Feed, Inputs};
 use photos::Photos;
-use state::{Identity, State};
+use state::State;
 use teacher::Teacher;
 
 /// A run in progress.
 pub struct Pretrain<'a> {
     config: PretrainConfig,
     photos: &'a Photos,
-    digest: String,
     teacher: Option<Teacher>,
     device: OpenDevice,
     full: Full,
@@ -84,14 +83,7 @@ impl<'a> Pretrain<'a> {
         values.extend(full.parameters().into_iter().map(|parameter| parameter.value));
         let feed = Feed::new(&config, photos)?;
         let state = State::new(values);
-        let digest = hex(&photos.digest());
-        Ok(Self { config, photos, digest, teacher, device, full, skeleton, feed, state, losses: Vec::new() })
-    }
-
-    /// What a checkpoint of this run belongs to.
-    pub fn identity(&self) -> Identity {
-        let taught = self.teacher.is_some();
-        Identity { config: self.config.clone(), photos: self.digest.clone(), taught }
+        Ok(Self { config, photos, teacher, device, full, skeleton, feed, state, losses: Vec::new() })
     }
 
     /// Where the values are.

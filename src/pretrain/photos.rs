@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::Read,
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use crate::{
-    dataset::{Listing, is_image},
+    dataset::{Listing, class_name, is_image},
     device,
     error::{Error, Result},
     image::{
@@ -74,6 +74,7 @@ impl Photos {
             }
             photos.classes.push(class);
         }
+        warnings.extend(photos.keep_apart());
         let trained: BTreeSet<usize> = photos.train.iter().map(|photo| photo.class).collect();
         if photos.classes.len() < 2 || trained.len() < photos.classes.len() {
             let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -83,6 +84,23 @@ impl Photos {
             return Err(Error::Dataset { name, reason });
         }
         Ok((photos, warnings))
+    }
+}
+
+impl Photos {
+    /// Takes out of the training photos what is kept for validation, too: archives overlap, and the figures would be of
+    /// photos that were learned.
+    fn keep_apart(&mut self) -> Option<Error> {
+        let bytes = |photo: &Photo| sha256([&photo.bytes[..]]);
+        let held_out: BTreeSet<Digest> = self.validation.iter().map(bytes).collect();
+        let all = self.train.len();
+        self.train.retain(|photo| !held_out.contains(&bytes(photo)));
+        let count = all - self.train.len();
+        let name = "--data".to_string();
+        let reason = format!(
+            "{count} of {all} training images are among those kept for validation, too; left out of training"
+        );
+        (count > 0).then_some(Error::Dataset { name, reason })
     }
 }
 
@@ -103,6 +121,15 @@ impl Photos {
     }
 }
 
+/// How compressed files begin.
+const COMPRESSED: [(&[u8], &str); 5] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"PK\x03\x04", "zip"),
+];
+
 type ByClass = BTreeMap<String, Vec<(String, Vec<u8>)>>;
 
 fn read_folder(path: &Path, by_class: &mut ByClass, warnings: &mut Vec<Error>) -> Result<()> {
@@ -120,11 +147,18 @@ fn read_folder(path: &Path, by_class: &mut ByClass, warnings: &mut Vec<Error>) -
 
 fn read_tar(path: &Path, by_class: &mut ByClass) -> Result<()> {
     let failed = |error| Error::io("read", path, error);
-    let mut archive = tar::Archive::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let start = file.fill_buf().map_err(failed)?;
+    if let Some((_, what)) = COMPRESSED.iter().find(|(magic, _)| start.starts_with(magic)) {
+        let reason =
+            format!("it is compressed with {what}; unpack it, and name the folder or the tar file inside");
+        return Err(Error::Dataset { name: path.display().to_string(), reason });
+    }
+    let mut archive = tar::Archive::new(file);
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.to_path_buf();
-        let class = name.parent().and_then(Path::file_name).map(|class| class.to_string_lossy().into_owned());
+        let class = name.parent().filter(|folder| folder.file_name().is_some()).map(class_name);
         // Archives come with notes and with the hidden files of some systems.
         let wanted = entry.header().entry_type().is_file() && is_image(&name) && !is_hidden(&name);
         if let (true, Some(class)) = (wanted, class) {

@@ -14,7 +14,7 @@ use super::{
     config::PretrainConfig,
     passes,
     photos::{Photo, Photos},
-    state::State,
+    state::{Identity, State},
     teacher::Teacher,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(&'static str, usize, usize) -> bool;
 pub struct Quality {
     /// Number of photos.
     pub num_images: usize,
-    /// Accuracy of the model's own head, if it was trained on these classes.
+    /// Accuracy of the model's own head, if it was trained on these classes and there are photos.
     pub top1: Option<f64>,
     /// Mean accuracy of nearest class means over 600 episodes; absent with too few photos.
     pub few_shot_5way_5shot: Option<f64>,
@@ -100,18 +100,19 @@ pub async fn run(
     on_progress: OnProgress<'_>,
 ) -> Result<PretrainReport> {
     config.check()?;
+    let identity = Identity::new(config, photos, models.teacher, models.init).await?;
     let taught = models.teacher.map(|model| Teacher::new(model, &config.vit(), device)).transpose()?;
     let mut run = Pretrain::new(config.clone(), photos, taught, models.init, device.clone())?;
     let checkpoint = files.out.join(CHECKPOINT);
     if checkpoint.exists() {
-        let saved = State::load(&checkpoint, &run.identity(), &device.plain)?;
+        let saved = State::load(&checkpoint, &identity, &device.plain)?;
         let fresh = std::mem::replace(&mut run.state, saved);
         if !run.state.fits(&fresh) {
             let reason = "its checkpoint is of another model; use another --out";
             return Err(Error::mismatch(checkpoint.display().to_string(), reason));
         }
     }
-    steps(&mut run, files, photos, on_progress)?;
+    steps(&mut run, &identity, files, photos, on_progress)?;
     let (vit, head) = run.model().await?;
     let mut measure = Measure { photos: &photos.validation, device, on_progress };
     let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;
@@ -133,6 +134,7 @@ pub async fn run(
 /// Steps until the end, or until told to stop; every so many minutes a checkpoint and the model so far.
 fn steps(
     run: &mut Pretrain<'_>,
+    identity: &Identity,
     files: &RunFiles,
     photos: &Photos,
     on_progress: OnProgress<'_>,
@@ -154,7 +156,7 @@ fn steps(
                 log(&files.out, step, &losses, rate)?;
                 // Only what is known to be numbers takes the place of a checkpoint.
                 if last || saved.elapsed().as_secs_f64() > 60.0 * files.checkpoint_minutes {
-                    block_on(save(run, files, photos))?;
+                    block_on(save(run, identity, files, photos))?;
                     saved = Instant::now();
                 }
             }
@@ -177,10 +179,10 @@ fn check_finite(losses: &[f32], step: usize) -> Result<()> {
 }
 
 /// A checkpoint, and the model so far.
-async fn save(run: &Pretrain<'_>, files: &RunFiles, photos: &Photos) -> Result<()> {
-    run.state.save(&files.out.join(CHECKPOINT), &run.identity()).await?;
+async fn save(run: &Pretrain<'_>, identity: &Identity, files: &RunFiles, photos: &Photos) -> Result<()> {
+    run.state.save(&files.out.join(CHECKPOINT), identity).await?;
     let (vit, head) = run.model().await?;
-    let (name, preprocess) = (files.out.display().to_string(), run.identity().config.preprocess()?);
+    let (name, preprocess) = (files.out.display().to_string(), identity.config.preprocess()?);
     let model = (&vit, &head, Precision::F16);
     ModelFolder::new(&name, model, &photos.classes, &preprocess).await?.write(&files.out)
 }
@@ -212,7 +214,7 @@ impl Measure<'_> {
         let few_shot = passes::few_shot_accuracy(&features, 5, 5, 600, EPISODE_SEED);
         Ok(Quality {
             num_images: total,
-            top1: head.map(|head| evaluate::accuracy(head, &features).value),
+            top1: head.filter(|_| total > 0).map(|head| evaluate::accuracy(head, &features).value),
             few_shot_5way_5shot: few_shot.map(|(mean, _)| mean),
             few_shot_interval: few_shot.map(|(_, half)| half),
         })

@@ -6,12 +6,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::config::PretrainConfig;
+use super::{config::PretrainConfig, photos::Photos};
 use crate::{
     device,
     error::{Error, Result},
     files::write_atomic,
     lora::tensor_file::decode,
+    session::{Model, digest::hex},
     train::parameters::Parameters,
 };
 
@@ -30,10 +31,38 @@ pub struct State {
 pub struct Identity {
     /// Settings.
     pub config: PretrainConfig,
-    /// [`Photos::digest`](super::photos::Photos::digest) of the training photos, as text.
+    /// [`Photos::digest`] of the training photos, as text.
     pub photos: String,
-    /// Whether there is a teacher.
-    pub taught: bool,
+    /// [`Model::digest`] of the teacher, as text.
+    #[serde(default)]
+    pub teacher: Option<String>,
+    /// The same of the model that the first step started from.
+    #[serde(default)]
+    pub init: Option<String>,
+}
+
+impl Identity {
+    /// That of a run of these photos and models.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn new(
+        config: &PretrainConfig,
+        photos: &Photos,
+        teacher: Option<&Model>,
+        init: Option<&Model>,
+    ) -> Result<Self> {
+        let digest = async |model: Option<&Model>| match model {
+            Some(model) => model.digest().await.map(|digest| Some(hex(&digest))),
+            None => Ok(None),
+        };
+        Ok(Self {
+            config: config.clone(),
+            photos: hex(&photos.digest()),
+            teacher: digest(teacher).await?,
+            init: digest(init).await?,
+        })
+    }
 }
 
 impl State {
@@ -120,14 +149,19 @@ impl State {
     }
 }
 
+/// What a saved run had that this one has not.
 fn difference(saved: Option<&Identity>, run: &Identity) -> Option<&'static str> {
-    match saved {
-        Some(saved) if saved.photos != run.photos => Some("other photos"),
-        Some(saved) if saved.taught && !run.taught => Some("a teacher"),
-        Some(saved) if !saved.taught && run.taught => Some("no teacher"),
-        Some(saved) if saved == run => None,
-        _ => Some("other settings"),
-    }
+    let model = |saved: &Option<String>, own: &Option<String>, none, other| match (saved, own) {
+        _ if saved == own => None,
+        (None, _) => Some(none),
+        _ => Some(other),
+    };
+    let Some(saved) = saved else { return Some("other settings") };
+    let photos = (saved.photos != run.photos).then_some("other photos");
+    photos
+        .or_else(|| model(&saved.teacher, &run.teacher, "no teacher", "another teacher"))
+        .or_else(|| model(&saved.init, &run.init, "no --init", "another --init"))
+        .or_else(|| (saved.config != run.config).then_some("other settings"))
 }
 
 fn refused(path: &Path, reason: String) -> Error {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::Session;
+use super::{Model, Session};
 use crate::{
     device, error::Result, image::Picture, lora::module::LoraModule, methods::registry::FrozenWeights,
     vit::visit::TensorMut,
@@ -51,17 +51,17 @@ pub(super) fn module_digest(module: &LoraModule) -> Digest {
     hasher.finalize().into()
 }
 
-impl Session {
-    /// The hash of the base model: its weights and how pictures reach it.
+impl Model {
+    /// The hash of its weights and of how pictures reach it; its head does not matter.
     ///
     /// Saved tasks and results carry it, so that what is hashed, to the letter of the JSON, must stay as it is.
     ///
     /// # Errors
     /// The device was lost.
-    pub async fn model_digest(&self) -> Result<Digest> {
+    pub async fn digest(&self) -> Result<Digest> {
         let mut hasher = Sha256::new();
-        let mut vit = self.model.vit.clone();
-        hasher.update(format!("{:?} {}", vit.config, self.model.preprocess.to_json()));
+        let mut vit = self.vit.clone();
+        hasher.update(format!("{:?} {}", vit.config, self.preprocess.to_json()));
         for (name, tensor) in vit.tensors_mut() {
             let values = match tensor {
                 TensorMut::One(tensor) => device::read(tensor.clone()).await?,
@@ -72,6 +72,16 @@ impl Session {
             hasher.update(floats(&values));
         }
         Ok(hasher.finalize().into())
+    }
+}
+
+impl Session {
+    /// [`Model::digest`] of the base model.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub async fn model_digest(&self) -> Result<Digest> {
+        self.model.digest().await
     }
 
     /// The hashes of the modules' updates, in the order of [`Session::module_names`].

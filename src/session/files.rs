@@ -1,13 +1,17 @@
 //! Reading models, modules and datasets from folders.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
 
 use super::{
     ModelFiles, ModelOptions, Session,
     digest::{Digest, picture_digest},
 };
 use crate::{
-    dataset::{Dataset, Listing},
+    dataset::{Dataset, Example, Listing},
     device::DeviceChoice,
     error::{Error, Result},
     files::last_part,
@@ -83,6 +87,7 @@ impl Session {
         let (mut listing, mut warnings) = Listing::from_folder(dir)?;
         if let Some(classes) = classes {
             listing = listing.aligned(classes)?;
+            warnings.extend(untested(&listing));
         }
         let mut most = usize::MAX;
         if let Some((shots, seed)) = shots {
@@ -129,6 +134,33 @@ const OTHER_FORMATS: [(&str, &str, &str); 3] = [
          give DIR",
     ),
 ];
+
+/// A warning where classes have no folder of test images.
+fn untested(listing: &Listing) -> Option<Error> {
+    let sizes = listing.class_sizes();
+    let absent = listing.classes.iter().zip(sizes).filter(|(_, size)| *size == 0);
+    let names: Vec<String> = absent.map(|(class, _)| format!("`{class}`")).collect();
+    let reason = format!("no images of {}; the accuracy is that of the other classes", names.join(", "));
+    (!names.is_empty()).then(|| Error::Dataset { name: listing.name.clone(), reason })
+}
+
+/// A warning where one picture is in the folders of two classes that are to be learned.
+pub fn in_two_classes(train: &Dataset) -> Option<Error> {
+    let mut classes: HashMap<Digest, &Example> = HashMap::new();
+    let two = train.examples.iter().filter_map(|example| {
+        let first = *classes.entry(picture_digest(&example.crop)).or_insert(example);
+        (first.class != example.class).then_some((first, example))
+    });
+    let two: Vec<(&Example, &Example)> = two.collect();
+    let (first, other) = two.first()?;
+    let reason = format!(
+        "{} images are in two classes, as {} and {}; no method can tell them apart, keep one of each",
+        two.len(),
+        first.name,
+        other.name
+    );
+    Some(Error::Dataset { name: train.name.clone(), reason })
+}
 
 /// A warning where test images are training images, too.
 pub fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {

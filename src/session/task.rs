@@ -48,13 +48,17 @@ pub fn check_module_place(dir: &Path) -> Result<()> {
     if dir.join(CARD).exists() { Ok(()) } else { check_free(dir, &folder::FILES) }
 }
 
-/// Refuses a folder for a composition in which the card of a module, or a task's classes, would be beside what they do not
-/// speak of.
+/// Name of the card that `compose` writes beside a composition.
+pub const COMPOSITION: &str = "composition.json";
+
+/// Refuses a folder for a composition in which somebody's adapter is, or the card of a module or a task's classes would be
+/// beside what they do not speak of.
 ///
 /// # Errors
-/// It holds a trained module or a saved task.
+/// It holds a trained module, a saved task, or an adapter that is no composition.
 pub fn check_composition_place(dir: &Path) -> Result<()> {
-    check_free(dir, &[TASK, CARD])
+    check_free(dir, &[TASK, CARD])?;
+    if dir.join(COMPOSITION).exists() { Ok(()) } else { check_free(dir, &folder::FILES) }
 }
 
 /// Refuses a folder for a base model in which somebody else's model is; a checkpoint says that it is of a run that goes on.

@@ -18,12 +18,15 @@ const modules = existsSync(join(folder, "modules")) ? readdirSync(join(folder, "
 /** Licence of the weights that this project trained. */
 const LICENSE = "MIT OR Apache-2.0";
 
+/** As the command line rounds. */
+const FIGURE = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1, roundingMode: "halfEven" });
+
 /** One line about a module, and its licence, from what train-module reports. */
 function about(path) {
   const report = join(folder, path, "training.json");
   if (!existsSync(report)) return {};
   const { classes, num_train: images, probe_test_accuracy: probe, module, source } = JSON.parse(readFileSync(report, "utf8"));
-  const percent = (value) => `${(100 * value).toFixed(1)} %`;
+  const percent = (value) => `${FIGURE.format(100 * value)} %`;
   const card = `${classes.length} classes, ${images} images: ${percent(probe)} → ${percent(module.test_accuracy)}`;
   return { card, license: source ? `${LICENSE}, trained on ${source}` : LICENSE };
 }

@@ -95,10 +95,10 @@ pub struct PretrainArgs {
     /// Folders with one folder of images per class, or tar files of them.
     #[arg(long, value_name = "DIR|TAR", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
-    /// Folder to write; a checkpoint in it is resumed.
+    /// Folder to write; a checkpoint in it is resumed, with the same images, settings, --teacher and --init.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A model whose tokens, features and head teach, as wide as the student.
+    /// A model whose tokens, features and head teach, as wide as the student: `embedded`, a folder or a Hugging Face id.
     #[arg(long, value_name = "DIR|ID")]
     pub teacher: Option<String>,
     /// A model of an earlier run to start from, instead of random weights; its input size may be another one.
@@ -117,14 +117,14 @@ pub struct PretrainArgs {
     #[arg(long, value_parser = rate, allow_hyphen_values = true)]
     pub learning_rate: Option<f64>,
     /// Weight of the teacher's soft labels, between 0 and 1; the labels have the rest.
-    #[arg(long)]
+    #[arg(long, requires = "teacher")]
     pub teacher_weight: Option<f64>,
     /// Weight of the distance from the teacher's hidden states.
-    #[arg(long)]
+    #[arg(long, requires = "teacher")]
     pub hidden_weight: Option<f64>,
     /// Input side of the teacher in pixels; without it the one that gives it the student's grid of patches. Larger ones cost more
     /// and teach more.
-    #[arg(long)]
+    #[arg(long, requires = "teacher")]
     pub teacher_size: Option<usize>,
     /// Smallest area of a random crop.
     #[arg(long)]
@@ -157,7 +157,7 @@ pub struct PretrainArgs {
     #[arg(long)]
     pub num_heads: Option<usize>,
     /// Minutes between checkpoints.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = minutes, allow_hyphen_values = true)]
     pub checkpoint_minutes: f64,
     /// Seed of initial values, order and augmentation.
     #[arg(long, default_value_t = 0)]
@@ -178,6 +178,11 @@ fn rate(text: &str) -> Result<f64, String> {
     number
         .filter(|number| *number > 0.0 && number.is_finite())
         .ok_or_else(|| format!("{text} is no learning rate; give a number above 0"))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number.filter(|number| *number >= 0.0).ok_or_else(|| format!("{text} is no time; give 0 or more minutes"))
 }
 
 fn target(text: &str) -> Result<Target, String> {
