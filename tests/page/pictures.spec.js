@@ -28,6 +28,7 @@ test("folders are classes, whatever lies around them", () => {
   expect(found("cats/train/1.png", "cats/test/2.png", "dogs/train/3.png")).toEqual([["cats", 1, 1], ["dogs", 1, 0]]);
   expect(found("cats/photos/1.png", "dogs/photos/1.png")).toEqual([["cats", 1, 0], ["dogs", 1, 0]]);
   expect(found("2024/cat/1.png", "2025/cat/1.png")).toEqual([["cat", 2, 0]]);
+  expect(found("t/train/\u00e9t\u00e9/1.png", "t/test/e\u0301te\u0301/2.png")).toEqual([["\u00e9t\u00e9", 1, 1]]);
   expect(found("train/1.png", "2.png")).toEqual([["train", 1, 0], ["", 1, 0]]);
   // Classes may have the names of parts.
   expect(found("vehicles/bus/1.png", "vehicles/train/1.png")).toEqual([["bus", 1, 0], ["train", 1, 0]]);
