@@ -260,7 +260,9 @@ $("clear-now").addEventListener("click", async () => {
 });
 // A run cannot be kept.
 addEventListener("beforeunload", (event) => run.busy && !clearing && event.preventDefault());
-// Whoever leaves at once keeps the last change, too.
+// Whoever leaves at once keeps the last change, too. What is written only while the page is taken down Chromium loses now and
+// then, committed or not.
+addEventListener("beforeunload", () => visit.leave());
 addEventListener("pagehide", () => visit.leave());
 document.addEventListener("visibilitychange", () => document.hidden && visit.leave());
 $("threshold").addEventListener("change", () => visit.remember());
