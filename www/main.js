@@ -214,6 +214,7 @@ async function start() {
   engine.start();
   const kept = await visit.begin();
   const first = async () => {
+    if (visit.lost) fail({ message: visit.lost });
     const { model, modules } = await firstModel(kept);
     return { model, modules: [...modules, ...visit.modules] };
   };

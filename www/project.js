@@ -109,10 +109,21 @@ function result(report, field) {
   return { ...NOTHING, ...report };
 }
 
+const isKnown = (report) => METHODS.some(({ name }) => name === report?.method);
+
+/** A report that was kept, as the page reads it; undefined for one of another shape or of a method that this page does not know. */
+export function readReport(report) {
+  try {
+    return isKnown(report) ? result(report, "") : undefined;
+  } catch (error) {
+    if (error instanceof Wrong) return undefined;
+    throw error;
+  }
+}
+
 /** A project of this format, without results of methods that this page does not know. */
 function checked(project) {
   PROJECT(project, "");
-  const isKnown = (report) => METHODS.some(({ name }) => name === report.method);
   return { ...project, results: project.results.flatMap((report, index) => (isKnown(report) ? result(report, `results[${index}]`) : [])) };
 }
 

@@ -20,6 +20,8 @@ const KEPT = $("kept").textContent;
 let jobs = Promise.resolve();
 let told = false;
 let keeps = false;
+/** Why the store could not be opened, if it could not: in this visit nothing is written over what it may have. */
+let closed = null;
 /** Whether the browser was asked to hold on to what is kept. */
 let asked = false;
 /** Counts what was kept at once: a write that began before has nothing to add. */
@@ -27,17 +29,36 @@ let overtaken = 0;
 /** A state that waits for its turn to be written. */
 let waiting = null;
 
-/** The last state, with its blobs; undefined on a first visit or where nothing can be kept. */
+/** {state?, lost?}: the last state with its blobs, none on a first visit or where nothing can be kept, and what a person
+ *  has to know of what is not in it. */
 export async function restore() {
   try {
-    const state = await get(STATE, own);
-    written = state?.written ?? null;
-    takeOver();
-    return state && (await withBlobs(state));
-  } catch {
+    await own("readonly", () => {});
+  } catch (error) {
+    // Told once there is something to keep.
+    closed = error ?? {};
     keeps = true;
-    return undefined;
+    return {};
   }
+  let record;
+  try {
+    record = await get(STATE, own);
+  } catch (error) {
+    // Not a first visit: what would be kept from now on would take the place of what is there.
+    return { lost: unreadable(error) };
+  }
+  written = record?.written ?? null;
+  takeOver();
+  const lost = [];
+  const state = record && (await withBlobs(record, lost));
+  const what = lost.length === 1 ? "1 file of your last visit is" : `${lost.length} files of your last visit are`;
+  return { state, lost: lost.length ? `${what} left out, which this browser can no longer read: add what is missing again` : undefined };
+}
+
+/** Says that nothing is kept in this visit, and gives the reason in words. */
+function unreadable(error) {
+  note("Nothing is kept in this visit: what was kept before cannot be read. It is still there: reload the page to try again.");
+  return `This browser cannot read what was kept of your last visit (${error?.name ?? "it says no reason"}). Nothing was deleted, and nothing is kept in this visit: reload the page to try again; save a project file first to keep what you add here.`;
 }
 
 /** Two tabs that keep would take turns in undoing each other: the first one does, the next one when that is closed. */
@@ -49,7 +70,10 @@ async function takeOver() {
     if (((await get(STATE, own))?.written ?? null) !== written) return warn("Another tab has kept other pictures meanwhile: save a project here to keep these, then reload.");
     await begin();
     return new Promise(() => {}); // Until this tab is gone.
-  }).catch(() => clearTimeout(patience));
+  }).catch((error) => {
+    clearTimeout(patience);
+    fail({ message: unreadable(error) });
+  });
 }
 
 async function begin() {
@@ -84,7 +108,7 @@ export function keep(state) {
 export function keepAtOnce(state) {
   // It may still be kept when the tab that keeps is closed.
   waiting = keeps ? null : state;
-  if (!keeps) return;
+  if (!keeps || closed) return;
   overtaken += 1;
   // Where the page is still there it tries again, and tells.
   put(split(state)).catch(() => keep(state));
@@ -102,6 +126,7 @@ export async function clearEverything() {
 
 /** The state that waits; a later one has taken the place of those before it. */
 async function write() {
+  if (closed) throw closed;
   if (!waiting) return false;
   const before = overtaken;
   // Another tab may have cleared everything.
@@ -157,12 +182,13 @@ function mapBlobs(value, change) {
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, mapBlobs(each, change)]));
 }
 
-/** A copy of a record in which places are blobs again; what is gone is left out. */
-async function withBlobs(value) {
-  if (typeof value?.place === "string") return load(value.place);
+/** A copy of a record in which places are blobs again; what is gone is left out, its place goes to `lost`. */
+async function withBlobs(value, lost) {
+  const again = (each) => withBlobs(each, lost);
+  if (typeof value?.place === "string") return (await load(value.place).catch(() => undefined)) ?? (lost.push(value.place), undefined);
   if (value === null || typeof value !== "object" || typeof value[0] === "number") return value;
-  if (Array.isArray(value)) return (await Promise.all(value.map(withBlobs))).filter((each) => each !== undefined);
-  return Object.fromEntries(await Promise.all(Object.entries(value).map(async ([key, each]) => [key, await withBlobs(each)])));
+  if (Array.isArray(value)) return (await Promise.all(value.map(again))).filter((each) => each !== undefined);
+  return Object.fromEntries(await Promise.all(Object.entries(value).map(async ([key, each]) => [key, await again(each)])));
 }
 
 async function load(place) {

@@ -1,5 +1,6 @@
 // What a visit leaves for the next one, and what the last one left.
 import { say } from "./dom.js";
+import { readReport } from "./project.js";
 import { keep, keepAtOnce, restore } from "./store.js";
 
 /** Milliseconds between a change and keeping it. */
@@ -8,6 +9,13 @@ const KEEP_AFTER = 500;
 /** Whether classes have these very files. */
 export const isSame = (classes, kept) => classes.length === kept.length && classes.every((own, index) => own.name === kept[index].name
   && ["pictures", "test"].every((part) => own[part].length === kept[index][part].length && own[part].every((file, at) => file === kept[index][part][at])));
+
+/** A kept result as the page reads it, in a list; none if it is of a page of another version. */
+function readResult(own) {
+  const report = readReport(own?.report);
+  const { names, config } = own ?? {};
+  return report && Array.isArray(names) && config?.train ? [{ ...own, report }] : [];
+}
 
 export class Visit {
   #settings;
@@ -24,6 +32,8 @@ export class Visit {
   /** Changes that were made, and those of them that are kept. */
   #changes = 0;
   #kept = 0;
+  /** What a person has to know of what did not come back, if anything. */
+  lost = undefined;
   /** Resolves when what comes back is there. */
   back = Promise.resolve();
 
@@ -33,7 +43,8 @@ export class Visit {
 
   /** Reads what was kept, and takes the settings from it; pictures wait for [`comeBack`]. */
   async begin() {
-    const kept = await restore();
+    const { state: kept, lost } = await restore();
+    this.lost = lost;
     this.#settings.set(kept?.settings ?? {});
     if (kept?.settings?.threshold !== undefined) this.#tryIt.threshold = kept.settings.threshold;
     this.#library.removed = new Set(kept?.removed);
@@ -43,7 +54,8 @@ export class Visit {
 
   /** Modules of the last visit that no model has taken yet. */
   get modules() {
-    return this.#last?.modules ?? [];
+    // One whose weights cannot be read is none.
+    return (this.#last?.modules ?? []).filter(({ weights }) => weights);
   }
 
   /** Whether what was kept still waits for a model. */
@@ -60,13 +72,22 @@ export class Visit {
   }
 
   async #comeBack() {
-    const { classes: kept = [], methods = [], results = [], model: used } = this.#last;
+    const last = this.#last;
     this.#last = null;
+    try {
+      return await this.#takeBack(last);
+    } finally {
+      // Whatever came back: what is there from now on is kept.
+      this.release();
+    }
+  }
+
+  async #takeBack({ classes: kept = [], methods = [], results = [], model: used }) {
     const classes = this.#classes;
     if (methods.length) this.#run.setModules(this.#library.list, methods);
     const { source } = this.#opening.model;
     const taken = new Set();
-    for (const { name, pictures, test } of kept) {
+    for (const { name, pictures = [], test = [] } of kept) {
       // Two classes can have one name until somebody starts.
       const own = classes.list.find((known) => known.name === name && !taken.has(known)) ?? classes.add(name);
       taken.add(own);
@@ -77,10 +98,9 @@ export class Visit {
       // Another model may have been chosen, and pictures may have come in, gone or been lost since.
       const sameModel = source === this.#opening.model.source && JSON.stringify(source) === JSON.stringify(used?.source);
       const untouched = sameModel && isSame(classes.files, kept);
-      this.#run.restore(results.map((own) => ({ ...own, fresh: own.fresh && untouched })));
+      this.#run.restore(results.flatMap(readResult).map((own) => ({ ...own, fresh: own.fresh && untouched })));
       say("your pictures from last time are back");
     }
-    this.release();
     return kept.length > 0;
   }
 
