@@ -33,7 +33,9 @@ const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
 const visit = new Visit({ settings, library, classes, tryIt, run, opening });
-const offline = new Offline({ busy: () => run.busy, remember: () => visit.rememberNow() });
+/** What is trained answers as long as the page is there: only its numbers are kept. */
+const hasTrained = () => run.live.some((name) => method(name).steps);
+const offline = new Offline({ busy: () => run.busy, trained: hasTrained, keep: () => visit.settle() });
 
 function changed() {
   run.refresh();
@@ -229,7 +231,7 @@ $("dismiss").addEventListener("click", () => {
   $("adapt").focus({ preventScroll: true });
 });
 $("model").addEventListener("click", () => {
-  $("models-lose").hidden = !run.busy && !run.live.some((name) => method(name).steps);
+  $("models-lose").hidden = !run.busy && !hasTrained();
   $("models").showModal();
 });
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));

@@ -28,6 +28,9 @@ let asked = false;
 let overtaken = 0;
 /** A state that waits for its turn to be written. */
 let waiting = null;
+/** States that were to be kept, and the last of them that is written. */
+let given = 0;
+let safe = 0;
 
 /** {state?, lost?}: the last state with its blobs, none on a first visit or where nothing can be kept, and what a person
  *  has to know of what is not in it. */
@@ -91,17 +94,18 @@ function warn(text) {
   fail({ message: text });
 }
 
-/** Keeps a state: plain data with blobs anywhere in it. */
+/** Keeps a state: plain data with blobs anywhere in it. Says whether it is written, or one that came after it. */
 export function keep(state) {
+  const number = ++given;
   waiting = state;
-  if (!keeps) return jobs;
+  if (!keeps) return Promise.resolve(false);
   jobs = jobs.then(write).then((done) => done && note(KEPT)).catch((error) => {
     note("Pictures, modules and results are not kept: this browser has no room for them. Save a project file.");
     if (told) return;
     told = true;
     fail({ message: `This browser cannot keep your pictures for the next visit (${error?.name ?? "it says no reason"}). Everything goes on; save a project file to keep it.` });
   });
-  return jobs;
+  return jobs.then(() => safe >= number);
 }
 
 /** Writes a state in the last moment of a page: one transaction, asked for at once. */
@@ -110,8 +114,9 @@ export function keepAtOnce(state) {
   waiting = keeps ? null : state;
   if (!keeps || closed) return;
   overtaken += 1;
+  const number = ++given;
   // Where the page is still there it tries again, and tells.
-  put(split(state)).catch(() => keep(state));
+  put(split(state)).then(() => (safe = Math.max(safe, number)), () => keep(state));
 }
 
 export async function clearEverything() {
@@ -133,10 +138,12 @@ async function write() {
   stored = new Set(await keys(own));
   if (!waiting) return false;
   const { record, fresh, used } = split(waiting);
+  const number = given;
   waiting = null;
   while (fresh.length > AT_ONCE) await put({ fresh: fresh.splice(0, AT_ONCE) });
   if (before !== overtaken) return false;
   await put({ record, fresh, used });
+  safe = Math.max(safe, number);
   // Without this a browser that runs out of room may drop what it holds for a page.
   // It may ask a person, who may never answer: nothing waits for that.
   if (used.size && !asked) navigator.storage?.persist?.().catch(() => {});

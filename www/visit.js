@@ -127,14 +127,24 @@ export class Visit {
     this.#pending = setTimeout(() => this.rememberNow(), KEEP_AFTER);
   }
 
-  /** Resolves when everything is kept. */
+  /** Keeps everything; says whether all is kept that there is. */
   async rememberNow() {
     clearTimeout(this.#pending);
     this.#pending = 0;
-    if (!this.#mayKeep) return;
+    if (!this.#mayKeep) return false;
     const changes = this.#changes;
-    await keep(this.#state);
-    this.#kept = Math.max(this.#kept, changes);
+    const done = await keep(this.#state);
+    if (done) this.#kept = Math.max(this.#kept, changes);
+    return done && changes === this.#changes;
+  }
+
+  /** Keeps everything; says whether nothing is lost if the page goes now. */
+  async settle() {
+    return (await this.rememberNow()) || this.#isEmpty;
+  }
+
+  get #isEmpty() {
+    return !this.#classes.list.length && !this.#library.own.length && this.#opening.model?.source.kind !== "files";
   }
 
   /** The page may be gone the next moment. */

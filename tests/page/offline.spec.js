@@ -42,6 +42,13 @@ async function serve(folder) {
   });
 }
 
+/** Makes another version of a site. */
+function renew(site) {
+  const index = join(site, "index.html");
+  writeFileSync(index, readFileSync(index, "utf8").replace("<title>", "<title>Second: "));
+  execFileSync("node", [root("web/site/finish.js"), site, "--fast"]);
+}
+
 test("a new version waits for a click, and pictures outlive it", async ({ page }) => {
   const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
   cpSync(root("target/site"), site, { recursive: true });
@@ -57,9 +64,7 @@ test("a new version waits for a click, and pictures outlive it", async ({ page }
     await expect(page.locator("#update")).toBeHidden();
 
     await stop();
-    const index = join(site, "index.html");
-    writeFileSync(index, readFileSync(index, "utf8").replace("<title>", "<title>Second: "));
-    execFileSync("node", [root("web/site/finish.js"), site, "--fast"]);
+    renew(site);
     stop = await serve(site);
 
     await page.reload();
@@ -77,6 +82,77 @@ test("a new version waits for a click, and pictures outlive it", async ({ page }
     await expect(page).toHaveTitle(/Second/);
     await expect(page.locator("#update")).toBeHidden();
     await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
+  } finally {
+    await stop();
+  }
+});
+
+test("a new version that another tab takes costs this one nothing", async ({ page, context }) => {
+  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
+  cpSync(root("target/site"), site, { recursive: true });
+  let stop = await serve(site);
+  const thumbs = (tab) => tab.getByTestId("class-card").locator(".thumb canvas");
+  const begin = async (tab) => {
+    await tab.goto(`http://127.0.0.1:${PORT}/?device=cpu&steps=2000&folds=0&model=tiny`);
+    await expect(tab.getByTestId("status")).toHaveText("ready");
+  };
+  try {
+    await begin(page);
+    await kept(page);
+    const [other, empty] = [await context.newPage(), await context.newPage()];
+    for (const tab of [other, empty]) await begin(tab);
+    // Only the first tab keeps.
+    await expect(other.locator("#kept")).toContainText("Another tab");
+    await other.locator("#dismiss").click();
+    await twoClasses(other);
+
+    await stop();
+    renew(site);
+    stop = await serve(site);
+    await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
+    await choose(other, ["lora"]);
+    await other.getByTestId("start").click();
+    await expect(other.locator("tr[data-method=lora]")).toContainText("step");
+    await expect(page.locator("#update")).toBeVisible();
+    await page.locator("#update").click();
+    await expect(page).toHaveTitle(/Second/);
+    await expect(empty).toHaveTitle(/Second/);
+    // What runs goes on, and what it learned stays.
+    await expect(other.getByTestId("error")).toContainText("Another tab has taken a new version");
+    await expect(other.locator("#update")).toHaveText("Update");
+    await other.getByTestId("stop").click();
+    await expect(other.getByTestId("status")).toHaveText("stopped");
+    await expect(thumbs(other)).toHaveCount(6);
+    await expect(other).not.toHaveTitle(/Second/);
+    // Who knows what is lost takes the new version.
+    await other.locator("#update").click();
+    await expect(other).toHaveTitle(/Second/);
+  } finally {
+    await stop();
+  }
+});
+
+test("a new version does not take what is not kept", async ({ page, context }) => {
+  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
+  cpSync(root("target/site"), site, { recursive: true });
+  let stop = await serve(site);
+  try {
+    await page.goto(`http://127.0.0.1:${PORT}/?device=cpu&steps=4&model=tiny`);
+    await expect(page.getByTestId("status")).toHaveText("ready");
+    await kept(page);
+    await stop();
+    renew(site);
+    stop = await serve(site);
+    await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
+    await expect(page.locator("#update")).toBeVisible();
+    const client = await context.newCDPSession(page);
+    await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 1 });
+    await twoClasses(page);
+    await page.locator("#update").click();
+    await expect(page.getByTestId("error")).toContainText("save a project first, then press Update again");
+    await expect(page).not.toHaveTitle(/Second/);
+    await page.locator("#update").click();
+    await expect(page).toHaveTitle(/Second/);
   } finally {
     await stop();
   }
