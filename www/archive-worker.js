@@ -4,15 +4,27 @@ import { Zip, ZipPassThrough, unzipSync } from "./vendor/fflate.js";
 /** A zip can claim any size; what is larger than this is no project and no module. */
 const LIMIT = 2 ** 31;
 
+/** A path as the page reads it. Some programs put backslashes between folders; macOS writes UTF-8 and does not say so, which is
+ *  then read as Latin-1. */
+function plain(name) {
+  const path = name.replaceAll("\\", "/");
+  if (/[^\0-\xff]/.test(path)) return path;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(path, (letter) => letter.charCodeAt(0)));
+  } catch {
+    return path;
+  }
+}
+
 async function unpack(file) {
   let total = 0;
   const filter = ({ name, originalSize }) => {
     total += originalSize;
     if (total > LIMIT) throw new Error("it unpacks to more than 2 GB");
-    return !name.endsWith("/");
+    return !plain(name).endsWith("/");
   };
   const files = unzipSync(new Uint8Array(await file.arrayBuffer()), { filter });
-  return Object.fromEntries(Object.entries(files).map(([path, bytes]) => [path, new Blob([bytes])]));
+  return Object.fromEntries(Object.entries(files).map(([path, bytes]) => [plain(path), new Blob([bytes])]));
 }
 
 /** A file's bytes; it can be moved or changed on disk after it was chosen. */

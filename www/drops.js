@@ -23,23 +23,38 @@ export async function droppedFiles(entries) {
 const TRAIN = /^train(ing)?$/i;
 const TEST = /^(test(ing)?|val(id|idation)?)$/i;
 const GENERIC = /^(photos?|pictures?|pics?|images?|imgs?|jpe?gs?)$/i;
-const PICTURE = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
-const UNUSED = /^\.|^(Thumbs\.db|desktop\.ini|README|LICENSE|(training|composition|manifest)\.json)/i;
+const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
+const UNUSED = /^(Thumbs\.db|desktop\.ini|README|LICENSE|(training|composition|manifest)\.json)/i;
 const isPart = (folder) => TRAIN.test(folder) || TEST.test(folder);
+/** A file's path as it came in. */
+export const pathOf = (file) => file.path || file.webkitRelativePath || file.name;
 // Some systems store an accent apart from its letter: the same name is the same class.
-const pathOf = (file) => (file.path || file.webkitRelativePath || file.name).normalize().split("/");
+const partsOf = (file) => pathOf(file).normalize().split("/");
 
-export const isPicture = (name) => PICTURE.test(name);
+/** What macOS puts beside every file, which nobody means. */
+export const isHidden = (path) => /(^|\/)(__MACOSX\/|\.[^/]*$)/.test(path);
+
+const isModule = (name) => /^adapter_(config\.json|model\.safetensors)$/.test(name);
+
+/** Files of a zip, {path: Blob}, as if they had been dropped: a module that lies in no folder has the zip's name. */
+export function unpacked(zip, files) {
+  const stem = zip.replace(/\.zip$/i, "");
+  return Object.entries(files).map(([path, blob]) => {
+    const name = path.split("/").at(-1);
+    return Object.assign(new File([blob], name), { path: isModule(name) ? `${stem}/${path}` : path });
+  });
+}
 
 /** What files are for: {modules, projects, model, classes: Map(name -> {pictures, test}), loose, other}. */
 export function sort(files) {
   const found = { modules: [], projects: [], model: [], classes: new Map(), loose: [], other: [] };
   const inFolders = [];
   for (const file of files) {
+    if (isHidden(pathOf(file))) continue;
     if (/\.zip$/i.test(file.name)) found.projects.push(file);
-    else if (/^adapter_(config\.json|model\.safetensors)$/.test(file.name)) found.modules.push(file);
+    else if (isModule(file.name)) found.modules.push(file);
     else if (/^(config|preprocessor_config)\.json$|^model\.safetensors$/.test(file.name)) found.model.push(file);
-    else if (file.type.startsWith("image/") || isPicture(file.name)) (pathOf(file).length < 2 ? found.loose : inFolders).push(file);
+    else if (file.type.startsWith("image/") || PICTURE.test(file.name)) (partsOf(file).length < 2 ? found.loose : inFolders).push(file);
     else if (!UNUSED.test(file.name)) found.other.push(file);
   }
   for (const [file, name, isTest] of named(inFolders)) {
@@ -53,7 +68,7 @@ export function sort(files) {
 /** [file, class, whether it is for testing] of each. A class is the folder that its files lie in; where all lie in folders
  *  like `train` and `test`, or in one that is called `photos` for every class, it is the folder above. */
 function named(files) {
-  const all = files.map((file) => pathOf(file).slice(0, -1));
+  const all = files.map((file) => partsOf(file).slice(0, -1));
   const inParts = all.every((folders) => isPart(folders.at(-1)));
   const places = all.map((folders) => (inParts && folders.length > 1 ? folders.slice(0, -1) : folders));
   const several = new Set(places.map((place) => place.join("/"))).size > 1;

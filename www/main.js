@@ -3,8 +3,8 @@ import { Classes } from "./classes.js";
 import { CompositionView } from "./composition.js";
 import { missing } from "./device.js";
 import { method } from "./methods.js";
-import { $, fail, say } from "./dom.js";
-import { droppedFiles, isPicture, sort } from "./drops.js";
+import { $, fail, listed, say } from "./dom.js";
+import { droppedFiles, pathOf, sort, unpacked } from "./drops.js";
 import { Engine } from "./engine.js";
 import { exampleTask, swatches } from "./example.js";
 import { download, unzip } from "./archive.js";
@@ -12,7 +12,7 @@ import { Library } from "./library.js";
 import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
 import { Offline } from "./offline.js";
 import { Opening } from "./opening.js";
-import { openProject, saveProject } from "./project.js";
+import { openProject, projectAmong, saveProject } from "./project.js";
 import { Run } from "./run.js";
 import { Saving } from "./saving.js";
 import { bindSettings, settings } from "./settings.js";
@@ -93,9 +93,19 @@ async function loadExample() {
   }
 }
 
-/** Pictures, modules, models and projects, however they came; loose pictures are of the class that they were dropped on. */
+/** What came in, however it came; the folder of a project that is not packed any more is the project, too. */
 async function takeIn(files, onto) {
-  const found = sort(files);
+  const project = projectAmong(files.map((file) => [pathOf(file), file]));
+  const own = new Set(project?.values());
+  const rest = files.filter((file) => !own.has(file));
+  if (rest.length) await take(sort(rest), onto);
+  if (project) await openFiles(projectName(project), project);
+}
+
+const projectName = (project) => pathOf(project.get("project.json")).split("/").at(-2) ?? "project.json";
+
+/** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. */
+async function take(found, onto) {
   for (const [name, { pictures, test }] of found.classes) {
     const own = classes.find(name);
     if (pictures.length) await classes.addFiles(own, pictures);
@@ -105,7 +115,7 @@ async function takeIn(files, onto) {
   if (found.modules.length) await join(found.modules);
   for (const file of found.projects) await open(file, onto);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
-  if (found.other.length) fail({ message: `not used: ${found.other.map((file) => file.name).join(", ")}; pictures, PEFT modules, models and projects can be dropped here` });
+  if (found.other.length) fail({ message: `not used: ${listed(found.other.map((file) => file.name))}; pictures, PEFT modules, models and projects can be dropped here` });
 }
 
 async function join(modules) {
@@ -113,20 +123,30 @@ async function join(modules) {
   else await library.addFiles(modules);
 }
 
-/** A zip that is no project: modules, or pictures in folders. */
-async function openZip(file, onto) {
-  const entries = Object.entries(await unzip(file));
-  const isModule = ([path]) => /(^|\/)adapter_(config\.json|model\.safetensors)$/.test(path);
-  // What macOS puts beside every file is no picture.
-  const pictures = entries.filter(([path]) => isPicture(path) && !/(^|\/)(__MACOSX\/|\.)/.test(path));
-  if (entries.some(isModule) || !pictures.length) return join([file]);
-  return takeIn(pictures.map(([path, blob]) => Object.assign(new File([blob], path.split("/").at(-1)), { path })), onto);
+/** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip. */
+async function openZip(name, files, onto) {
+  const { projects, other, ...found } = sort(unpacked(name, files));
+  const { classes: { size }, loose, modules, model } = found;
+  if (!size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
+  await take({ ...found, projects: [], other: [...projects, ...other] }, onto);
 }
 
 /** A project file, or else another zip. */
 async function open(file, onto) {
   try {
-    const { project, classes: own, modules } = await openProject(file);
+    const files = await unzip(file);
+    const project = projectAmong(Object.entries(files));
+    if (project) await openFiles(file.name, project);
+    else await openZip(file.name, files, onto);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** A project, from its files. */
+async function openFiles(name, files) {
+  try {
+    const { project, classes: own, modules } = await openProject(name, files);
     if (!opening.model || visit.waits) throw notYet();
     // The pictures of the last visit come in first: they are what Undo brings back.
     await visit.back;
@@ -156,8 +176,7 @@ async function open(file, onto) {
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   } catch (error) {
-    if (error.code === "no-project") await openZip(file, onto);
-    else fail(error);
+    fail(error);
   }
 }
 

@@ -1,5 +1,6 @@
 // Project files: everything that a run needs, in a zip that opens here and replays in the command line.
-import { unzip, zip } from "./archive.js";
+import { zip } from "./archive.js";
+import { isHidden } from "./drops.js";
 import { METHODS } from "./methods.js";
 
 /** Characters of a name inside a zip, at most. */
@@ -145,15 +146,27 @@ async function description(file, bad) {
   }
 }
 
-/** The reverse: {project, classes: [{name, pictures: [File], test: [File]}], modules}. */
-export async function openProject(file) {
-  const files = await unzip(file);
-  const bad = (reason) => ({ code: "mismatch", message: `${file.name}: ${reason}` });
-  if (!files["project.json"]) throw { ...bad("there is no project.json; is it a project that this page saved?"), code: "no-project" };
-  const project = await description(files["project.json"], bad);
+const DESCRIPTION = "project.json";
+
+/** The project among files that came in, [[path, Blob]], by the paths that its project.json names; undefined if there is none.
+ *  Whoever packs an unpacked project again puts a folder around it, and some systems store an accent apart from its letter. */
+export function projectAmong(entries) {
+  const found = entries.map(([path]) => path).filter((path) => path.split("/").at(-1) === DESCRIPTION && !isHidden(path));
+  const [place, more] = found.includes(DESCRIPTION) ? [DESCRIPTION] : found;
+  if (more) throw { code: "mismatch", message: `${found.join(" and ")}: only one project can be open, so open one of them alone` };
+  if (!place) return undefined;
+  const around = place.slice(0, -DESCRIPTION.length);
+  return new Map(entries.filter(([path]) => path.startsWith(around)).map(([path, blob]) => [path.slice(around.length).normalize(), blob]));
+}
+
+/** The reverse of saving, from a project's files by their paths: {project, classes: [{name, pictures: [File], test: [File]}], modules}. */
+export async function openProject(name, files) {
+  const bad = (reason) => ({ code: "mismatch", message: `${name}: ${reason}` });
+  const project = await description(files.get(DESCRIPTION), bad);
   const read = (path) => {
-    if (!Object.hasOwn(files, path)) throw bad(`${path} is missing`);
-    return files[path];
+    const file = files.get(path.normalize());
+    if (!file) throw bad(`${path} is missing`);
+    return file;
   };
   const picture = (path) => new File([read(path)], nameIn(path));
   const classes = project.classes.map(({ name, train, test }) => ({ name, pictures: train.map(picture), test: test.map(picture) }));

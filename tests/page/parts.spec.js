@@ -204,6 +204,53 @@ test("a project with a damaged project.json is refused with its field named, and
   await expect(shown).toBeHidden();
 });
 
+/** As macOS packs a folder: around everything, accents apart from their letters, names as UTF-8 without the flag that says so. */
+function packedByMac(files) {
+  const around = Object.entries(files).map(([path, bytes]) => [`loraloom-project/${path}`.normalize("NFD"), bytes]);
+  const buffer = Buffer.from(zipSync({ ...Object.fromEntries(around), "__MACOSX/loraloom-project/._project.json": new Uint8Array(9) }));
+  const SIGNATURES = [["PK\x03\x04", 6], ["PK\x01\x02", 8]];
+  for (const [signature, flags] of SIGNATURES) {
+    for (let at = buffer.indexOf(signature); at >= 0; at = buffer.indexOf(signature, at + 1)) buffer[at + flags + 1] &= ~8;
+  }
+  return buffer;
+}
+
+test("a project that was unpacked opens as its folder, and packed again as another zip", async ({ page }) => {
+  await open(page, TINY);
+  await page.getByTestId("add-module").setInputFiles(moduleZip("one", config, 11));
+  await expect(inUse(page)).toHaveCount(1);
+  await choose(page, ["nearest-mean", "lora"]);
+  await addClass(page, "été", pictures(0, 2));
+  await addClass(page, "along", pictures(1, 2));
+  await startAndFinish(page);
+  const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  writeFolder(join(root, "loraloom-project"), files);
+  const change = async () => {
+    await page.getByTestId("class-name").first().fill("changed");
+    await page.getByTestId("class-name").first().press("Tab");
+    await expect(page.getByTestId("stale")).toBeVisible();
+  };
+  const back = async () => {
+    await expect.poll(() => page.getByTestId("class-name").evaluateAll((fields) => fields.map(({ value }) => value))).toEqual(["été", "along"]);
+    await expect(thumbs(page)).toHaveCount(4);
+    await expect(inUse(page)).toHaveCount(1);
+    await expect(page.getByTestId("held-out-lora")).toContainText("%");
+    await expect(page.getByTestId("stale")).toBeHidden();
+    await expect(page.getByTestId("error")).toBeHidden();
+  };
+  await change();
+  await page.getByTestId("open-project").setInputFiles({ name: "again.zip", mimeType: "application/zip", buffer: packedByMac(files) });
+  await back();
+  await change();
+  await drop(page, page.locator("footer"), [join(root, "loraloom-project")]);
+  await back();
+  // Two of them cannot both be open.
+  const two = Object.fromEntries(Object.entries(files).flatMap(([path, bytes]) => [[`a/${path}`, bytes], [`b/${path}`, bytes]]));
+  await page.getByTestId("open-project").setInputFiles({ name: "two.zip", mimeType: "application/zip", buffer: Buffer.from(zipSync(two)) });
+  await expect(page.getByTestId("error")).toContainText("a/project.json and b/project.json: only one project can be open");
+});
+
 test("picture names in other scripts survive a project, which replays in the command line", async ({ page }) => {
   const across = ["фото.png", "写真.png", "हिन्दी (2).png"];
   const along = ["صورة.png", "été.png", `${"長".repeat(120)}.png`];

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { sort } from "../../www/drops.js";
-import { pictures, png, writeFolder } from "./files.js";
+import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { addClass, addTests, drop, open, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
@@ -47,6 +47,19 @@ test("a zip of pictures in folders is classes, and one of nothing is told", asyn
   await expect(page.getByTestId("error")).toBeHidden();
   await page.getByTestId("open-project").setInputFiles(zipped({ "notes.txt": new Uint8Array(9) }));
   await expect(page.getByTestId("error")).toContainText("no pictures, no project and no PEFT module in it");
+});
+
+test("a zip gives its pictures and its modules, with folders after backslashes, and says what is not used", async ({ page }) => {
+  await open(page, TINY);
+  const files = { ...module(JSON.parse(tinyModel()["config.json"]), 31), "photos\\cat\\1.png": png(0, 1), "photos\\cat\\2.jfif": png(0, 2), "photos\\dog\\1.png": png(1, 1), "photos\\dog\\": "",
+    "notes.txt": "hello", "README.md": "hello", "more.zip": "hello" };
+  const buffer = Buffer.from(zipSync(Object.fromEntries(Object.entries(files).map(([path, content]) => [path, new Uint8Array(Buffer.from(content))]))));
+  await page.getByTestId("open-project").setInputFiles({ name: "both.zip", mimeType: "application/zip", buffer });
+  await expect.poll(() => names(page)).toEqual(["cat", "dog"]);
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await expect(thumbs(page, 1)).toHaveCount(1);
+  await expect(page.getByTestId("library")).toContainText("both");
+  await expect(page.getByTestId("error")).toContainText("not used: more.zip · notes.txt; pictures");
 });
 
 test("a phone's picture is read by way of the browser, and kept", async ({ page }) => {
