@@ -1,9 +1,10 @@
 // The left column: classes with their pictures.
-import { $, acceptDrops, element, drawing, fail, listed, say } from "./dom.js";
-import { copies, read, thumb, undoable } from "./pictures.js";
+import { $, acceptDrops, element, fail, listed, say } from "./dom.js";
+import { shared } from "./drops.js";
+import { read, thumb, undoable, warnOfCopies } from "./pictures.js";
 import { LOST } from "./protocol.js";
 import { keptCopy } from "./store.js";
-import { hasCamera, openCamera } from "./webcam.js";
+import { cameraButton } from "./webcam.js";
 
 const LIMIT = 500;
 /** So many pictures of a class show at first. */
@@ -61,12 +62,11 @@ export class Classes {
     return own;
   }
 
-  known(name) {
-    return this.list.find((own) => own.name.toLowerCase() === name.toLowerCase());
-  }
-
-  find(name) {
-    return this.known(name) ?? this.add(name);
+  /** The class of a name; capitals make no other class, unless names that came in `together` differ in nothing else. */
+  known(name, together = [name]) {
+    const isLike = (other) => other.toLowerCase() === name.toLowerCase();
+    const like = together.filter(isLike).length > 1 ? undefined : this.list.find((own) => isLike(own.name));
+    return this.list.find((own) => own.name === name) ?? like;
   }
 
   /** The class that has the keyboard, or the last one: where pasted pictures go. */
@@ -80,8 +80,22 @@ export class Classes {
     return this.list.find((own) => String(own.key) === key);
   }
 
-  /** Adds files one by one; a bad one is named and the rest goes on. Gives the reasons of those that are not in. */
-  async addFiles(own, files, part = "pictures") {
+  /** Classes that come in at once, Map(name -> {pictures, test}); where not all pictures fit, as many of each class come in. */
+  async addTogether(classes) {
+    const names = [...classes.keys()];
+    const owns = names.map((name) => this.known(name, names) ?? this.add(name));
+    this.reading += 1;
+    for (const part of ["pictures", "test"]) {
+      const lists = [...classes.values()].map((files) => files[part]);
+      const shares = shared(lists.map(({ length }) => length), LIMIT - this.count(part));
+      for (const [index, own] of owns.entries()) if (lists[index].length) await this.addFiles(own, lists[index], part, shares[index]);
+    }
+    this.reading -= 1;
+    this.#changed();
+  }
+
+  /** Adds files one by one, at most so many; a bad one is named and the rest goes on. Gives the reasons of those not in. */
+  async addFiles(own, files, part = "pictures", most = LIMIT) {
     const bad = [];
     let shown = 0;
     const added = [];
@@ -90,7 +104,7 @@ export class Classes {
     for (const [index, file] of [...files].entries()) {
       // The class may be taken away while its pictures are read.
       if (!this.list.includes(own)) break;
-      if (this.count(part) >= LIMIT) {
+      if (this.count(part) >= LIMIT || added.length >= most) {
         bad.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
       }
@@ -117,15 +131,8 @@ export class Classes {
     if (this.list.includes(own)) say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
     if (bad.length) fail({ message: listed(bad) });
     // Nothing waits for it: of many large pictures it takes a while.
-    this.#warnOfCopies(added, part === "test" ? "pictures" : "test");
+    warnOfCopies(added, this.list.flatMap((known) => known[part === "test" ? "pictures" : "test"]));
     return bad;
-  }
-
-  /** What was learned from measures nothing. */
-  async #warnOfCopies(added, other) {
-    const count = await copies(added, this.list.flatMap((own) => own[other]));
-    const what = count === 1 ? "1 picture is" : `${count} pictures are`;
-    if (count) fail({ message: `${what} both to learn from and to test: the test accuracy will be too high` });
   }
 
   /** A worker that stops takes what it was reading with it; the next one gets it again. */
@@ -371,7 +378,8 @@ export class Classes {
     const card = element("article", { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
       element("header", {}, name, count, remove),
       thumbs, more,
-      element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files, this.#camera(own)));
+      element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files,
+        cameraButton(own, (file) => this.addFiles(own, [file]))));
     // Pictures dropped on a card are of its class; folders and zips go on to the page.
     acceptDrops(card, (event, entries, dropped) => {
       // What is no file is the page's to refuse.
@@ -381,13 +389,5 @@ export class Classes {
       this.addFiles(own, dropped);
     });
     return { card, name, count, thumbs, files, remove, more };
-  }
-
-  #camera(own) {
-    if (!hasCamera()) return null;
-    const icon = drawing("svg", { viewBox: "0 0 20 20", fill: "none", stroke: "currentColor", "stroke-width": "1.6", "aria-hidden": "true" },
-      drawing("path", { d: "M3 6.500h3l1.300-2h5.400l1.300 2h3v9.500H3z", "stroke-linejoin": "round" }), drawing("circle", { cx: "10", cy: "11", r: "2.700" }));
-    return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
-      onclick: () => openCamera(own.name, (file) => this.addFiles(own, [file])) }, icon);
   }
 }

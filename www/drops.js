@@ -1,22 +1,30 @@
 // Folders and files that come in at once: dropped anywhere, opened, or pasted.
+import { fail, listed } from "./dom.js";
+
 const readBatch = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
 const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
 
-/** All files below an entry, each with its path in `path`. */
-async function filesBelow(entry, prefix = "") {
+/** All files below an entry, each with its path in `path`; in `bad` the paths of what cannot be read. */
+async function filesBelow(entry, bad, prefix = "") {
   const path = `${prefix}${entry.name}`;
-  if (entry.isFile) return [Object.assign(await fileOf(entry), { path })];
-  const reader = entry.createReader();
   const files = [];
-  for (let batch = await readBatch(reader); batch.length; batch = await readBatch(reader)) {
-    for (const child of batch) files.push(...(await filesBelow(child, `${path}/`)));
+  try {
+    if (entry.isFile) return [Object.assign(await fileOf(entry), { path })];
+    const reader = entry.createReader();
+    for (let batch = await readBatch(reader); batch.length; batch = await readBatch(reader)) {
+      for (const child of batch) files.push(...(await filesBelow(child, bad, `${path}/`)));
+    }
+  } catch {
+    bad.push(path);
   }
   return files;
 }
 
-/** Entries must be taken from the event before anything is awaited. */
+/** Entries must be taken from the event before anything is awaited; those that cannot be read are told, and the rest goes on. */
 export async function droppedFiles(entries) {
-  const lists = await Promise.all(entries.filter(Boolean).map((entry) => filesBelow(entry)));
+  const bad = [];
+  const lists = await Promise.all(entries.filter(Boolean).map((entry) => filesBelow(entry, bad)));
+  if (bad.length) fail({ message: `cannot be read, so left out: ${listed(bad)}` });
   return lists.flat();
 }
 
@@ -35,6 +43,18 @@ const partsOf = (file) => pathOf(file).normalize().split("/");
 export const isHidden = (path) => /(^|\/)(__MACOSX\/|\.[^/]*$)/.test(path);
 
 const isModule = (name) => /^adapter_(config\.json|model\.safetensors)$/.test(name);
+
+/** How much of each of several amounts has a place among so many: the same of each, and all of those that are less. */
+export function shared(amounts, places) {
+  const shares = [];
+  let left = Math.max(0, places);
+  const rising = [...amounts.keys()].sort((a, b) => amounts[a] - amounts[b]);
+  for (const [done, index] of rising.entries()) {
+    shares[index] = Math.min(amounts[index], Math.floor(left / (amounts.length - done)));
+    left -= shares[index];
+  }
+  return shares;
+}
 
 /** Files of a zip, {path: Blob}, as if they had been dropped: a module that lies in no folder has the zip's name. */
 export function unpacked(zip, files) {
@@ -56,6 +76,12 @@ export function sort(files) {
     else if (/^(config|preprocessor_config)\.json$|^model\.safetensors$/.test(file.name)) found.model.push(file);
     else if (file.type.startsWith("image/") || PICTURE.test(file.name)) (partsOf(file).length < 2 ? found.loose : inFolders).push(file);
     else if (!UNUSED.test(file.name)) found.other.push(file);
+  }
+  // A module can come with settings that its trainer saved; without weights they are no model.
+  const nothingElse = !(found.modules.length + found.projects.length + found.loose.length + inFolders.length);
+  if (!nothingElse && !found.model.some(({ name }) => name === "model.safetensors")) {
+    if (!found.modules.length) found.other.push(...found.model);
+    found.model = [];
   }
   for (const [file, name, isTest] of named(inFolders)) {
     const own = found.classes.get(name) ?? { pictures: [], test: [] };

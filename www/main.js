@@ -106,11 +106,7 @@ const projectName = (project) => pathOf(project.get("project.json")).split("/").
 
 /** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. */
 async function take(found, onto) {
-  for (const [name, { pictures, test }] of found.classes) {
-    const own = classes.find(name);
-    if (pictures.length) await classes.addFiles(own, pictures);
-    if (test.length) await classes.addFiles(own, test, "test");
-  }
+  if (found.classes.size) await classes.addTogether(found.classes);
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
   if (found.modules.length) await join(found.modules);
   for (const file of found.projects) await open(file, onto);
@@ -300,6 +296,8 @@ addEventListener("drop", (event) => {
   droppedFiles(entries).then((files) => takeIn(files, onto)).catch(fail);
 });
 addEventListener("paste", (event) => {
+  // Spreadsheets and word processors put a picture of the text beside it: in a field the text is meant.
+  if (event.clipboardData?.types.includes("text/plain") && event.target.matches?.("input[type=text], input[type=number]")) return;
   const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
   if (files.length) takeIn(files).catch(fail);
 });

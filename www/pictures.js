@@ -1,5 +1,5 @@
 // Single pictures: reading a file, painting what the model sees of it, the button that takes it away.
-import { element } from "./dom.js";
+import { element, fail } from "./dom.js";
 
 /** Largest side of what is painted of a picture, in pixels: of large models the whole crops would take too much memory. */
 const PAINTED = 128;
@@ -19,6 +19,8 @@ async function converted(file) {
   if (String.fromCharCode(...head) !== "ftyp") return file;
   const bitmap = await createImageBitmap(file).catch(() => null);
   const png = bitmap && (await new Promise((resolve) => reduced(bitmap).toBlob(resolve)));
+  // Decoded photos are large, and the browser would free them when it likes.
+  bitmap?.close();
   if (!png) throw { code: "bad-image", message: `${file.name}: this browser cannot read it; save it as JPEG or PNG first` };
   return new File([png], `${file.name.replace(/\.[^.]*$/, "")}.png`, { type: "image/png" });
 }
@@ -80,7 +82,7 @@ async function digest({ file }) {
 }
 
 /** How many pictures have the very bytes of one of the others. Only those of one size are read. */
-export async function copies(pictures, others) {
+async function copies(pictures, others) {
   const ofSizes = (some, than) => some.filter(({ file }) => than.some((other) => other.file.size === file.size));
   const known = new Set();
   for (const other of ofSizes(others, pictures)) known.add(await digest(other));
@@ -90,4 +92,11 @@ export async function copies(pictures, others) {
     if (own && known.has(own)) found += 1;
   }
   return found;
+}
+
+/** What was learned from measures nothing. */
+export async function warnOfCopies(added, others) {
+  const count = await copies(added, others);
+  const what = count === 1 ? "1 picture is" : `${count} pictures are`;
+  if (count) fail({ message: `${what} both to learn from and to test: the test accuracy will be too high` });
 }

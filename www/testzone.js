@@ -45,12 +45,11 @@ export class TestZone {
   /** Dropped here, every folder is test pictures of the class of its name; loose pictures are of the chosen class. */
   async add(files) {
     const { classes, loose, modules, projects, model, other } = sort(files);
-    const unknown = [];
-    for (const [name, { pictures, test }] of classes) {
-      const own = this.#classes.known(name);
-      if (own) await this.#classes.addFiles(own, [...pictures, ...test], "test");
-      else unknown.push(name);
-    }
+    const names = [...classes.keys()];
+    const known = names.filter((name) => this.#classes.known(name, names));
+    const unknown = names.filter((name) => !known.includes(name));
+    const tested = ({ pictures, test }) => ({ pictures: [], test: [...pictures, ...test] });
+    if (known.length) await this.#classes.addTogether(new Map(known.map((name) => [name, tested(classes.get(name))])));
     if (loose.length) await this.#addLoose(loose);
     const bad = [];
     if (unknown.length) bad.push(`no class is called ${unknown.map((name) => `“${name}”`).join(" or ")}: test pictures are of classes that are there`);

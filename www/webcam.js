@@ -1,5 +1,5 @@
 // Pictures from a camera, in a dialog; the camera is off whenever the dialog is closed.
-import { $, element, fail, listed } from "./dom.js";
+import { $, drawing, element, fail, listed } from "./dom.js";
 
 /** What is asked of a camera; one that cannot is taken as well. The camera that looks away shows what is to be told apart. */
 const WANTED = { facingMode: { ideal: "environment" }, width: { ideal: 640 }, height: { ideal: 480 } };
@@ -20,6 +20,15 @@ let held = false;
 const canvas = element("canvas");
 
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
+
+/** The button of a class that opens the camera for it, where there may be one. */
+export function cameraButton(own, take) {
+  if (!hasCamera()) return null;
+  const icon = drawing("svg", { viewBox: "0 0 20 20", fill: "none", stroke: "currentColor", "stroke-width": "1.6", "aria-hidden": "true" },
+    drawing("path", { d: "M3 6.500h3l1.300-2h5.400l1.300 2h3v9.500H3z", "stroke-linejoin": "round" }), drawing("circle", { cx: "10", cy: "11", r: "2.700" }));
+  return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
+    onclick: () => openCamera(own.name, take) }, icon);
+}
 
 /** Opens the camera: `take` gets every picture that is taken and gives reasons against it, and `live` (begin, end) looks on
  *  meanwhile. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
-import { sort } from "../../www/drops.js";
+import { shared, sort } from "../../www/drops.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { addClass, addTests, drop, open, test, twoClasses } from "./support.js";
 
@@ -35,6 +35,78 @@ test("folders are classes, whatever lies around them", () => {
   expect(found("parts/valid/1.png", "parts/invalid/1.png")).toEqual([["valid", 1, 0], ["invalid", 1, 0]]);
   expect(found("t/train/train/1.png", "t/train/bus/1.png", "t/test/train/1.png")).toEqual([["train", 1, 1], ["bus", 1, 0]]);
   expect(found("valid/1.png")).toEqual([["valid", 1, 0]]);
+});
+
+test("settings without weights are a model only where they come alone", () => {
+  const found = (...paths) => {
+    const { model, modules, other } = sort(paths.map((path) => ({ path, name: path.split("/").at(-1), type: "" })));
+    return [model, modules, other].map((files) => files.length);
+  };
+  expect(found("m/config.json", "m/model.safetensors", "cat/1.png")).toEqual([2, 0, 0]);
+  expect(found("m/config.json", "m/preprocessor_config.json")).toEqual([2, 0, 0]);
+  expect(found("m/adapter_config.json", "m/adapter_model.safetensors", "m/preprocessor_config.json")).toEqual([0, 2, 0]);
+  expect(found("cat/1.png", "cat/config.json")).toEqual([0, 0, 1]);
+});
+
+test("places that are too few are shared evenly", () => {
+  expect(shared([300, 300, 300], 500)).toEqual([166, 167, 167]);
+  expect(shared([300, 10, 300], 500)).toEqual([245, 10, 245]);
+  expect(shared([1, 2, 3], 500)).toEqual([1, 2, 3]);
+  expect(shared([5, 5], -1)).toEqual([0, 0]);
+});
+
+test("one drop: every class gets pictures, capitals tell two folders apart, and what cannot be read is named", async ({ page }) => {
+  // A limit that is soon reached.
+  await page.route("**/classes.js", async (route) => {
+    const response = await route.fetch();
+    const text = await response.text();
+    expect(text).toContain("const LIMIT = 500;");
+    await route.fulfill({ response, body: text.replace("const LIMIT = 500;", "const LIMIT = 7;") });
+  });
+  // A file that went away between the drop and its reading.
+  await page.addInitScript(() => {
+    const { webkitGetAsEntry } = DataTransferItem.prototype;
+    DataTransferItem.prototype.webkitGetAsEntry = function () {
+      const entry = webkitGetAsEntry.call(this);
+      if (entry?.name === "gone.png") entry.file = (_, failed) => failed(new DOMException("it is gone", "NotFoundError"));
+      return entry;
+    };
+  });
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const some = (kind, count) => Object.fromEntries(pictures(kind, count).map(({ name, buffer }) => [name, buffer]));
+  writeFolder(root, { "gone.png": png(0, 9) });
+  writeFolder(join(root, "task", "A"), some(0, 4));
+  writeFolder(join(root, "task", "a"), some(1, 4));
+  writeFolder(join(root, "task", "b"), some(2, 1));
+  writeFolder(join(root, "trained"), { ...module(JSON.parse(tinyModel()["config.json"]), 31), "preprocessor_config.json": "{}" });
+  await open(page, TINY);
+  await drop(page, page.locator("footer"), ["gone.png", "task", "trained"].map((name) => join(root, name)));
+  await expect(page.getByTestId("library")).toContainText("trained");
+  expect((await names(page)).sort()).toEqual(["A", "a", "b"]);
+  const counts = await Promise.all([0, 1, 2].map((index) => thumbs(page, index).count()));
+  expect(counts.sort()).toEqual([1, 3, 3]);
+  const error = page.getByTestId("error");
+  await expect(error).toContainText("cannot be read, so left out: gone.png");
+  await expect(error).toContainText("1 left out: at most 7 pictures fit");
+  await expect(error).not.toContainText("model.safetensors");
+  await page.unrouteAll();
+});
+
+test("text with a picture of it that is pasted into a field is text", async ({ page }) => {
+  await open(page, TINY);
+  await addClass(page, "cat", pictures(0, 1));
+  const paste = (text) => page.getByTestId("class-name").evaluate((field, [bytes, words]) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+    if (words) clipboardData.setData("text/plain", words);
+    field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+  }, [[...png(0, 40)], text]);
+  await paste("cells of a sheet");
+  // What is pasted later is read later: it comes in alone.
+  await paste("");
+  await expect(thumbs(page, 0)).toHaveCount(2);
+  await expect(page.getByTestId("status")).toHaveText(/2 pictures of cat|first answers/);
+  await expect(thumbs(page, 0)).toHaveCount(2);
 });
 
 test("a zip of pictures in folders is classes, and one of nothing is told", async ({ page }) => {
