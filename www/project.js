@@ -151,12 +151,17 @@ const DESCRIPTION = "project.json";
 /** The project among files that came in, [[path, Blob]], by the paths that its project.json names; undefined if there is none.
  *  Whoever packs an unpacked project again puts a folder around it, and some systems store an accent apart from its letter. */
 export function projectAmong(entries) {
-  const found = entries.map(([path]) => path).filter((path) => path.split("/").at(-1) === DESCRIPTION && !isHidden(path));
-  const [place, more] = found.includes(DESCRIPTION) ? [DESCRIPTION] : found;
+  const paths = entries.map(([path]) => path);
+  const around = (place) => place.slice(0, -DESCRIPTION.length);
+  // Other programs have files of this name, too, in folders of pictures as well.
+  const isOurs = (place) => ["train/", "test/", "modules/"].some((folder) => paths.some((path) => path.startsWith(around(place) + folder)));
+  const named = paths.filter((path) => path.split("/").at(-1) === DESCRIPTION && !isHidden(path));
+  const found = named.includes(DESCRIPTION) ? [DESCRIPTION] : named.filter(isOurs);
+  const [place, more] = found;
   if (more) throw { code: "mismatch", message: `${found.join(" and ")}: only one project can be open, so open one of them alone` };
   if (!place) return undefined;
-  const around = place.slice(0, -DESCRIPTION.length);
-  return new Map(entries.filter(([path]) => path.startsWith(around)).map(([path, blob]) => [path.slice(around.length).normalize(), blob]));
+  const { length } = around(place);
+  return new Map(entries.filter(([path]) => path.startsWith(around(place))).map(([path, blob]) => [path.slice(length).normalize(), blob]));
 }
 
 /** The reverse of saving, from a project's files by their paths: {project, classes: [{name, pictures: [File], test: [File]}], modules}. */

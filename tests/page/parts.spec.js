@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { unzipSync, zipSync } from "fflate";
-import { safe } from "../../www/project.js";
+import { projectAmong, safe } from "../../www/project.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { TINY as MODEL } from "./setup.js";
 import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
@@ -202,6 +202,14 @@ test("a project with a damaged project.json is refused with its field named, and
   await expect(thumbs(page)).toHaveCount(6);
   await expect(page.getByTestId("held-out-uniform")).toContainText("%");
   await expect(shown).toBeHidden();
+});
+
+test("a project is found in its folder, and a file of another program is none", () => {
+  const found = (...paths) => [...(projectAmong(paths.map((path) => [path, path]))?.keys() ?? [])];
+  expect(found("project.json")).toEqual(["project.json"]);
+  expect(found("p/project.json", "p/train/1-e\u0301/001-1.png", "cat/1.png")).toEqual(["project.json", "train/1-\u00e9/001-1.png"]);
+  expect(found("p/project.json", "p/modules/one/adapter_config.json", "__MACOSX/p/project.json")).toEqual(["project.json", "modules/one/adapter_config.json"]);
+  expect(found("mine/project.json", "mine/cat/1.png", "mine/dog/1.png")).toEqual([]);
 });
 
 /** As macOS packs a folder: around everything, accents apart from their letters, names as UTF-8 without the flag that says so. */
