@@ -92,11 +92,22 @@ impl Dataset {
     /// lists could be read. One that could not moves the draws of all classes here, where it leaves them alone there.
     pub fn few_shot(&self, limits: &[usize], seed: u64) -> Self {
         let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
-        self.pick(&draw_shots(&labels, limits, seed))
+        self.pick(&draw_shots(&labels, limits, (seed, Purpose::Shots)))
     }
 
     /// At most `count` examples, as evenly over the classes as they allow; the first ones that seed 0 draws.
     pub fn at_most(&self, count: usize) -> Self {
+        self.few_shot(&self.even_limits(count), 0)
+    }
+
+    /// As many, drawn so that they are no seed's shots.
+    pub fn compared(&self, count: usize) -> Self {
+        let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
+        self.pick(&draw_shots(&labels, &self.even_limits(count), (0, Purpose::Compared)))
+    }
+
+    /// `count` over the classes, as evenly as they allow.
+    fn even_limits(&self, count: usize) -> Vec<usize> {
         let sizes = self.class_sizes();
         let mut limits = vec![0; sizes.len()];
         let mut left = count.min(self.examples.len());
@@ -108,7 +119,7 @@ impl Dataset {
                 }
             }
         }
-        self.few_shot(&limits, 0)
+        limits
     }
 
     /// Number of examples of every class.
@@ -237,7 +248,7 @@ impl Listing {
     /// The same files in an order that the seed draws, class by class: the first ones of a class are the shots.
     pub fn shuffled(self, seed: u64) -> Self {
         let labels: Vec<usize> = self.files.iter().map(|(_, class)| *class).collect();
-        let drawn = draw_shots(&labels, &vec![usize::MAX; self.classes.len()], seed);
+        let drawn = draw_shots(&labels, &vec![usize::MAX; self.classes.len()], (seed, Purpose::Shots));
         let files = drawn.into_iter().map(|index| self.files[index].clone()).collect();
         Self { name: self.name, classes: self.classes, files }
     }
@@ -260,12 +271,12 @@ const LITTER: [&str; 2] = ["thumbs.db", "desktop.ini"];
 
 /// Indices of at most `limits[class]` examples of every class, by class and then in the order that the seed draws:
 /// lower limits take a subset.
-fn draw_shots(labels: &[usize], limits: &[usize], seed: u64) -> Vec<usize> {
+fn draw_shots(labels: &[usize], limits: &[usize], (seed, purpose): (u64, Purpose)) -> Vec<usize> {
     let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
     for (index, &class) in labels.iter().enumerate() {
         by_class[class].push(index);
     }
-    let mut rng = random::stream(seed, Purpose::Shots);
+    let mut rng = random::stream(seed, purpose);
     for (own, &limit) in by_class.iter_mut().zip(limits) {
         random::shuffle(&mut rng, own);
         own.truncate(limit);

@@ -33,6 +33,8 @@ pub enum Purpose {
     Bootstrap = 11,
     /// How photos are mixed.
     Mix = 12,
+    /// Which images representations are compared on.
+    Compared = 13,
 }
 
 /// The stream of a seed for a purpose.

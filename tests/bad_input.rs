@@ -163,6 +163,9 @@ fn modules_that_ship_for_another_model_of_the_same_name_are_left_out() {
 #[test]
 fn an_input_size_that_no_model_can_have_is_refused() {
     let place = Place::new();
+    let large = ["classify", "--model", &tiny_model(), "--img-size", "2048", "--device", "cpu"];
+    let (code, _, err) = run(&[&large[..], &[&place.path("train/down/000.png")]].concat());
+    assert!(code == 2 && err.contains("65536 patches"), "{err}");
     let (model, photo) = (place.own_model("model"), place.path("photo.png"));
     image::RgbImage::new(32, 32).save(&photo).expect("picture");
     for size in ["0", "17", "1000000000", "18446744073709551615"] {

@@ -85,13 +85,16 @@ export class Classes {
     const names = [...classes.keys()];
     const owns = names.map((name) => this.known(name, names) ?? this.add(name));
     this.reading += 1;
-    for (const part of ["pictures", "test"]) {
-      const lists = [...classes.values()].map((files) => files[part]);
-      const shares = shared(lists.map(({ length }) => length), LIMIT - this.count(part));
-      for (const [index, own] of owns.entries()) if (lists[index].length) await this.addFiles(own, lists[index], part, shares[index]);
+    try {
+      for (const part of ["pictures", "test"]) {
+        const lists = [...classes.values()].map((files) => files[part]);
+        const shares = shared(lists.map(({ length }) => length), LIMIT - this.count(part));
+        for (const [index, own] of owns.entries()) if (lists[index].length) await this.addFiles(own, lists[index], part, shares[index]);
+      }
+    } finally {
+      this.reading -= 1;
+      this.#changed();
     }
-    this.reading -= 1;
-    this.#changed();
   }
 
   /** Adds files one by one, at most so many; a bad one is named and the rest goes on. Gives the reasons of those not in. */

@@ -8,6 +8,10 @@ import { method } from "./methods.js";
 const MOST = 3;
 /** Bytes that all helpers may come to. */
 const ROOM = 2 ** 30;
+/** What a worker takes before there is a model, and how many times the file of a model's weights with it: as read, and in
+ *  single precision. */
+const BARE = 24 * 2 ** 20;
+const OPENED = 3;
 /** How many times the memory of a fresh model training takes: 138 instead of 46 MB with the embedded one. */
 const TRAINING = 3;
 
@@ -24,17 +28,21 @@ export function shareOut(methods, folds, most) {
   return { here: methods.filter((name) => !helpers.flat().includes(name)), helpers };
 }
 
+/** How many helpers find room, each with weights of so many bytes and so many pictures. Memory is never given back, so that
+ *  what this worker has `taken` can be that of a large photo, or of the model before. */
+export function roomFor(taken, weights, pictures, [height, width]) {
+  const copy = BARE + OPENED * weights + 3 * height * width * pictures;
+  return Math.min(MOST, Math.floor(ROOM / (TRAINING * Math.min(taken, copy))));
+}
+
 export class Crew {
   #model = null;
-  /** Bytes that the worker had taken when methods ran with this model for the first time. */
-  #size = null;
   #modules = [];
   #helpers = new Set();
   #flow = "go";
 
   opened(model) {
     this.#model = model;
-    this.#size = null;
     this.#modules = [];
   }
   added(module) {
@@ -50,11 +58,13 @@ export class Crew {
     for (const helper of this.#helpers) if (helper.isOpen) helper.flow(flow).catch(() => {});
   }
 
-  /** Runs methods, here and in helpers; results end up here. `engine` is the wasm package's, and has taken `size` bytes. */
-  async adapt(engine, request, tell, size) {
-    const cores = engine.info().device === "cpu" ? (navigator.hardwareConcurrency ?? 1) : 1;
-    this.#size ??= size;
-    const most = Math.min(cores - 1, MOST, Math.floor(ROOM / (TRAINING * this.#size)));
+  /** Runs methods, here and in helpers; results end up here. `engine` is the wasm package's, and has taken so many bytes. */
+  async adapt(engine, request, tell, taken) {
+    const info = engine.info();
+    const cores = info.device === "cpu" ? (navigator.hardwareConcurrency ?? 1) : 1;
+    const weights = [this.#model, ...this.#modules].reduce((sum, own) => sum + own.weights.size, 0);
+    const pictures = [...request.train, ...request.test].reduce((sum, own) => sum + own.pictures.length, 0);
+    const most = Math.min(cores - 1, roomFor(taken, weights, pictures, info.input_size));
     const { here, helpers } = shareOut(request.methods, request.config.folds, most);
     if (!helpers.length) return engine.adapt(request, tell);
     const run = new SharedRun(request, tell, () => this.#flow === "stop");

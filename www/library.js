@@ -51,7 +51,8 @@ export class Library {
   }
 
   /** After another model or a restart: every module again; those that do not fit are named and left out. */
-  async replay(modules) {
+  async replay(wanted) {
+    const modules = distinct(wanted, (module) => this.#isRemoved(module));
     this.#wanted = modules;
     this.list = [];
     this.aside = [];
@@ -189,10 +190,7 @@ export class Library {
 
   /** A name that no module has yet; those that ship keep theirs while they are out. */
   #free(name) {
-    const taken = [...this.list, ...this.#out.filter((known) => known.shipped)].map((known) => known.name);
-    let candidate = name;
-    for (let number = 2; taken.includes(candidate); number += 1) candidate = `${name} ${number}`;
-    return candidate;
+    return free(name, new Set([...this.list, ...this.#out.filter((known) => known.shipped)].map((known) => known.name)));
   }
 
   remove(module) {
@@ -261,6 +259,25 @@ export class Library {
     this.#outside.replaceChildren(...this.#out.map((module) => element("li", { class: "off" }, named(module),
       element("button", { type: "button", class: "quiet", "aria-label": `Put back module ${module.name}`, onclick: () => this.putBack(module) }, "Put back"))));
   }
+}
+
+/** Modules of which no two have one name: those that ship keep theirs, and a person's own get a number. */
+function distinct(modules, isOut) {
+  const own = modules.filter((module) => !isOut(module));
+  const taken = new Set(own.filter(({ shipped }) => shipped).map(({ name }) => name));
+  return modules.map((module) => {
+    if (module.shipped || isOut(module)) return module;
+    const name = free(module.name, taken);
+    taken.add(name);
+    return name === module.name ? module : { ...module, name };
+  });
+}
+
+/** A name that is not taken: this one, or this one with a number. */
+function free(name, taken) {
+  let candidate = name;
+  for (let number = 2; taken.has(candidate); number += 1) candidate = `${name} ${number}`;
+  return candidate;
 }
 
 /** The last part of a folder's path, with the one above it where others end in the same, as runs of a trainer do. */

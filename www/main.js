@@ -57,7 +57,10 @@ async function opened() {
 
 async function finished() {
   testZone.draw();
-  if (run.state === "idle") saving.refresh(run.live);
+  if (run.state === "idle") {
+    opening.worked();
+    saving.refresh(run.live);
+  }
   visit.remember();
   await tryIt.refresh();
   await offline.goOn();

@@ -46,11 +46,13 @@ export class Opening {
       if (choice !== this.#choices) return false;
       $("cancel-load").hidden = true;
       if (this.#isOpen(model, modules)) {
-        say({ running: "adapting", paused: "paused", stopping: "stopping" }[this.#run.state] ?? "ready");
+        say(this.#words);
         return true;
       }
       await this.#run.settle();
       await this.#inTurn(async () => {
+        // What failed before failed with another model.
+        this.#restarts = 0;
         if (choice === this.#choices) await this.#use(model, [...modules, ...this.#library.own], accepted);
       });
       // Not in the turn: what comes back waits for a worker that fails meanwhile, and that one opens in the next turn.
@@ -61,9 +63,14 @@ export class Opening {
       $("cancel-load").hidden = true;
       fail(error);
       // A restart that goes on tells how it is.
-      if (this.#run.state !== "off" || !this.model) say(this.model ? "ready" : "cannot start");
+      if (this.#run.state !== "off" || !this.model) say(this.model ? this.#words : "cannot start");
       return false;
     }
+  }
+
+  /** How the run is that a model is chosen beside. */
+  get #words() {
+    return { running: "adapting", paused: "paused", stopping: "stopping" }[this.#run.state] ?? "ready";
   }
 
   /** Whether a model is the one in use, with its modules: it stays, with all that was learned. */
@@ -121,12 +128,23 @@ export class Opening {
     say("ready");
   }
 
+  /** A run went to its end: what failed before it is over. */
+  worked() {
+    this.#restarts = 0;
+  }
+
   /** A new worker with the model in use. */
   #restart(error) {
-    fail({ message: `${error.message}. The worker starts again; your pictures are kept, and Start trains again what was trained.` });
     this.#run.setState("off");
     this.#restarts += 1;
-    if (this.#restarts > RESTARTS) return say(this.device === "gpu" ? "the GPU keeps failing; reload the page with ?device=cpu" : "the computation keeps failing; reload the page, with fewer pictures or a smaller model");
+    const givesUp = this.#restarts > RESTARTS;
+    fail({ message: `${error.message}. ${givesUp ? "It failed again and again; choose another model to go on." : "The worker starts again; your pictures are kept, and Start trains again what was trained."}` });
+    if (givesUp) {
+      // A worker without a model: the next one that is chosen opens in it.
+      this.#engine.start();
+      this.#run.lostWorker();
+      return say(this.device === "gpu" ? "the GPU keeps failing; reload the page with ?device=cpu" : "the computation keeps failing; reload the page, with fewer pictures or a smaller model");
+    }
     if (this.#restarts > 1 && this.device === "gpu") Object.assign(this.#settings, { device: "cpu", why: "the GPU failed twice" });
     this.#engine.start();
     this.#run.lostWorker();

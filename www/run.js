@@ -327,8 +327,9 @@ export class Run {
   #finish(report, context, live) {
     this.found.set(report.method, { report, ...context, live });
     $("results").hidden = false;
-    this.#results.age(report.method, !this.fresh(report.method));
+    // First, because a row that ages is known already, and only a new one is drawn.
     this.#results.finish(report, context.counts);
+    this.#results.age(report.method, !this.fresh(report.method));
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
 

@@ -9,7 +9,18 @@ let engine = null;
 let jobs = Promise.resolve();
 const crew = new Crew();
 const meanwhile = new Set();
-const ready = init();
+let ready = null;
+
+/** The wasm package; where it did not arrive, the next one who wants it asks again. */
+function started() {
+  ready ??= init().catch((error) => {
+    ready = null;
+    if (error instanceof WebAssembly.RuntimeError) throw error;
+    throw { code: "io", message: `a part of the page did not arrive (${error?.message ?? error}); check the connection, then reload the page or choose the model again` };
+  });
+  return ready;
+}
+started().catch(() => {});
 
 async function bytes(blob, name) {
   try {
@@ -48,7 +59,7 @@ async function look(file) {
 
 const actions = {
   [REQUEST.open]: async ({ device, model }) => {
-    await ready;
+    await started();
     const weights = await bytes(model.weights, `${model.name}/model.safetensors`);
     const opened = await Engine.open(device, model.name, model.config, model.preprocessor, weights, model.imgSize);
     // An answer on its way still holds the one before.
@@ -73,7 +84,7 @@ const actions = {
   [REQUEST.removePicture]: ({ picture }) => engine.removePicture(picture),
   [REQUEST.addCrop]: ({ picture, crop }) => engine.addCrop(picture, crop),
   [REQUEST.adapt]: async ({ request, alone }) => {
-    const { memory } = await ready;
+    const { memory } = await started();
     return alone ? engine.adapt(request, tell, foldsOf) : crew.adapt(engine, request, tell, memory.buffer.byteLength);
   },
   [REQUEST.fold]: ({ method, index, request }) => engine.fold(method, index, request, tell),
@@ -90,7 +101,7 @@ const actions = {
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.saveAdapter]);
+const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.forget, REQUEST.saveAdapter]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 
@@ -98,7 +109,7 @@ const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 function whyFatal(error) {
   const trapped = error instanceof WebAssembly.RuntimeError;
   const text = (trapped && panicMessage()) || String(error?.message ?? error);
-  const full = (trapped && /^unreachable/i.test(text)) || /out of memory|allocation failed/i.test(text);
+  const full = (trapped && /^unreachable/i.test(text)) || /out of memory|allocation failed|capacity overflow/i.test(text);
   return full ? "memory is full: try fewer methods at once, fewer pictures or a smaller model" : text;
 }
 

@@ -70,8 +70,18 @@ fn check_size(name: &str, config: &VitConfig) -> Result<()> {
         let reason = format!("it is not a multiple of the {rows}x{columns} patch up to {limit}");
         return Err(Error::mismatch(format!("an input of {height}x{width} px for {name}"), reason));
     }
+    let patches = (height / rows) * (width / columns);
+    if patches > MAX_PATCHES {
+        let reason = format!(
+            "{patches} patches of {rows}x{columns} px are more than the {MAX_PATCHES} that are computed; take a smaller one"
+        );
+        return Err(Error::mismatch(format!("an input of {height}x{width} px for {name}"), reason));
+    }
     Ok(())
 }
+
+/// What is larger takes all memory: attention has as many values as patches squared.
+const MAX_PATCHES: usize = 10_000;
 
 /// Patch grid of the stored position embeddings: the configured one, or a square (DINOv2 is stored
 /// at another size than some configurations say).

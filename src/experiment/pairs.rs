@@ -56,12 +56,18 @@ pub fn short(runs: &[Run]) -> Vec<(String, Shots, usize)> {
 
 /// Tasks of which every seed takes all images at a number of shots: their runs learn from the same images.
 ///
-/// How many images a task has is known from runs on all of them, or else from two numbers of shots that give as many.
+/// Runs say it; of older ones, how many images a task has is known from runs on all of them, or else from two numbers of
+/// shots that give as many.
 pub fn exhausted(runs: &[Run], shots: Shots) -> BTreeSet<String> {
     let even = || runs.iter().filter(|run| run.draw == Draw::Even);
     let cells: BTreeSet<(&String, usize, Shots)> =
         even().map(|run| (&run.task, run.train_images, run.shots)).collect();
+    let said: BTreeMap<&String, bool> =
+        even().filter(|run| run.shots == shots).filter_map(|run| Some((&run.task, run.took_all?))).collect();
     let has_all = |(task, images, _): &(&String, usize, Shots)| {
+        if let Some(all) = said.get(*task) {
+            return *all;
+        }
         let alike = || cells.iter().filter(|other| (other.0, other.1) == (*task, *images));
         alike().any(|other| other.2 == Shots::Full) || alike().count() > 1
     };
@@ -106,5 +112,11 @@ mod tests {
         assert_eq!(of(many), ["a", "c"]);
         assert_eq!(of(more), ["c"]);
         assert_eq!(of(Shots::Full), ["a", "b"]);
+        // What runs say counts, whatever else was run.
+        let says = |task, all| Run { took_all: Some(all), ..self::of(task, more, 20) };
+        assert_eq!(
+            exhausted(&[says("a", true), says("b", false)], more).into_iter().collect::<Vec<_>>(),
+            ["a"]
+        );
     }
 }

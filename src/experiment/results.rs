@@ -65,6 +65,9 @@ pub struct Run {
     pub train_accuracy: f64,
     /// Number of training images.
     pub train_images: usize,
+    /// Whether these are all that the task has; older results do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_all: Option<bool>,
     /// Held-out accuracy, where folds were asked for.
     pub loo_accuracy: Option<f64>,
     /// Whether the trained head was replaced by one fitted on the final features.
@@ -248,6 +251,7 @@ pub(super) mod tests {
             test_images: 100,
             train_accuracy: 1.0,
             train_images: 10,
+            took_all: None,
             loo_accuracy: None,
             head_refitted: false,
             trainable_parameters: 7,

@@ -185,6 +185,7 @@ impl Experiment<'_> {
             test_images: task.test.examples.len(),
             train_accuracy: report.train_accuracy,
             train_images: train.examples.len(),
+            took_all: Some(task.is_all(train)),
             loo_accuracy: report.loo_accuracy,
             head_refitted: report.head_refitted,
             trainable_parameters: report.trainable_parameters,

@@ -69,8 +69,13 @@ impl Task {
         warnings.extend(in_two_classes(&train));
         warnings.extend(seen(&train, &test));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };
-        let compared = train.at_most(settings.cka_images).examples;
+        let compared = train.compared(settings.cka_images).examples;
         Ok((Self { train, test: test.at_most(settings.max_test), corrupted, compared }, warnings))
+    }
+
+    /// Whether some training images are all that there are.
+    pub fn is_all(&self, train: &Dataset) -> bool {
+        train.examples.len() == self.train.examples.len()
     }
 
     /// The training images of a cell.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
+    pairs::exhausted,
     plan::{Draw, Shots},
     results::Run,
     statistics::{Interval, mean, spearman},
@@ -28,6 +29,8 @@ pub struct Composition {
     pub effective_in_a_layer: f64,
     /// Points of (CKA with the task's own model, weight) by module.
     pub similarity: Vec<Similarity>,
+    /// Whether all seeds learned from the same images.
+    pub one_set: bool,
     /// Spearman's correlation of CKA and weight over the modules, one value per seed.
     pub correlations: Vec<f64>,
     /// How much higher that is than with the CKA of the other tasks, one value per seed: what is left of it if modules
@@ -83,6 +86,7 @@ impl Composition {
             effective_modules: effective(&weights.means),
             effective_in_a_layer: mean(&layers)?,
             similarity: similarity(&weights, &pairs),
+            one_set: exhausted(runs, shots).contains(&task),
             correlations: pairs.iter().filter_map(|(cka, weight)| spearman(cka, weight)).collect(),
             preferences: learned.iter().filter_map(|run| preference(run, &similar)).collect(),
             task,
@@ -156,11 +160,16 @@ fn effective(means: &[f32]) -> f64 {
 }
 
 /// Means over tasks and seeds at one number of shots: of the correlations, and of how much higher they are than with the
-/// other tasks' CKA.
+/// other tasks' CKA. Seeds that learn from the same images are one cluster.
 pub fn correlation(compositions: &[Composition], shots: Shots) -> (Option<Interval>, Option<Interval>) {
     let own = || compositions.iter().filter(|one| one.shots == shots);
     let of = |values: fn(&Composition) -> &[f64]| {
-        Interval::t(&own().flat_map(|one| values(one).iter().copied()).collect::<Vec<_>>())
+        let apart = |value: &f64| vec![*value];
+        let clusters = own().flat_map(|one| match one.one_set {
+            true => vec![values(one).to_vec()],
+            false => values(one).iter().map(apart).collect(),
+        });
+        Interval::clustered(&clusters.filter(|cluster| !cluster.is_empty()).collect::<Vec<_>>())
     };
     (of(|one| &one.correlations), of(|one| &one.preferences))
 }
@@ -202,6 +211,13 @@ mod tests {
                 < 1e-6
         );
         let (own, preferred) = correlation(&found, Shots::PerClass(5));
+        let wide = own.map(|mean| mean.high - mean.low);
+        let copies =
+            [Composition { one_set: true, ..one.clone() }, Composition { task: "b".into(), ..one.clone() }];
+        let (clustered, _) = correlation(&copies, Shots::PerClass(5));
+        let apart = correlation(&[one.clone(), copies[1].clone()], Shots::PerClass(5)).0;
+        let width = |mean: Option<Interval>| mean.map_or(0.0, |mean| mean.high - mean.low);
+        assert!(width(clustered) > width(apart) && wide.is_some(), "copies of one set are not independent");
         // There is no other task that modules could be as similar to.
         assert_eq!((own.map(|mean| mean.mean), preferred), (Some(0.75), None));
     }

@@ -28,7 +28,8 @@ impl Augment {
 
     /// One variation, of another size (height, width).
     ///
-    /// The crop has an aspect ratio between 3:4 and 4:3, as torchvision's `RandomResizedCrop`.
+    /// The crop has an aspect ratio between 3:4 and 4:3, as torchvision's `RandomResizedCrop`; where the picture is too narrow
+    /// for it, torchvision draws again, and here the crop is as wide as the picture.
     ///
     /// # Errors
     /// As [`resize`].

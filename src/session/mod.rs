@@ -152,8 +152,12 @@ impl Session {
     /// Adds a module to the library.
     ///
     /// # Errors
-    /// It does not fit the model; the library stays as it was.
+    /// It does not fit the model, or another one has its name; the library stays as it was.
     pub fn add_module(&mut self, module: LoraModule) -> Result<()> {
+        if self.modules.iter().any(|own| own.name == module.name) {
+            let reason = "the library has one of this name; give it another";
+            return Err(Error::mismatch(format!("module {}", module.name), reason));
+        }
         let digest = module_digest(&module);
         let mut modules = self.modules.clone();
         modules.push(module);

@@ -1,6 +1,6 @@
 // Several workers on one run: who does what, the same results as with one, and what happens when one of them fails.
 import { expect } from "@playwright/test";
-import { shareOut } from "../../www/crew.js";
+import { roomFor, shareOut } from "../../www/crew.js";
 import { Folds } from "../../www/folds.js";
 import { pictures, tinyModel } from "./files.js";
 import { addTests, choose, expectSame, moduleZip, open, openLibrary, predictions, startAndFinish, test, twoClasses } from "./support.js";
@@ -17,6 +17,14 @@ test("work is shared out among helpers", () => {
   expect(shareOut(["lora"], 0, 3)).toEqual({ here: ["lora"], helpers: [] });
   expect(shareOut(["lora"], 2, 1)).toEqual({ here: ["lora"], helpers: [[]] });
   expect(shareOut(["learned", "lora", "full"], 0, 1)).toEqual({ here: ["learned", "full"], helpers: [["lora"]] });
+});
+
+test("a large photo that was read leaves room for helpers, a large model does not", () => {
+  const MB = 2 ** 20;
+  expect(roomFor(65 * MB, 9 * MB, 20, [96, 96])).toBe(3);
+  expect(roomFor(471 * MB, 9 * MB, 20, [96, 96])).toBe(3);
+  expect(roomFor(900 * MB, 88 * MB, 20, [224, 224])).toBe(1);
+  expect(roomFor(1500 * MB, 350 * MB, 20, [224, 224])).toBe(0);
 });
 
 test("folds are run once each, and again by another hand where one fails", async () => {

@@ -174,6 +174,20 @@ test("a model of the Hub downloads in pieces, goes on after a break, is checked,
   await page.unroute("https://huggingface.co/**");
 });
 
+test("a module of one's own gets a number where one that ships has its name", async ({ page }) => {
+  await serveHub(page, { state: "fine", asked: [], starts: [] });
+  await open(page, TINY);
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles(moduleZip("birds", config, 11));
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(1);
+  await loadFromHub(page);
+  const library = page.getByTestId("library").locator("li");
+  await expect(library).toHaveText([/^birds×$/, /^boats×$/, /^birds 2×$/]);
+  await page.getByRole("button", { name: "Remove module birds 2", exact: true }).click();
+  await expect(library).toHaveCount(2);
+  await expect(page.getByTestId("error")).toBeHidden();
+});
+
 test("what has arrived of a model is not asked for again, with and without ranges", async ({ page }) => {
   const PIECE = 4096;
   await page.route("**/models.js", async (route) => {

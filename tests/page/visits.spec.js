@@ -1,7 +1,7 @@
 // What one visit leaves for the next, where the browser or an older version of the page is in the way.
 import { expect } from "@playwright/test";
 import { pictures } from "./files.js";
-import { addClass, open, test, twoClasses } from "./support.js";
+import { addClass, choose, open, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const thumbs = (page) => page.getByTestId("class-card").locator(".thumb canvas");
@@ -98,4 +98,16 @@ test("results that an older version kept stay away, the pictures come back and a
   await expect(page.getByTestId("error")).toBeHidden();
   await mend(page);
   await expect(thumbs(page)).toHaveCount(8, { timeout: 120_000 });
+});
+
+test("a result that comes back shows, also where no method answers by itself", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await startAndFinish(page);
+  // First answers may have come in before they were unticked.
+  await untilKept(page, 6, 1);
+  await page.reload();
+  await expect(page.locator("tr[data-method=lora]")).toHaveCount(1);
+  await expect(page.getByTestId("held-out-lora")).toContainText("%");
 });
