@@ -74,15 +74,17 @@ impl Photos {
             }
             photos.classes.push(class);
         }
-        warnings.extend(photos.keep_apart());
+        let twice = photos.keep_apart();
         let trained: BTreeSet<usize> = photos.train.iter().map(|photo| photo.class).collect();
         if photos.classes.len() < 2 || trained.len() < photos.classes.len() {
             let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
             let reason = format!(
-                "pre-training needs two classes or more, each with more than the {held_out} images kept for validation"
+                "pre-training needs two classes or more, each with more than the {held_out} images kept for validation{}",
+                twice.map_or(String::new(), |error| format!(" ({error})"))
             );
             return Err(Error::Dataset { name, reason });
         }
+        warnings.extend(twice);
         Ok((photos, warnings))
     }
 }

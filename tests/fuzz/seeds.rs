@@ -94,9 +94,15 @@ fn project() -> Vec<u8> {
 }
 
 fn tar() -> Vec<u8> {
-    let picture = golden("images/tiny.png");
+    // What is kept for validation is not learned from.
+    let [learned, held_out] = ["images/tiny.png", "images/bits.png"].map(golden);
     let mut archive = tar::Builder::new(Vec::new());
-    for path in ["across/1.png", "across/2.png", "down/1.png", "down/2.png"] {
+    for (path, picture) in [
+        ("across/1.png", &learned),
+        ("across/2.png", &held_out),
+        ("down/1.png", &learned),
+        ("down/2.png", &held_out),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(picture.len() as u64);
         header.set_mode(0o644);
