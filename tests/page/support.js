@@ -113,7 +113,10 @@ export async function traceTasks(page) {
       const mains = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args?.name === "CrRendererMain").map(thread));
       const tasks = traceEvents.filter((event) => /RunTask$/.test(event.name) && event.tdur && mains.has(thread(event)));
       if (!tasks.length) throw new Error("the trace has no tasks of the page");
-      return Math.max(...tasks.map(({ tdur }) => tdur)) / 1000;
+      // What the test asks of the page by itself is no work of the page's.
+      const asked = traceEvents.filter(({ args }) => args?.chrome_mojo_event_info?.mojo_interface_tag === "blink.mojom.DevToolsSession");
+      const isOwn = (task) => !asked.some((event) => thread(event) === thread(task) && event.ts >= task.ts && event.ts < task.ts + task.dur);
+      return tasks.toSorted((a, b) => b.tdur - a.tdur).find(isOwn).tdur / 1000;
     },
   };
 }
