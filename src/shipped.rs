@@ -1,7 +1,7 @@
 //! Models and modules that ship inside the binary: `www/models`, the files that the page loads, too.
 //!
-//! Every folder has a `manifest.json` with the size and SHA-256 of each file that is loaded; what does not agree is refused. A folder
-//! may hold a base model with its modules, or only modules for a model that a person downloads.
+//! Every folder has a `manifest.json` with the size and SHA-256 of each file that is loaded; what does not agree is refused.
+//! A folder may hold a base model with its modules, or only modules for a model that a person downloads.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -263,10 +263,9 @@ export class Library {
 
 /** Modules of which no two have one name: those that ship keep theirs, and a person's own get a number. */
 function distinct(modules, isOut) {
-  const own = modules.filter((module) => !isOut(module));
-  const taken = new Set(own.filter(({ shipped }) => shipped).map(({ name }) => name));
+  const taken = new Set(modules.filter((module) => module.shipped && !isOut(module)).map(({ name }) => name));
   return modules.map((module) => {
-    if (module.shipped || isOut(module)) return module;
+    if (module.shipped) return module;
     const name = free(module.name, taken);
     taken.add(name);
     return name === module.name ? module : { ...module, name };

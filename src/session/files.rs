@@ -153,11 +153,13 @@ pub fn in_two_classes(train: &Dataset) -> Option<Error> {
     });
     let two: Vec<(&Example, &Example)> = two.collect();
     let (first, other) = two.first()?;
+    let more = match two.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more are"),
+    };
     let reason = format!(
-        "{} images are in two classes, as {} and {}; no method can tell them apart, keep one of each",
-        two.len(),
-        first.name,
-        other.name
+        "{} and {} are the same picture in two classes{more}; no method can tell them apart, keep one of each",
+        first.name, other.name
     );
     Some(Error::Dataset { name: train.name.clone(), reason })
 }

@@ -4,10 +4,41 @@ import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
-import { choose, open, test, twoClasses } from "./support.js";
+import { choose, open, test as base, twoClasses } from "./support.js";
 
 const root = (path) => new URL(`../../${path}`, import.meta.url).pathname;
 const PORT = 8378;
+
+/** Serves a folder; the server reads the list of files once. */
+async function serve(folder) {
+  const server = spawn("node", [root("web/site/serve.js"), folder, String(PORT)], { stdio: ["ignore", "pipe", "inherit"] });
+  await new Promise((resolve, reject) => {
+    server.stdout.once("data", resolve);
+    server.once("exit", () => reject(new Error(`nothing serves port ${PORT}`)));
+  });
+  return () => new Promise((resolve) => {
+    server.removeAllListeners("exit");
+    server.once("exit", resolve);
+    server.kill();
+  });
+}
+
+/** Playwright's test, with a copy of the site that is served: `renew` makes another version of it. */
+const test = base.extend({
+  renew: async ({}, use) => {
+    const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
+    cpSync(root("target/site"), site, { recursive: true });
+    let stop = await serve(site);
+    await use(async () => {
+      await stop();
+      const index = join(site, "index.html");
+      writeFileSync(index, readFileSync(index, "utf8").replace("<title>", "<title>Second: "));
+      execFileSync("node", [root("web/site/finish.js"), site, "--fast"]);
+      stop = await serve(site);
+    });
+    await stop();
+  },
+});
 
 test.use({ serviceWorkers: "allow" });
 
@@ -28,134 +59,86 @@ test("once visited, the page works without a network", async ({ page, context })
   await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
 });
 
-/** Serves a folder; the server reads the list of files once. */
-async function serve(folder) {
-  const server = spawn("node", [root("web/site/serve.js"), folder, String(PORT)], { stdio: ["ignore", "pipe", "inherit"] });
-  await new Promise((resolve, reject) => {
-    server.stdout.once("data", resolve);
-    server.once("exit", () => reject(new Error(`nothing serves port ${PORT}`)));
-  });
-  return () => new Promise((resolve) => {
-    server.removeAllListeners("exit");
-    server.once("exit", resolve);
-    server.kill();
-  });
-}
+test("a new version waits for a click, and pictures outlive it", async ({ page, renew }) => {
+  const visit = `http://127.0.0.1:${PORT}/?device=cpu&steps=2000&model=tiny`;
+  await page.goto(visit);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await kept(page);
+  await twoClasses(page);
+  await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
+  await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
+  await expect(page.locator("#update")).toBeHidden();
 
-/** Makes another version of a site. */
-function renew(site) {
-  const index = join(site, "index.html");
-  writeFileSync(index, readFileSync(index, "utf8").replace("<title>", "<title>Second: "));
-  execFileSync("node", [root("web/site/finish.js"), site, "--fast"]);
-}
+  await renew();
 
-test("a new version waits for a click, and pictures outlive it", async ({ page }) => {
-  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
-  cpSync(root("target/site"), site, { recursive: true });
-  let stop = await serve(site);
-  try {
-    const visit = `http://127.0.0.1:${PORT}/?device=cpu&steps=2000&model=tiny`;
-    await page.goto(visit);
-    await expect(page.getByTestId("status")).toHaveText("ready");
-    await kept(page);
-    await twoClasses(page);
-    await expect(page.getByTestId("held-out-nearest-mean")).toContainText("%");
-    await page.waitForTimeout(1_500); // Longer than the page waits before it keeps a change.
-    await expect(page.locator("#update")).toBeHidden();
-
-    await stop();
-    renew(site);
-    stop = await serve(site);
-
-    await page.reload();
-    await expect(page.locator("#update")).toBeVisible();
-    await expect(page).not.toHaveTitle(/Second/);
-    // What runs is not lost: the new version waits for it.
-    await choose(page, ["lora"]);
-    await page.getByTestId("start").click();
-    await expect(page.locator("tr[data-method=lora]")).toContainText("step");
-    await page.locator("#update").click();
-    await expect(page.locator("#update")).toHaveText("Updates when done");
-    await page.waitForTimeout(1_000);
-    await expect(page).not.toHaveTitle(/Second/);
-    await page.getByTestId("stop").click();
-    await expect(page).toHaveTitle(/Second/);
-    await expect(page.locator("#update")).toBeHidden();
-    await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
-  } finally {
-    await stop();
-  }
+  await page.reload();
+  await expect(page.locator("#update")).toBeVisible();
+  await expect(page).not.toHaveTitle(/Second/);
+  // What runs is not lost: the new version waits for it.
+  await choose(page, ["lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText("step");
+  await page.locator("#update").click();
+  await expect(page.locator("#update")).toHaveText("Updates when done");
+  await page.waitForTimeout(1_000);
+  await expect(page).not.toHaveTitle(/Second/);
+  await page.getByTestId("stop").click();
+  await expect(page).toHaveTitle(/Second/);
+  await expect(page.locator("#update")).toBeHidden();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6, { timeout: 120_000 });
 });
 
-test("a new version that another tab takes costs this one nothing", async ({ page, context }) => {
-  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
-  cpSync(root("target/site"), site, { recursive: true });
-  let stop = await serve(site);
+test("a new version that another tab takes costs this one nothing", async ({ page, context, renew }) => {
   const thumbs = (tab) => tab.getByTestId("class-card").locator(".thumb canvas");
   const begin = async (tab) => {
     await tab.goto(`http://127.0.0.1:${PORT}/?device=cpu&steps=2000&folds=0&model=tiny`);
     await expect(tab.getByTestId("status")).toHaveText("ready");
   };
-  try {
-    await begin(page);
-    await kept(page);
-    const [other, empty] = [await context.newPage(), await context.newPage()];
-    for (const tab of [other, empty]) await begin(tab);
-    // Only the first tab keeps.
-    await expect(other.locator("#kept")).toContainText("Another tab");
-    await other.locator("#dismiss").click();
-    await twoClasses(other);
+  await begin(page);
+  await kept(page);
+  const [other, empty] = [await context.newPage(), await context.newPage()];
+  for (const tab of [other, empty]) await begin(tab);
+  // Only the first tab keeps.
+  await expect(other.locator("#kept")).toContainText("Another tab");
+  await other.locator("#dismiss").click();
+  await twoClasses(other);
 
-    await stop();
-    renew(site);
-    stop = await serve(site);
-    await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
-    await choose(other, ["lora"]);
-    await other.getByTestId("start").click();
-    await expect(other.locator("tr[data-method=lora]")).toContainText("step");
-    await expect(page.locator("#update")).toBeVisible();
-    await page.locator("#update").click();
-    await expect(page).toHaveTitle(/Second/);
-    await expect(empty).toHaveTitle(/Second/);
-    // What runs goes on, and what it learned stays.
-    await expect(other.getByTestId("error")).toContainText("Another tab has taken a new version");
-    await expect(other.locator("#update")).toHaveText("Update");
-    await other.getByTestId("stop").click();
-    await expect(other.getByTestId("status")).toHaveText("stopped");
-    await expect(thumbs(other)).toHaveCount(6);
-    await expect(other).not.toHaveTitle(/Second/);
-    // Who knows what is lost takes the new version.
-    await other.locator("#update").click();
-    await expect(other).toHaveTitle(/Second/);
-  } finally {
-    await stop();
-  }
+  await renew();
+  await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
+  await choose(other, ["lora"]);
+  await other.getByTestId("start").click();
+  await expect(other.locator("tr[data-method=lora]")).toContainText("step");
+  await expect(page.locator("#update")).toBeVisible();
+  await page.locator("#update").click();
+  await expect(page).toHaveTitle(/Second/);
+  await expect(empty).toHaveTitle(/Second/);
+  // What runs goes on, and what it learned stays.
+  await expect(other.getByTestId("error")).toContainText("Another tab has taken a new version");
+  await expect(other.locator("#update")).toHaveText("Update");
+  await other.getByTestId("stop").click();
+  await expect(other.getByTestId("status")).toHaveText("stopped");
+  await expect(thumbs(other)).toHaveCount(6);
+  await expect(other).not.toHaveTitle(/Second/);
+  // Who knows what is lost takes the new version.
+  await other.locator("#update").click();
+  await expect(other).toHaveTitle(/Second/);
 });
 
-test("a new version does not take what is not kept", async ({ page, context }) => {
-  const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
-  cpSync(root("target/site"), site, { recursive: true });
-  let stop = await serve(site);
-  try {
-    await page.goto(`http://127.0.0.1:${PORT}/?device=cpu&steps=4&model=tiny`);
-    await expect(page.getByTestId("status")).toHaveText("ready");
-    await kept(page);
-    await stop();
-    renew(site);
-    stop = await serve(site);
-    await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
-    await expect(page.locator("#update")).toBeVisible();
-    const client = await context.newCDPSession(page);
-    await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 1 });
-    await twoClasses(page);
-    await page.locator("#update").click();
-    await expect(page.getByTestId("error")).toContainText("save a project first, then press Update again");
-    await expect(page).not.toHaveTitle(/Second/);
-    await page.locator("#update").click();
-    await expect(page).toHaveTitle(/Second/);
-  } finally {
-    await stop();
-  }
+test("a new version does not take what is not kept", async ({ page, context, renew }) => {
+  await page.goto(`http://127.0.0.1:${PORT}/?device=cpu&steps=4&model=tiny`);
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await kept(page);
+  await renew();
+  await page.evaluate(() => navigator.serviceWorker.getRegistration().then((registration) => registration.update()).then(() => undefined));
+  await expect(page.locator("#update")).toBeVisible();
+  const client = await context.newCDPSession(page);
+  await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, quotaSize: 1 });
+  await twoClasses(page);
+  await page.locator("#update").click();
+  await expect(page.getByTestId("error")).toContainText("save a project first, then press Update again");
+  await expect(page).not.toHaveTitle(/Second/);
+  await page.locator("#update").click();
+  await expect(page).toHaveTitle(/Second/);
 });
 
 test("the page's policy refuses what comes from elsewhere", async ({ page }) => {

@@ -1,0 +1,62 @@
+//! The library of modules of a session: what is in it, and what comes and goes.
+
+use std::collections::BTreeMap;
+
+use super::{Session, digest::module_digest};
+use crate::{
+    error::{Error, Result},
+    lora::{library::LoraLibrary, module::LoraModule},
+};
+
+impl Session {
+    /// Names of the modules, in the order of coefficients.
+    pub fn module_names(&self) -> Vec<String> {
+        self.modules.iter().map(|module| module.name.clone()).collect()
+    }
+
+    /// Adds a module to the library.
+    ///
+    /// # Errors
+    /// It does not fit the model, or another one has its name; the library stays as it was.
+    pub fn add_module(&mut self, module: LoraModule) -> Result<()> {
+        if self.modules.iter().any(|own| own.name == module.name) {
+            let reason = "the library has one of this name; give it another";
+            return Err(Error::mismatch(format!("module {}", module.name), reason));
+        }
+        let digest = module_digest(&module);
+        let mut modules = self.modules.clone();
+        modules.push(module);
+        self.library = Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?);
+        self.modules = modules;
+        self.digests.push(digest);
+        self.cache.clear();
+        Ok(())
+    }
+
+    /// Takes a module out of the library.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn remove_module(&mut self, name: &str) -> Result<()> {
+        let Some(index) = self.modules.iter().position(|module| module.name == name) else {
+            return Err(Error::mismatch(format!("module {name}"), "it is not in the library"));
+        };
+        let mut modules = self.modules.clone();
+        modules.remove(index);
+        self.library = match modules.is_empty() {
+            true => None,
+            false => Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?),
+        };
+        self.modules = modules;
+        self.digests.remove(index);
+        self.cache.clear();
+        Ok(())
+    }
+
+    /// Whether all modules that touch a layer have one rank there.
+    pub fn has_one_rank(&self) -> bool {
+        let mut ranks = BTreeMap::new();
+        let layers = self.modules.iter().flat_map(|module| &module.layers);
+        layers.into_iter().all(|(key, layer)| *ranks.entry(*key).or_insert(layer.rank) == layer.rank)
+    }
+}
