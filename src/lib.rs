@@ -40,6 +40,7 @@ pub mod hub;
 pub mod train;
 
 pub mod session;
+pub mod suggestion;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod experiment;
@@ -50,7 +51,7 @@ pub mod project;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod shipped;
 
-pub use dataset::{Dataset, Example, read_crops};
+pub use dataset::{Dataset, Example, image_files, read_crops};
 pub use device::{DeviceChoice, block_on, breathe, open as open_device};
 pub use files::write_atomic;
 pub use image::{Picture, preprocess::Cropping, resize::Filter};
@@ -61,4 +62,5 @@ pub use lora::{
     tensor_file::Precision,
 };
 pub use methods::{composition::Granularity, registry::Method};
+pub use suggestion::{Suggestion, Why, compare_results, suggested};
 pub use vit::{config::VitConfig, target::Target};

@@ -161,7 +161,8 @@ pub struct Difference {
     pub method: String,
     /// Saved and replayed test accuracy.
     pub test_accuracy: [Option<f64>; 2],
-    /// Saved and replayed held-out accuracy.
+    /// Saved and replayed held-out accuracy; absent where they come from other numbers of folds (methods that only fit a head
+    /// once left out one image at a time).
     pub held_out_accuracy: [Option<f64>; 2],
     /// Largest difference of a probability over all test pictures and classes; 1 where there is nothing to compare one
     /// with, absent without test pictures.
@@ -179,10 +180,12 @@ impl Difference {
             (Some(saved), Some(replayed)) => Some(farthest(saved, replayed)),
             _ => Some(FARTHEST),
         };
+        let alike = saved.held_out_folds == replayed.held_out_folds;
+        let held_out = |report: &MethodReport| report.held_out_accuracy.filter(|_| alike);
         Self {
             method: saved.method.clone(),
             test_accuracy: [saved.test_accuracy, replayed.test_accuracy],
-            held_out_accuracy: [saved.loo_accuracy, replayed.loo_accuracy],
+            held_out_accuracy: [held_out(saved), held_out(replayed)],
             probability,
         }
     }
@@ -219,7 +222,7 @@ mod tests {
         let answer = |probabilities: &&[f32]| serde_json::json!({"image": "a.png", "class": 0, "probabilities": probabilities});
         let mut report: MethodReport = serde_json::from_value(serde_json::json!({
             "method": "linear-probe", "test_accuracy": test_accuracy, "test_interval": null, "train_accuracy": 1.0,
-            "loo_accuracy": null, "loo_interval": null, "loo_folds": 0, "trainable_parameters": 1, "steps": 0,
+            "held_out_accuracy": null, "held_out_interval": null, "held_out_folds": 0, "trainable_parameters": 1, "steps": 0,
             "seconds": 0.0, "losses": [], "head_refitted": false, "coefficients": null, "chosen_module": null,
             "confusion": null, "answers": answers.iter().map(answer).collect::<Vec<_>>(),
         }))
@@ -252,5 +255,25 @@ mod tests {
         let mut accuracy = near;
         accuracy.test_accuracy = Some(f64::NAN);
         assert!(!Difference::new(&accuracy, &replayed).within(1e-3));
+    }
+
+    #[test]
+    fn held_out_accuracies_are_compared_where_as_many_folds_made_them() {
+        let (mut saved, mut replayed) = (report(&[&[1.0]], 0.5), report(&[&[1.0]], 0.5));
+        (saved.held_out_accuracy, saved.held_out_folds) = (Some(0.9), 3);
+        (replayed.held_out_accuracy, replayed.held_out_folds) = (Some(0.8), 3);
+        assert!(!Difference::new(&saved, &replayed).within(1e-3));
+        saved.held_out_folds = 12;
+        let difference = Difference::new(&saved, &replayed);
+        assert_eq!(difference.held_out_accuracy, [None, None]);
+        assert!(difference.within(1e-3), "an older version left out one image at a time");
+    }
+
+    #[test]
+    fn results_of_older_versions_are_read() {
+        let new = serde_json::to_string(&report(&[&[1.0]], 0.5)).expect("JSON");
+        let old = new.replace("held_out_", "loo_");
+        assert!(old.contains("loo_folds") && !old.contains("held_out"), "{old}");
+        assert_eq!(serde_json::from_str::<MethodReport>(&old).expect("a report"), report(&[&[1.0]], 0.5));
     }
 }

@@ -94,11 +94,14 @@ pub struct MethodReport {
     /// Share of training images classified correctly after training.
     pub train_accuracy: f64,
     /// Share of training images classified correctly when held out; absent if nothing can be held out.
-    pub loo_accuracy: Option<f64>,
+    #[serde(alias = "loo_accuracy")]
+    pub held_out_accuracy: Option<f64>,
     /// 95 % interval of the held-out accuracy.
-    pub loo_interval: Option<[f64; 2]>,
+    #[serde(alias = "loo_interval")]
+    pub held_out_interval: Option<[f64; 2]>,
     /// How many folds the held-out accuracy comes from; as many as images means leave-one-out.
-    pub loo_folds: usize,
+    #[serde(alias = "loo_folds")]
+    pub held_out_folds: usize,
     /// Trained values, the head included.
     pub trainable_parameters: usize,
     /// Optimiser steps.
@@ -165,6 +168,9 @@ pub struct AdaptReport {
     pub shots: Option<usize>,
     /// Seed.
     pub seed: u64,
+    /// The method to take, where nobody says; that is saved.
+    #[serde(default)]
+    pub suggested: Option<String>,
     /// One entry per method, in the order asked for.
     pub methods: Vec<MethodReport>,
     /// What went wrong without stopping the work.

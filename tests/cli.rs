@@ -56,8 +56,8 @@ fn check_methods(methods: &[serde_json::Value]) {
         let name = method["method"].as_str().expect("name");
         let accuracy = method["test_accuracy"].as_f64().expect(name);
         assert!((0.0..=1.0).contains(&accuracy), "{name}");
-        let held_out = method["loo_accuracy"].as_f64().expect(name);
-        let ends = method["loo_interval"].as_array().expect(name);
+        let held_out = method["held_out_accuracy"].as_f64().expect(name);
+        let ends = method["held_out_interval"].as_array().expect(name);
         assert!(ends[0].as_f64() <= Some(held_out) && Some(held_out) <= ends[1].as_f64(), "{name}");
         let parameters = method["trainable_parameters"].as_u64().expect(name);
         assert_eq!(parameters == 0, name == "nearest-mean", "{name}");
@@ -118,16 +118,24 @@ fn what_is_saved_predicts_what_was_measured() {
 fn what_is_saved_of_several_methods_says_why() {
     let place = Place::new();
     let task = place.path("task");
-    let (code, text, err) = place.adapt(&["--methods", "nearest-mean,linear-probe", "--save", &task]);
-    assert!(code == 0 && text.contains("which has the best held-out accuracy"), "{text}{err}");
+    let report = place.path("report.json");
+    let measured = ["--methods", "nearest-mean,linear-probe", "--json", &report];
+    let (code, text, err) = place.adapt(&[&measured[..], &["--save", &task]].concat());
+    assert!(code == 0 && text.contains("the best held-out accuracy"), "{text}{err}");
+    let suggested = json(Path::new(&report))["suggested"].clone();
+    assert_eq!(suggested, json(&Path::new(&task).join("task.json"))["method"]);
+    let (_, again, _) = place.adapt(&measured);
+    let suggested = format!("suggested: {}, which", suggested.as_str().expect("a name"));
+    assert!(again.contains(&suggested), "{again}");
     let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
     assert_eq!(
         probe.split_whitespace().rev().nth(2),
-        Some("12"),
-        "one fold per image is leave-one-out: {probe}"
+        Some("3"),
+        "as many folds as for methods that train: {probe}"
     );
     let (code, text, err) = place.adapt(&["--methods", "lora,full", "--save", &task, "--shots", "1"]);
     assert!(code == 0 && text.contains("name one method to choose yourself"), "{text}{err}");
+    assert!(text.contains("saved lora to"), "what got all training images right says nothing: {text}");
 }
 
 #[test]

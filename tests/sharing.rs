@@ -227,8 +227,11 @@ fn folds_that_others_run_give_the_same_estimate() {
             Ok(Some(found))
         };
         let shared = run(Some(Box::pin(elsewhere)));
-        assert_eq!(shared.loo_folds, 2);
-        assert_eq!((shared.loo_accuracy, shared.loo_interval), (own.loo_accuracy, own.loo_interval));
+        assert_eq!(shared.held_out_folds, 2);
+        assert_eq!(
+            (shared.held_out_accuracy, shared.held_out_interval),
+            (own.held_out_accuracy, own.held_out_interval)
+        );
         assert_eq!((shared.head_refitted, shared.stopped), (own.head_refitted, false));
     }
     let none = block_on(second.fold(Method::Lora, 2, &data, &config, &mut |_| Flow::GoOn)).expect("runs");
@@ -246,5 +249,5 @@ fn folds_that_others_stopped_are_no_estimate() {
     let mut go_on = |_| Flow::GoOn;
     let run = session.adapt_with(Some(folds), Method::Lora, &data, None, &config, &mut go_on);
     let report = block_on(run).expect("runs").0;
-    assert!(report.stopped && report.loo_accuracy.is_none());
+    assert!(report.stopped && report.held_out_accuracy.is_none());
 }

@@ -126,7 +126,7 @@ fn test_images_choose_nothing() {
     };
     let (methods, saved) = run(&["--test", &test]);
     assert_eq!((methods.clone(), saved.clone()), run(&[]));
-    let accuracy = |method: &serde_json::Value| method["loo_accuracy"].as_f64().expect("held out");
+    let accuracy = |method: &serde_json::Value| method["held_out_accuracy"].as_f64().expect("held out");
     let best = methods.iter().map(accuracy).fold(0.0, f64::max);
     let own = methods.iter().find(|method| method["method"] == saved).expect("one of them");
     assert_eq!(accuracy(own), best, "what was saved is the best on held-out images");

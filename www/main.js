@@ -50,7 +50,7 @@ function libraryChanged() {
 }
 
 async function opened() {
-  saving.refresh(run.live);
+  saving.refresh(run.live, run.suggestion?.method);
   changed();
   if (await visit.comeBack()) testZone.refresh();
 }
@@ -59,7 +59,7 @@ async function finished() {
   testZone.draw();
   if (run.state === "idle") {
     opening.worked();
-    saving.refresh(run.live);
+    saving.refresh(run.live, run.suggestion?.method);
   }
   visit.remember();
   await tryIt.refresh();

@@ -90,14 +90,18 @@ function coefficients(value, field) {
 /** What a result may lack; nothing stands in its place. */
 const MEASURED = {
   test_accuracy: optional(number), test_interval: optional(row(Number.isFinite, 2)),
-  loo_accuracy: optional(number), loo_interval: optional(row(Number.isFinite, 2)),
+  held_out_accuracy: optional(number), held_out_interval: optional(row(Number.isFinite, 2)),
   coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
 };
 const NOTHING = Object.fromEntries(Object.keys(MEASURED).map((name) => [name, null]));
-const RESULT = record({ loo_folds: whole, trainable_parameters: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
+const RESULT = record({ held_out_folds: whole, trainable_parameters: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
+
+/** Held-out estimates were once called after leave-one-out. */
+const renamed = (report) => Object.fromEntries(Object.entries(report).map(([name, value]) => [name.replace(/^loo_/, "held_out_"), value]));
 
 /** A result as the page reads it. */
-function result(report, field) {
+function result(saved, field) {
+  const report = renamed(saved);
   RESULT(report, field);
   const { confusion, answers } = report;
   const classes = confusion?.length;

@@ -102,11 +102,23 @@ export class Results {
     cells.state.hidden = true;
     cells.note.textContent = report.steps ? `${report.steps} steps, ${seconds(report.seconds)}` : "";
     cells.test.replaceChildren(...accuracy(report.test_accuracy, report.test_interval));
-    cells.held.replaceChildren(...accuracy(report.loo_accuracy, report.loo_interval));
+    cells.held.replaceChildren(...accuracy(report.held_out_accuracy, report.held_out_interval));
     cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
   }
 
+  /** Which of the results to take (suggestion.js); one alone needs no word. */
+  suggest(found) {
+    $("suggested").hidden = !found || found.why === "alone";
+    if (found) $("suggested").replaceChildren("Suggested: ", element("strong", {}, method(found.method).label), WHY[found.why](found.others));
+  }
 }
+
+const WHY = {
+  alone: () => "",
+  "held-out": () => ", which has the best held-out accuracy.",
+  tied: (others) => `. ${others === 1 ? "Another one has" : `${others} others have`} the same held-out accuracy; of equals it gained most on other tasks.`,
+  unmeasured: () => ", which gained most on other tasks: nothing was held out here.",
+};
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)}\u00a0s` : `${Math.round(value)}\u00a0s`);
 
@@ -118,15 +130,14 @@ function accuracy(value, range) {
 
 /** What held-out accuracies are, in words. */
 function sentence(reports, images, heldOut) {
-  const measured = reports.filter((report) => report.loo_accuracy !== null);
+  const measured = reports.filter((report) => report.held_out_accuracy !== null);
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
   }
-  const many = measured.map(({ loo_folds: folds }) => folds).toSorted((a, b) => b - a);
+  const many = measured.map(({ held_out_folds: folds }) => folds).toSorted((a, b) => b - a);
   const ways = [...new Set(many.map((folds) => (folds >= heldOut ? "one at a time" : `in ${folds} groups`)))];
-  const how = ways.length > 1 ? `${ways.join(", or ")} where a method trains again for each` : ways[0];
   const alone = heldOut < images ? " The only picture of a class is not left out." : "";
   const few = images < ENOUGH ? " That is too few to tell methods apart unless they differ by a lot." : "";
   const unmeasured = measured.length < reports.length ? " A dash: not measured, because the run was stopped." : "";
-  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${heldOut} pictures is left out once, ${how}.${alone}${few}${unmeasured}`;
+  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${heldOut} pictures is left out once, ${ways.join(" or ")}.${alone}${few}${unmeasured}`;
 }

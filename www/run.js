@@ -3,6 +3,7 @@ import { Lines } from "./charts.js";
 import { $, element, fail, say } from "./dom.js";
 import { METHODS, method } from "./methods.js";
 import { Results } from "./results.js";
+import { suggested } from "./suggestion.js";
 
 const QUICK_AFTER = 250;
 
@@ -131,6 +132,7 @@ export class Run {
     const old = [...this.found.keys()].filter((name) => !this.fresh(name));
     $("stale").hidden = $("try-stale").hidden = !idle || old.every(byItself);
     for (const name of this.found.keys()) this.#results.age(name, old.includes(name));
+    this.#results.suggest(this.suggestion);
     const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
     $("try-silent").hidden = !silent || !$("stale").hidden || !idle;
     // The worker takes modules only when nothing runs.
@@ -154,6 +156,11 @@ export class Run {
     const own = this.found.get(name);
     if (!own || own.data !== this.#classes.signature || JSON.stringify(own.config) !== JSON.stringify(this.config)) return false;
     return !method(name).modules || own.library === this.#library;
+  }
+
+  /** Which of the results of what the page shows now to take; null without any. */
+  get suggestion() {
+    return suggested([...this.found.values()].map((own) => own.report).filter(({ method: name }) => this.fresh(name)));
   }
 
   /** Whether a result is what the settings give from the beginning to the end. */

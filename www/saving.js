@@ -20,12 +20,12 @@ export class Saving {
     $("join-library").addEventListener("click", () => this.#join().catch(fail));
   }
 
-  /** Methods that have a result now and an adapter to save. */
-  refresh(names) {
+  /** Methods that have a result now and an adapter to save; without a word from a person the suggested one. */
+  refresh(names, suggested) {
     const saved = names.filter((name) => name !== "full");
     const select = $("export-method");
     select.replaceChildren(...saved.map((name) => element("option", { value: name }, method(name).label)));
-    select.value = saved.includes(this.#picked) ? this.#picked : saved.includes("learned") ? "learned" : (saved.at(-1) ?? "");
+    select.value = saved.includes(this.#picked) ? this.#picked : saved.includes(suggested) ? suggested : (saved.at(-1) ?? "");
     $("saving").hidden = !saved.length;
   }
 

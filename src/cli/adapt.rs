@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
-    Dataset, Method, block_on,
+    Dataset, Method, Why, block_on, compare_results,
     error::{Error, Result},
     files::check_writable,
     report::{AdaptReport, MethodReport, Warning},
@@ -12,12 +12,13 @@ use loraloom::{
         arm::Adapted,
         files::{in_two_classes, seen},
     },
+    suggested,
 };
 
 use super::{
     Outcome,
-    args::{AdaptArgs, Modules, TrainingArgs, leaves_choice},
-    interrupt, model, output,
+    args::{AdaptArgs, Modules, leaves_choice},
+    interrupt, model, output, settings,
 };
 
 /// So many classes are named.
@@ -32,7 +33,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
     model::note_without_modules(&session, &arguments.modules, &arguments.methods);
     let mut methods = arguments.methods(Modules::of(&session))?;
-    let config = config(arguments);
+    let config = config(arguments)?;
     // Before any image is read, and once: every method would refuse the same.
     config.check_for(&session.model().vit.config)?;
     if let Some(dir) = &arguments.save {
@@ -62,7 +63,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         output::warning(&warnings[warnings.len() - 1]);
     }
     output::methods(&reports);
-    let measured = reports.iter().any(|report| report.loo_accuracy.is_some() || report.stopped);
+    let measured = reports.iter().any(|report| report.held_out_accuracy.is_some() || report.stopped);
     if config.folds > 0 && !measured && !reports.is_empty() {
         output::print("Nothing was held out: no class has two images.");
     }
@@ -75,6 +76,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         classes: train.classes.clone(),
         shots: arguments.shots,
         seed: arguments.training.seed,
+        suggested: suggested(&reports).map(|own| own.report.method.clone()),
         methods: reports,
         warnings: warnings.iter().map(Warning::from).collect(),
     };
@@ -102,23 +104,33 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
     )
 }
 
-/// Saves a method if asked to.
+/// Says which method to take, and saves it if asked to.
 fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
-    let Some(dir) = &arguments.save else { return Ok(()) };
-    block_on(session.save_task(adapted, &report.classes, arguments.names.into(), dir))?;
     let name = adapted.method.name();
-    output::print(&format!("\nsaved {name} to {}{}", dir.display(), chosen_by(&report.methods, name)));
+    let why = suggested(&report.methods).map_or(String::new(), |own| because(&own.why));
+    let Some(dir) = &arguments.save else {
+        if report.methods.len() > 1 {
+            output::print(&format!("\nsuggested: {name}{why}"));
+        }
+        return Ok(());
+    };
+    block_on(session.save_task(adapted, &report.classes, arguments.names.into(), dir))?;
+    output::print(&format!("\nsaved {name} to {}{why}", dir.display()));
     Ok(())
 }
 
-/// How the saved method was chosen among several.
-fn chosen_by(reports: &[MethodReport], saved: &str) -> &'static str {
-    let measured = reports.iter().any(|report| report.method == saved && report.loo_accuracy.is_some());
-    match (reports.len(), measured) {
-        (..=1, _) => "",
-        (_, true) => ", which has the best held-out accuracy",
-        (_, false) => {
-            ", which has the best training accuracy: nothing was held out, so name one method to choose yourself"
+/// Why a method is taken among several.
+fn because(why: &Why) -> String {
+    match why {
+        Why::Alone => String::new(),
+        Why::HeldOut => ", which has the best held-out accuracy".into(),
+        Why::Tied(others) => format!(
+            ", which shares the best held-out accuracy with {others} other{}; of equals it is the one that gained most on other tasks",
+            if *others == 1 { "" } else { "s" }
+        ),
+        Why::Unmeasured => {
+            ", which gained most on other tasks: nothing was held out here, so name one method to choose yourself"
+                .into()
         }
     }
 }
@@ -146,7 +158,7 @@ pub fn load(
     Ok(dataset)
 }
 
-/// Runs the methods one after another; the best by held-out accuracy is kept for saving.
+/// Runs the methods one after another; the one that [`suggested`] would name is kept for saving.
 fn compare(
     session: &Session,
     methods: &[Method],
@@ -156,7 +168,7 @@ fn compare(
     warnings: &mut Vec<Error>,
 ) -> Result<(Vec<MethodReport>, Option<Adapted>)> {
     let mut reports: Vec<MethodReport> = Vec::new();
-    let mut best: Option<((bool, f64), Adapted)> = None;
+    let mut best: Option<(MethodReport, Adapted)> = None;
     let bar = steps_bar();
     for (index, &method) in methods.iter().enumerate() {
         if interrupt::stopped() {
@@ -185,10 +197,8 @@ fn compare(
             Err(error) => return Err(error),
         };
         output::progress_line(index + 1, methods.len(), &report);
-        // A method whose estimate was cut off, or was not asked for, comes after all that have one.
-        let score = (report.loo_accuracy.is_some(), report.loo_accuracy.unwrap_or(report.train_accuracy));
-        if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-            best = Some((score, adapted));
+        if best.as_ref().is_none_or(|(other, _)| compare_results(&report, other).is_gt()) {
+            best = Some((report.clone(), adapted));
         }
         reports.push(report);
     }
@@ -228,24 +238,13 @@ pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
     if interrupt::go_on() { Flow::GoOn } else { Flow::Stop }
 }
 
-fn config(arguments: &AdaptArgs) -> AdaptConfig {
-    let mut config = AdaptConfig { granularity: arguments.granularity, ..AdaptConfig::default() };
+fn config(arguments: &AdaptArgs) -> Result<AdaptConfig> {
+    let mut config = match &arguments.settings {
+        Some(path) => settings::read(path, AdaptConfig::default().folds, "say it with --seed")?,
+        None => AdaptConfig::default(),
+    };
+    config.granularity = arguments.granularity.unwrap_or(config.granularity);
     config.folds = arguments.folds.unwrap_or(config.folds);
-    training(&arguments.training, &mut config);
-    config
-}
-
-/// Puts what was typed into a configuration.
-pub fn training(arguments: &TrainingArgs, config: &mut AdaptConfig) {
-    let train = &mut config.train;
-    train.num_steps = arguments.steps.unwrap_or(train.num_steps);
-    train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
-    train.augment = arguments.augment.unwrap_or(train.augment);
-    train.mirror = arguments.mirror.unwrap_or(train.mirror);
-    train.seed = arguments.seed;
-    config.lora.rank = arguments.rank.unwrap_or(config.lora.rank);
-    config.lora.alpha = arguments.alpha.unwrap_or(2.0 * config.lora.rank as f32);
-    if let Some(targets) = &arguments.targets {
-        config.lora.targets = targets.clone();
-    }
+    settings::typed(&arguments.training, &mut config);
+    Ok(config)
 }

@@ -8,10 +8,12 @@ use loraloom::{
     session::{Session, adapt::AdaptConfig},
 };
 
+mod answers;
 mod experiment;
 mod help;
 mod training;
 
+pub use answers::{AnswerArgs, ClassifyArgs, PredictArgs};
 pub use experiment::{ExperimentArgs, ShiftName};
 pub use help::command;
 pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
@@ -153,60 +155,26 @@ pub struct AdaptArgs {
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
     #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
-    /// Save the method with the best held-out accuracy (or the only one) to this folder, of equals the first in the list; where
-    /// nothing was held out, the one with the best training accuracy.
+    /// Save the method with the best held-out accuracy (or the only one) to this folder; of equals, and where nothing was held
+    /// out, the one that gained most on other tasks.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
-    #[arg(long, value_parser = granularity, default_value = "layer")]
-    pub granularity: Granularity,
-    /// Folds of the held-out estimate of trained methods, 2 or more; 0 leaves the estimate out.
+    #[arg(long, value_parser = granularity)]
+    pub granularity: Option<Granularity>,
+    /// JSON file with settings of training (rates, shape of a fresh LoRA, ...) in place of the defaults; options typed here come on
+    /// top.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Folds of the held-out estimate, the same ones for every method, 2 or more; methods that train run again for each. 0 leaves
+    /// the estimate out.
     #[arg(long, value_parser = folds)]
     pub folds: Option<usize>,
     #[command(flatten)]
     pub training: TrainingArgs,
-    #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  loraloom predict --task my-task photo.jpg
-  loraloom predict --task my-task --top 1 --json predictions.json photos/*.jpg")]
-pub struct PredictArgs {
-    /// Folder that `adapt --save` wrote.
-    #[arg(long, value_name = "DIR")]
-    pub task: PathBuf,
-    /// The base model, if it is no longer where it was.
-    #[arg(long, value_name = "DIR|ID")]
-    pub model: Option<String>,
-    /// Images.
-    #[arg(required = true)]
-    pub images: Vec<PathBuf>,
-    /// Classes to print per image.
-    #[arg(long, default_value_t = 3, value_parser = at_least_one())]
-    pub top: usize,
-    #[command(flatten)]
-    pub compute: ComputeArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  loraloom classify --model facebook/deit-tiny-patch16-224 --top 3 photos/*.jpg"
-)]
-pub struct ClassifyArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Images.
-    #[arg(required = true)]
-    pub images: Vec<PathBuf>,
-    /// Classes to print per image.
-    #[arg(long, default_value_t = 1, value_parser = at_least_one())]
-    pub top: usize,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

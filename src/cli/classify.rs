@@ -5,23 +5,38 @@ use std::path::{Path, PathBuf};
 use loraloom::{
     Example, block_on,
     error::{Error, Result},
-    read_crops,
+    image_files, read_crops,
     report::Prediction,
     session::Session,
 };
 
-use super::{Outcome, args::ClassifyArgs, model, output};
+use super::{
+    Outcome,
+    args::{AnswerArgs, ClassifyArgs},
+    model, output,
+};
 
 /// Runs the command.
 ///
 /// # Errors
 /// The model cannot be loaded, or no image can be read.
 pub fn run(arguments: &ClassifyArgs) -> Result<Outcome> {
-    let session = model::open(&arguments.model, arguments.compute.device)?;
-    let (predictions, outcome) = predict_all(&session, &arguments.images, arguments.top)?;
+    let session = model::open(&arguments.model, arguments.answers.compute.device)?;
+    say_all(&session, &arguments.images, arguments.top, &arguments.answers)
+}
+
+/// Says what a model sees in images and in those inside folders: prints it and writes what was asked for.
+///
+/// # Errors
+/// No image can be read, the device was lost, or a file cannot be written.
+pub fn say_all(session: &Session, paths: &[PathBuf], top: usize, files: &AnswerArgs) -> Result<Outcome> {
+    let (images, left_out) = image_files(paths)?;
+    left_out.iter().for_each(output::warning);
+    let (predictions, outcome) = predict_all(session, &images, top)?;
     output::predictions(&predictions);
-    output::json(arguments.compute.json.as_deref(), &predictions)?;
-    Ok(outcome)
+    output::json(files.compute.json.as_deref(), &predictions)?;
+    output::csv(files.csv.as_deref(), predictions.iter().map(|own| (own, None)), top)?;
+    Ok(if left_out.is_empty() { outcome } else { Outcome::Warned })
 }
 
 /// Images that are read before they pass the model together.
@@ -31,7 +46,7 @@ const AT_ONCE: usize = 32;
 ///
 /// # Errors
 /// No image can be read, or the device was lost.
-pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<(Vec<Prediction>, Outcome)> {
+fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<(Vec<Prediction>, Outcome)> {
     let mut predictions = Vec::new();
     let bar = output::bar(images.len() as u64);
     let mut outcome = Outcome::Fine;
@@ -52,11 +67,8 @@ pub fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<
     }
     bar.finish_and_clear();
     if predictions.is_empty() {
-        let hint = match images.iter().find(|path| path.is_dir()) {
-            Some(dir) => format!("; {0} is a folder: name the pictures in it, as in {0}/*", dir.display()),
-            None => String::new(),
-        };
-        return Err(Error::mismatch("images", format!("none of them could be read{hint}")));
+        let reason = if images.is_empty() { "there are none" } else { "none of them could be read" };
+        return Err(Error::mismatch("images", reason));
     }
     Ok((predictions, outcome))
 }

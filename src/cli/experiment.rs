@@ -17,14 +17,13 @@ use loraloom::{
     session::{
         Session,
         adapt::{AdaptConfig, Flow},
-        files::read_text,
     },
 };
 
 use super::{
     Outcome, adapt,
     args::{ExperimentArgs, Modules, ShiftName},
-    interrupt, model, output,
+    interrupt, model, output, settings,
 };
 
 /// Runs the command.
@@ -113,20 +112,8 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
         return Err(Error::mismatch("--shift-shots", reason));
     }
     let mut config = match &arguments.settings {
-        Some(path) => {
-            let bad =
-                |error: serde_json::Error| Error::config(&path.display().to_string(), "-", error.to_string());
-            let mut json: serde_json::Value = serde_json::from_str(&read_text(path)?).map_err(bad)?;
-            if !json["train"]["seed"].is_null() {
-                let reason = "every run has its own seed; say how many with --seeds";
-                return Err(Error::config(&path.display().to_string(), "train.seed", reason));
-            }
-            // Folds are off here unless they are asked for, with a file or without.
-            if let Some(fields) = json.as_object_mut() {
-                fields.entry("folds").or_insert(0.into());
-            }
-            serde_json::from_value(json).map_err(bad)?
-        }
+        // Folds are off here unless they are asked for, with a file or without.
+        Some(path) => settings::read(path, 0, "every run has its own seed; say how many with --seeds")?,
         None => defaults(),
     };
     config.folds = arguments.folds.unwrap_or(config.folds);

@@ -13,6 +13,8 @@ mod output;
 mod predict;
 mod pretrain;
 mod replay;
+mod score;
+mod settings;
 mod train_module;
 
 use std::{path::Path, process::ExitCode};
@@ -81,8 +83,8 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
 fn json_of(command: &Command) -> Option<&Path> {
     let path = match command {
         Command::Adapt(arguments) => &arguments.compute.json,
-        Command::Predict(arguments) => &arguments.compute.json,
-        Command::Classify(arguments) => &arguments.compute.json,
+        Command::Predict(arguments) => &arguments.answers.compute.json,
+        Command::Classify(arguments) => &arguments.answers.compute.json,
         Command::Forward(arguments) => &arguments.compute.json,
         Command::TrainModule(arguments) => &arguments.compute.json,
         Command::Pretrain(arguments) => &arguments.compute.json,

@@ -16,6 +16,7 @@ use loraloom::{
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
     session::task::write_json,
+    write_atomic,
 };
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ pub fn bar(length: u64) -> ProgressBar {
 /// One line per finished method for a log; a terminal has the bar.
 pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
     if !stderr().is_terminal() {
-        let (test, held_out) = (percent(report.test_accuracy), percent(report.loo_accuracy));
+        let (test, held_out) = (percent(report.test_accuracy), percent(report.held_out_accuracy));
         let MethodReport { method, seconds, .. } = report;
         // As with every message, a closed pipe is the reader's choice.
         let _ =
@@ -111,6 +112,35 @@ pub fn json(path: Option<&Path>, report: &impl Serialize) -> Result<()> {
     path.map_or(Ok(()), |path| write_json(path, report))
 }
 
+/// Writes classes of images as CSV if asked to, one row each, with the class that an image is of where that is known.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn csv<'a>(
+    path: Option<&Path>,
+    answers: impl Iterator<Item = (&'a Prediction, Option<&'a str>)>,
+    top: usize,
+) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let bad = |error: csv::Error| Error::config(&path.display().to_string(), "-", error.to_string());
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    for (index, (prediction, class)) in answers.enumerate() {
+        let known = class.is_some().then_some("class");
+        if index == 0 {
+            rows.write_record(["image"].into_iter().chain(known).chain(["rank", "label", "probability"]))
+                .map_err(bad)?;
+        }
+        for (rank, own) in prediction.top.iter().take(top).enumerate() {
+            let (rank, probability) = ((rank + 1).to_string(), own.probability.to_string());
+            let cells = [prediction.image.as_str()].into_iter().chain(class);
+            rows.write_record(cells.chain([rank.as_str(), own.label.as_str(), probability.as_str()]))
+                .map_err(bad)?;
+        }
+    }
+    let bytes = rows.into_inner().map_err(|error| bad(error.into_error().into()))?;
+    write_atomic(path, &bytes)
+}
+
 /// One line per image: its classes with their probabilities.
 pub fn predictions(predictions: &[Prediction]) {
     for prediction in predictions {
@@ -123,7 +153,7 @@ pub fn predictions(predictions: &[Prediction]) {
     }
 }
 
-/// A table of methods. As many folds as training images are leave-one-out.
+/// A table of methods.
 pub fn methods(reports: &[MethodReport]) {
     let mut rows = vec![[
         "method".to_string(),
@@ -140,9 +170,9 @@ pub fn methods(reports: &[MethodReport]) {
             report.method.clone(),
             percent(report.test_accuracy),
             interval(report.test_interval),
-            percent(report.loo_accuracy),
-            interval(report.loo_interval),
-            report.loo_accuracy.map_or("-".into(), |_| report.loo_folds.to_string()),
+            percent(report.held_out_accuracy),
+            interval(report.held_out_interval),
+            report.held_out_accuracy.map_or("-".into(), |_| report.held_out_folds.to_string()),
             report.trainable_parameters.to_string(),
             format!("{:.1}", report.seconds),
         ]
@@ -182,7 +212,7 @@ fn interval(ends: Option<[f64; 2]>) -> String {
 }
 
 /// Prints rows with aligned columns: the first one to the left, the others to the right.
-fn table<R: AsRef<[String]>>(rows: &[R]) {
+pub fn table<R: AsRef<[String]>>(rows: &[R]) {
     let columns = rows.first().map_or(0, |row| row.as_ref().len());
     let width =
         |column: usize| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0);

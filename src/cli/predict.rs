@@ -6,7 +6,7 @@ use loraloom::{
     session::{Session, task::TaskFile},
 };
 
-use super::{Outcome, args::PredictArgs, classify::predict_all, model, output};
+use super::{Outcome, args::PredictArgs, classify::say_all, model, output, score};
 
 /// Runs the command.
 ///
@@ -15,9 +15,10 @@ use super::{Outcome, args::PredictArgs, classify::predict_all, model, output};
 pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
     let task = TaskFile::read(&arguments.task)?;
     let (session, opened) = open(arguments, &task)?;
-    let (predictions, outcome) = predict_all(&session, &arguments.images, arguments.top)?;
-    output::predictions(&predictions);
-    output::json(arguments.compute.json.as_deref(), &predictions)?;
+    let outcome = match &arguments.test {
+        Some(dir) => score::run(&session, dir, arguments)?,
+        None => say_all(&session, &arguments.images, arguments.top, &arguments.answers)?,
+    };
     Ok(if opened == Outcome::Warned { opened } else { outcome })
 }
 
@@ -25,11 +26,11 @@ fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> 
     let options = task.model_options();
     if task.is_whole_model() {
         let dir = arguments.task.display().to_string();
-        let session = model::open_named(&dir, &options, arguments.compute.device)?;
+        let session = model::open_named(&dir, &options, arguments.answers.compute.device)?;
         return Ok((session, Outcome::Fine));
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
-    let opened = model::open_named(base, &options, arguments.compute.device);
+    let opened = model::open_named(base, &options, arguments.answers.compute.device);
     let mut session = opened.map_err(|error| match (&arguments.model, &error) {
         (None, Error::Mismatch { .. } | Error::Download { .. }) => {
             let task = arguments.task.display();

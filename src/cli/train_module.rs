@@ -18,7 +18,7 @@ use super::{
     Outcome,
     adapt::{self, load},
     args::TrainModuleArgs,
-    interrupt, model, output,
+    interrupt, model, output, settings,
 };
 
 /// What is written next to the module: how it came about and how well it does.
@@ -119,7 +119,7 @@ fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     let mut config = defaults();
     config.train.factor_rate = arguments.learning_rate;
     config.train.head_rate = arguments.learning_rate;
-    adapt::training(&arguments.training, &mut config);
+    settings::typed(&arguments.training, &mut config);
     config
 }
 

@@ -69,7 +69,8 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_all: Option<bool>,
     /// Held-out accuracy, where folds were asked for.
-    pub loo_accuracy: Option<f64>,
+    #[serde(alias = "loo_accuracy")]
+    pub held_out_accuracy: Option<f64>,
     /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
     /// Trained values, the head included.
@@ -252,7 +253,7 @@ pub(super) mod tests {
             train_accuracy: 1.0,
             train_images: 10,
             took_all: None,
-            loo_accuracy: None,
+            held_out_accuracy: None,
             head_refitted: false,
             trainable_parameters: 7,
             steps: 4,

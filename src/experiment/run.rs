@@ -186,7 +186,7 @@ impl Experiment<'_> {
             train_accuracy: report.train_accuracy,
             train_images: train.examples.len(),
             took_all: Some(task.is_all(train)),
-            loo_accuracy: report.loo_accuracy,
+            held_out_accuracy: report.held_out_accuracy,
             head_refitted: report.head_refitted,
             trainable_parameters: report.trainable_parameters,
             steps: report.steps,

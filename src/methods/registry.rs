@@ -111,6 +111,26 @@ impl Method {
         Self::LoraHub,
     ];
 
+    /// Which method to take where results cannot tell: what starts at the modules' mean before what does not, then what
+    /// gained most with one image per class of upstream tasks, each without its own module (`docs/experiment.md`).
+    pub const PREFERENCE: [Self; 15] = [
+        Self::UniformLora,
+        Self::UniformScaledLora,
+        Self::LearnedLora,
+        Self::Uniform,
+        Self::UniformScaled,
+        Self::Learned,
+        Self::LearnedScaled,
+        Self::LearnedFree,
+        Self::BestModule,
+        Self::LoraHub,
+        Self::Lora,
+        Self::LinearProbe,
+        Self::NearestMean,
+        Self::Full,
+        Self::RandomModules,
+    ];
+
     /// Name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -49,10 +49,9 @@ pub struct AdaptConfig {
     pub l2: f32,
     /// When trained heads are refitted.
     pub refit: Refit,
-    /// Folds of the held-out estimate of trained methods; 0 leaves the estimate out.
+    /// Folds of the held-out estimate, the same ones for every method; 0 leaves the estimate out.
     pub folds: usize,
-    /// Most folds of the estimate of methods that only fit a head, or choose a scale or a module; up to this many images
-    /// it is leave-one-out.
+    /// Most folds of the class-mean heads by which a scale or a module is chosen; up to this many images it is leave-one-out.
     pub head_folds: usize,
     /// Most training images that LoraHub's search looks at, evenly over the classes; its head is fitted on all.
     pub search_images: usize,
@@ -301,9 +300,9 @@ impl Session {
             test_accuracy: None,
             test_interval: None,
             train_accuracy: evaluate::accuracy(&adapted.head, &adapted.features).value,
-            loo_accuracy: held.map(|held| held.value),
-            loo_interval: held.map(|held| [held.low, held.high]),
-            loo_folds: held_out.map_or(0, |held| held.num_folds),
+            held_out_accuracy: held.map(|held| held.value),
+            held_out_interval: held.map(|held| [held.low, held.high]),
+            held_out_folds: held_out.map_or(0, |held| held.folds.len()),
             trainable_parameters: adapted.trainable_parameters,
             steps: adapted.losses.len(),
             seconds: 0.0,

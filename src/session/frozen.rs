@@ -300,7 +300,7 @@ mod tests {
 
     /// Compares a held-out choice among noise with that of a run without the fold; how many folds change the choice.
     fn compare_choices(session: &Session, method: Method, seed: u64) -> usize {
-        let config = AdaptConfig::default();
+        let config = AdaptConfig { folds: 9, ..AdaptConfig::default() };
         let (height, width) = session.preprocess().input_size();
         let mut rng = stream(seed, Purpose::Init);
         let mut example = |index: usize| {
@@ -320,7 +320,7 @@ mod tests {
         };
         let held_out = session.held_out(&whole, &examples, 2, &config, &mut told);
         let held_out = block_on(held_out).expect("no error").expect("folds");
-        let folds = folds(&labels, config.head_folds, config.train.seed);
+        let folds = folds(&labels, config.folds, config.train.seed);
         assert_eq!((folds.len(), held_out.folds.len()), (9, 9));
         let mut others = 0;
         for (fold, answered) in folds.iter().zip(&held_out.folds) {

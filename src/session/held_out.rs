@@ -31,16 +31,14 @@ pub struct Fold {
 /// Held-out answers of a method.
 #[derive(Clone, Debug)]
 pub struct HeldOut {
-    /// Per fold; a method that only fits a head has one entry for all of them.
+    /// Per fold.
     pub folds: Vec<Fold>,
-    /// Number of folds.
-    pub num_folds: usize,
 }
 
 impl HeldOut {
-    /// The answers of a method that is run again for every fold; `None` without folds.
+    /// The answers to all folds; `None` without folds.
     pub(super) fn of(folds: Vec<Fold>) -> Option<Self> {
-        (!folds.is_empty()).then_some(Self { num_folds: folds.len(), folds })
+        (!folds.is_empty()).then_some(Self { folds })
     }
 
     /// Whether held-out images do not prefer the trained head to a refitted one.
@@ -74,10 +72,10 @@ fn prefer_refitted<'a>(folds: impl Iterator<Item = &'a Fold>) -> bool {
 impl Session {
     /// Estimates a method's accuracy by leaving folds out.
     ///
-    /// A method that only fits a head on frozen features leaves out one image at a time (up to
-    /// [`AdaptConfig::head_folds`] folds); one that chooses a scale or a module chooses again
-    /// without each of these; one that trains, or searches, is run again without each of [`AdaptConfig::folds`]
-    /// folds, because an estimate whose features have seen the image would flatter it. `None` when no class has two images, or when `folds` is 0.
+    /// Every method leaves out the same [`AdaptConfig::folds`] folds: an estimate from more images than another one's is
+    /// the higher one for that alone. A method that only fits a head fits it again without each fold, one that chooses a scale
+    /// or a module chooses again, one that trains or searches is run again, because an estimate whose features have seen
+    /// the image would flatter it. `None` when no class has two images, or when `folds` is 0.
     ///
     /// # Errors
     /// As [`Session::run_arm`].
@@ -93,14 +91,12 @@ impl Session {
         if config.folds == 0 {
             return Ok(None);
         }
+        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
+        let folds = folds(&labels, config.folds, config.train.seed);
         let chooses = matches!(method, Method::UniformScaled | Method::BestModule);
         if !method.is_trained() && !chooses && method != Method::LoraHub {
-            return Ok(head_only(method, &adapted.features, classes, config));
+            return Ok(HeldOut::of(head_only(method, &adapted.features, &folds, classes, config)));
         }
-        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        // Images have passed the model under every choice: as many folds as for methods that only fit a head.
-        let num_folds = if chooses { config.head_folds } else { config.folds };
-        let folds = folds(&labels, num_folds, config.train.seed);
         let arm = FrozenArm { session: self, config, classes };
         let mut candidates = Vec::new();
         for weights in arm.candidates(method).into_iter().filter(|_| chooses && !folds.is_empty()) {
@@ -198,12 +194,18 @@ fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
     (own(held), own(rest))
 }
 
-fn head_only(method: Method, features: &Features, classes: usize, config: &AdaptConfig) -> Option<HeldOut> {
-    let folds = folds(&features.labels, config.head_folds, config.train.seed);
+fn head_only(
+    method: Method,
+    features: &Features,
+    folds: &[Vec<usize>],
+    classes: usize,
+    config: &AdaptConfig,
+) -> Vec<Fold> {
     let fit = |rest: &Features| config.fit_head(method, rest, classes);
-    let (hits, total) = evaluate::held_out_hits(features, &folds, &fit);
-    let all = Fold { total, trained: hits, refitted: hits };
-    (total > 0).then_some(HeldOut { folds: vec![all], num_folds: folds.len() })
+    let hits = evaluate::held_out_hits(features, folds, &fit);
+    let answer =
+        |(fold, hits): (&Vec<usize>, usize)| Fold { total: fold.len(), trained: hits, refitted: hits };
+    folds.iter().zip(hits).map(answer).collect()
 }
 
 #[cfg(test)]
@@ -214,12 +216,12 @@ mod tests {
     fn the_choice_of_a_head_is_not_measured_on_what_chose_it() {
         let fold = |trained, refitted| Fold { total: 4, trained, refitted };
         // Each fold prefers the head that the other one does not.
-        let held = HeldOut { folds: vec![fold(3, 1), fold(0, 3)], num_folds: 2 };
+        let held = HeldOut { folds: vec![fold(3, 1), fold(0, 3)] };
         assert!(held.prefers_refitted());
         assert_eq!(held.accuracy(Refit::Never).correct, 3);
         assert_eq!(held.accuracy(Refit::Always).correct, 4);
         assert_eq!(held.accuracy(Refit::HeldOut).correct, 1);
-        let alone = HeldOut { folds: vec![fold(2, 2)], num_folds: 9 };
+        let alone = HeldOut { folds: vec![fold(2, 2)] };
         assert_eq!((alone.accuracy(Refit::HeldOut).correct, alone.accuracy(Refit::HeldOut).total), (2, 4));
     }
 }

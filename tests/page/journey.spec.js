@@ -54,9 +54,15 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   await expect(mixed).toHaveCount(0);
   await expect(page.getByTestId("helped")).not.toContainText("own mix");
 
-  const adapter = unzipSync(readFileSync(await saveAs(page, "export-adapter")));
-  expect(Object.keys(adapter).sort()).toEqual(["loraloom-learned/adapter_config.json", "loraloom-learned/adapter_model.safetensors"]);
-  expect(JSON.parse(new TextDecoder().decode(adapter["loraloom-learned/adapter_config.json"])).peft_type).toBe("LORA");
+  // What is suggested is what is kept, unless a person asks for another.
+  const taken = page.locator("#export-method option:checked");
+  await expect(taken).toHaveText(await page.getByTestId("suggested").locator("strong").textContent());
+  for (const name of [await page.locator("#export-method").inputValue(), "learned"]) {
+    await page.locator("#export-method").selectOption(name);
+    const adapter = unzipSync(readFileSync(await saveAs(page, "export-adapter")));
+    expect(Object.keys(adapter).sort()).toEqual([`loraloom-${name}/adapter_config.json`, `loraloom-${name}/adapter_model.safetensors`]);
+    expect(JSON.parse(new TextDecoder().decode(adapter[`loraloom-${name}/adapter_config.json`])).peft_type).toBe("LORA");
+  }
   await page.locator("#export-form").selectOption("2");
   await saveAs(page, "export-adapter");
   await expect(page.locator("#export-note")).toContainText(/rank 2: \d+\.\d % .* lost/);

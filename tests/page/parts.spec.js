@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { unzipSync, zipSync } from "fflate";
 import { projectAmong, safe } from "../../www/project.js";
+import { suggested } from "../../www/suggestion.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { TINY as MODEL } from "./setup.js";
 import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
@@ -151,6 +152,14 @@ test("a module that ships can be put back after a reload", async ({ page }) => {
   await expect(page.getByTestId("library-removed").locator("li")).toHaveCount(0);
 });
 
+test("which result to take is what the command line takes", () => {
+  const cases = JSON.parse(readFileSync(new URL("../golden/suggestions.json", import.meta.url)));
+  expect(cases.length).toBeGreaterThan(5);
+  for (const { name, results, takes, why, others } of cases) {
+    expect(suggested(results), name).toEqual(takes === null ? null : { method: takes, why, others });
+  }
+});
+
 /** Every kind of damage: the field that must be named, and what is done to it. */
 const DAMAGE = [
   ["format", (project) => (project.format = "1")],
@@ -161,7 +170,7 @@ const DAMAGE = [
   ["classes[1].name", (project) => (project.classes[1].name = null)],
   ["classes[0].train", (project) => (project.classes[0].train = "a.png")],
   ["modules", (project) => delete project.modules],
-  ["results[0].loo_interval", (project) => (project.results[0].loo_interval = [0.5])],
+  ["results[0].held_out_interval", (project) => (project.results[0].held_out_interval = [0.5])],
   ["results[0].seconds", (project) => delete project.results[0].seconds],
   ["results[0].answers[0].class", (project) => (project.results[0].answers[0].class = 2)],
   ["results[0].confusion[1]", (project) => (project.results[0].confusion[1] = [1])],
@@ -197,8 +206,11 @@ test("a project with a damaged project.json is refused with its field named, and
     await page.locator("#dismiss").click();
     await expect(shown).toBeHidden();
   }
-  // Results of a method that this page does not know are left out; the rest opens.
-  await give((project) => project.results.unshift({ method: "from-tomorrow" }));
+  // Results of a method that this page does not know are left out; the rest opens, also as older versions named it.
+  await give((project) => {
+    project.results = project.results.map((own) => Object.fromEntries(Object.entries(own).map(([name, value]) => [name.replace("held_out_", "loo_"), value])));
+    project.results.unshift({ method: "from-tomorrow" });
+  });
   await expect(thumbs(page)).toHaveCount(6);
   await expect(page.getByTestId("held-out-uniform")).toContainText("%");
   await expect(shown).toBeHidden();

@@ -1,0 +1,113 @@
+//! What a saved task says of labelled images: accuracy by class, and the mistakes it was surest of.
+
+use std::path::Path;
+
+use loraloom::{
+    block_on,
+    error::Result,
+    report::{Accuracy, Prediction},
+    session::Session,
+};
+use serde::Serialize;
+
+use super::{Outcome, adapt::load, args::PredictArgs, output};
+
+/// So many mistakes are printed.
+const SHOWN: usize = 5;
+
+/// Answers about labelled images.
+#[derive(Serialize)]
+struct Scores {
+    classes: Vec<String>,
+    accuracy: Accuracy,
+    /// Counts of (class, answer), `[C][C]`.
+    confusion: Vec<Vec<usize>>,
+    images: Vec<Scored>,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    /// Index of the class that the image is of.
+    class: usize,
+    #[serde(flatten)]
+    prediction: Prediction,
+}
+
+impl Scored {
+    fn answer(&self) -> usize {
+        self.prediction.top[0].index
+    }
+
+    fn is_right(&self) -> bool {
+        self.answer() == self.class
+    }
+}
+
+/// Measures a task on the images of class folders.
+///
+/// # Errors
+/// No image can be read, a folder is named after no class of the task, or the device was lost.
+pub fn run(session: &Session, dir: &Path, arguments: &PredictArgs) -> Result<Outcome> {
+    let mut warnings = Vec::new();
+    let test = load(session, dir, Some(&session.model().labels), None, &mut warnings)?;
+    let predictions = block_on(session.classify(&test.examples, usize::MAX))?;
+    let labels = test.examples.iter().map(|example| example.class);
+    let images: Vec<Scored> =
+        labels.zip(predictions).map(|(class, prediction)| Scored { class, prediction }).collect();
+    let scores = Scores::new(test.classes, images);
+    scores.print();
+    output::json(arguments.answers.compute.json.as_deref(), &scores)?;
+    let rows = scores.images.iter().map(|own| (&own.prediction, Some(scores.classes[own.class].as_str())));
+    output::csv(arguments.answers.csv.as_deref(), rows, arguments.top)?;
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+impl Scores {
+    fn new(classes: Vec<String>, images: Vec<Scored>) -> Self {
+        let mut confusion = vec![vec![0; classes.len()]; classes.len()];
+        images.iter().for_each(|own| confusion[own.class][own.answer()] += 1);
+        let right = images.iter().filter(|own| own.is_right()).count();
+        Self { accuracy: Accuracy::new(right, images.len()), classes, confusion, images }
+    }
+
+    fn print(&self) {
+        let Accuracy { correct, total, value, low, high } = self.accuracy;
+        output::print(&format!(
+            "accuracy {:.1} % (95 % interval {:.0}-{:.0}): {correct} of {total} images\n",
+            100.0 * value,
+            100.0 * low,
+            100.0 * high
+        ));
+        output::table(&self.rows());
+        let mut mistakes: Vec<&Scored> = self.images.iter().filter(|own| !own.is_right()).collect();
+        mistakes.sort_by(|a, b| b.prediction.top[0].probability.total_cmp(&a.prediction.top[0].probability));
+        if !mistakes.is_empty() {
+            output::print("\nmistakes, the surest first:");
+        }
+        for own in mistakes.iter().take(SHOWN) {
+            let (best, class) = (&own.prediction.top[0], &self.classes[own.class]);
+            let (image, sure) = (&own.prediction.image, 100.0 * best.probability);
+            output::print(&format!("{image}: {} {sure:.1} %, is {class}", best.label));
+        }
+    }
+
+    /// Per class how many images are right, and what the others are taken for most often.
+    fn rows(&self) -> Vec<[String; 4]> {
+        let head = ["class", "images", "right", "most often taken for"].map(String::from);
+        let row = |(class, counts): (usize, &Vec<usize>)| {
+            let images: usize = counts.iter().sum();
+            let others = counts.iter().enumerate().filter(|(other, count)| *other != class && **count > 0);
+            // Of equals the first one.
+            let worst = others.rev().max_by_key(|(_, count)| **count);
+            [
+                self.classes[class].clone(),
+                images.to_string(),
+                Some(images).filter(|images| *images > 0).map_or("-".into(), |images| {
+                    format!("{:.1} %", 100.0 * counts[class] as f64 / images as f64)
+                }),
+                worst.map_or("-".into(), |(other, count)| format!("{} ({count})", self.classes[other])),
+            ]
+        };
+        std::iter::once(head).chain(self.confusion.iter().enumerate().map(row)).collect()
+    }
+}

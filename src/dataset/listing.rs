@@ -1,0 +1,220 @@
+//! Image files in folders, before they are read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::draw_shots;
+use crate::{
+    error::{Error, Result},
+    image::decode,
+    random::Purpose,
+};
+
+/// Image files by class, before they are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Folder name.
+    pub name: String,
+    /// Class names, sorted unless aligned to another task.
+    pub classes: Vec<String>,
+    /// (file, class), by class and then by name.
+    pub files: Vec<(PathBuf, usize)>,
+}
+
+impl Listing {
+    /// The images of `dir/<class>/…`; files that are not images are named in the warnings.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Dataset`] when there is no class with an image, or the folders are the parts of a task.
+    pub fn from_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
+        let name = dir.display().to_string();
+        let (folders, others): (Vec<_>, Vec<_>) =
+            sorted_entries(dir)?.into_iter().partition(|path| path.is_dir());
+        let mut search = Search::default();
+        for path in others.into_iter().filter(|path| is_image(path)) {
+            let reason = "not in a class folder (put it into one named after its class); left out";
+            search.warn_of(&path, reason);
+        }
+        search.is_new(dir)?;
+        // Before what is inside them: a link of one class to another does not take that one's images away.
+        let mut classes = Vec::new();
+        for path in folders {
+            if search.is_new(&path)? {
+                classes.push(path);
+            }
+        }
+        let mut by_class = BTreeMap::new();
+        for path in classes {
+            let files = search.images(&path)?;
+            if files.is_empty() {
+                let reason = "no image in this class folder; left out".to_string();
+                search.warnings.push(Error::Dataset { name: path.display().to_string(), reason });
+            } else if by_class.insert(class_name(&path), files).is_some() {
+                let reason =
+                    "another class folder has the same name up to how its letters are encoded; rename one"
+                        .into();
+                return Err(Error::Dataset { name: path.display().to_string(), reason });
+            }
+        }
+        if by_class.is_empty() {
+            let reason =
+                "no class folders with images; make one folder per class and put its images inside".into();
+            return Err(Error::Dataset { name, reason });
+        }
+        let classes: Vec<String> = by_class.keys().cloned().collect();
+        if let Some(train) = parts_of_a_task(dir, &classes) {
+            let reason = format!(
+                "its folders are {}, the parts of a task and no classes; name one of them, as {}",
+                classes.join(" and "),
+                train.display()
+            );
+            return Err(Error::Dataset { name, reason });
+        }
+        let files = by_class
+            .into_values()
+            .enumerate()
+            .flat_map(|(class, files)| files.into_iter().map(move |f| (f, class)));
+        Ok((Self { name, classes, files: files.collect() }, search.warnings))
+    }
+
+    /// The same files under another task's class order.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] names a class that the other task does not have.
+    pub fn aligned(self, classes: &[String]) -> Result<Self> {
+        let index = |name: &String| {
+            classes.iter().position(|class| class == name).ok_or_else(|| Error::Dataset {
+                name: self.name.clone(),
+                reason: format!("class `{name}` is not among the training classes ({})", classes.join(", ")),
+            })
+        };
+        let order: Vec<usize> = self.classes.iter().map(index).collect::<Result<_>>()?;
+        let mut files: Vec<_> = self.files.into_iter().map(|(path, class)| (path, order[class])).collect();
+        files.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        Ok(Self { name: self.name, classes: classes.to_vec(), files })
+    }
+
+    /// Number of files of every class.
+    pub fn class_sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0; self.classes.len()];
+        self.files.iter().for_each(|(_, class)| sizes[*class] += 1);
+        sizes
+    }
+
+    /// The same files in an order that the seed draws, class by class: the first ones of a class are the shots.
+    pub fn shuffled(self, seed: u64) -> Self {
+        let labels: Vec<usize> = self.files.iter().map(|(_, class)| *class).collect();
+        let drawn = draw_shots(&labels, &vec![usize::MAX; self.classes.len()], (seed, Purpose::Shots));
+        let files = drawn.into_iter().map(|index| self.files[index].clone()).collect();
+        Self { name: self.name, classes: self.classes, files }
+    }
+}
+
+/// The folder of training images of a task whose parts were taken for classes: they hold folders themselves.
+fn parts_of_a_task(dir: &Path, classes: &[String]) -> Option<PathBuf> {
+    let is_part = |name: &String| PARTS.contains(&name.to_lowercase().as_str());
+    let train = classes.iter().find(|name| name.to_lowercase().starts_with("train"))?;
+    let own = dir.join(train);
+    let has_classes = || sorted_entries(&own).is_ok_and(|entries| entries.iter().any(|path| path.is_dir()));
+    (classes.iter().all(is_part) && has_classes()).then_some(own)
+}
+
+/// What the parts of a task are called.
+const PARTS: [&str; 7] = ["train", "training", "test", "testing", "val", "valid", "validation"];
+
+/// What systems leave in folders of pictures; names that begin with a dot are left out anyway.
+const LITTER: [&str; 2] = ["thumbs.db", "desktop.ini"];
+
+/// The files among some paths, and the images inside the folders among them, by name; what is left out is named in the
+/// warnings.
+///
+/// # Errors
+/// [`Error::Io`] names a folder that cannot be listed.
+pub fn image_files(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Error>)> {
+    let mut search = Search::default();
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+        } else if search.is_new(path)? {
+            files.extend(search.images(path)?);
+        }
+    }
+    Ok((files, search.warnings))
+}
+
+/// A walk through folders that enters each one once: links can lead back, or from class to class.
+#[derive(Default)]
+struct Search {
+    /// Folders without links in their paths.
+    seen: BTreeSet<PathBuf>,
+    warnings: Vec<Error>,
+}
+
+impl Search {
+    fn warn_of(&mut self, path: &Path, reason: &str) {
+        self.warnings.push(Error::Image { name: path.display().to_string(), reason: reason.into() });
+    }
+
+    /// Whether nothing has led to a folder before; else a warning.
+    fn is_new(&mut self, dir: &Path) -> Result<bool> {
+        let whole = fs::canonicalize(dir).map_err(|error| Error::io("list", dir, error))?;
+        let new = self.seen.insert(whole);
+        if !new {
+            let reason = "a link to a folder that is read anyway; left out".into();
+            self.warnings.push(Error::Dataset { name: dir.display().to_string(), reason });
+        }
+        Ok(new)
+    }
+
+    /// The images of a folder and of those inside it.
+    fn images(&mut self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for path in sorted_entries(dir)? {
+            if path.is_dir() {
+                if self.is_new(&path)? {
+                    files.extend(self.images(&path)?);
+                }
+            } else if is_image(&path) && path.exists() && !path.is_file() {
+                self.warn_of(&path, "no file (a pipe, a socket or a device); left out");
+            } else if is_image(&path) {
+                files.push(path);
+            } else {
+                self.warn_of(&path, "not an image by its name; left out");
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Entries in the order of their names, without hidden ones and what systems leave: the same on every file system.
+fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io("list", dir, error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    let counts = |name: String| !name.starts_with('.') && !LITTER.contains(&name.to_lowercase().as_str());
+    paths.retain(|path| counts(file_name(path)));
+    paths.sort();
+    Ok(paths)
+}
+
+pub(crate) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| decode::EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// The name of a class folder. Some systems store an accent apart from its letter: the same name is the same class.
+pub(crate) fn class_name(path: &Path) -> String {
+    file_name(path).nfc().collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
