@@ -130,7 +130,7 @@ fn what_is_saved_of_several_methods_says_why() {
     let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
     assert_eq!(
         probe.split_whitespace().rev().nth(2),
-        Some("3"),
+        Some("2"),
         "as many folds as for methods that train: {probe}"
     );
     let (code, text, err) = place.adapt(&["--methods", "lora,full", "--save", &task, "--shots", "1"]);

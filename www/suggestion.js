@@ -2,8 +2,8 @@
 // (tests/golden/suggestions.json).
 
 /** Of equals, and where nothing was held out: what gained most on other tasks comes first (docs/experiment.md). */
-const PREFERENCE = ["uniform+lora", "uniform-scaled+lora", "learned+lora", "uniform", "uniform-scaled", "learned", "learned-scaled",
-  "learned-free", "best-module", "lorahub", "lora", "linear-probe", "nearest-mean", "full", "random-modules"];
+const PREFERENCE = ["learned+lora", "uniform+lora", "uniform-scaled+lora", "learned-scaled", "learned", "learned-free", "uniform-scaled",
+  "uniform", "lora", "full", "linear-probe", "lorahub", "best-module", "nearest-mean", "random-modules"];
 
 const CONTROL = "random-modules";
 

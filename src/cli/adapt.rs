@@ -10,7 +10,7 @@ use loraloom::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
-        files::{in_two_classes, seen},
+        files::{never_held_out, repeats},
     },
     suggested,
 };
@@ -52,8 +52,8 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         None => None,
     };
     output::print(&data(&train, test.as_ref()));
-    warnings.extend(in_two_classes(&train).inspect(output::warning));
-    warnings.extend(test.as_ref().and_then(|test| seen(&train, test)).inspect(output::warning));
+    let alone = never_held_out(&train).filter(|_| config.folds > 0);
+    warnings.extend(repeats(&train, test.as_ref()).into_iter().chain(alone).inspect(output::warning));
     interrupt::listen();
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {

@@ -93,7 +93,7 @@ pub struct ComputeArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     pub device: DeviceName,
-    /// Also write the result as JSON.
+    /// Also write the result as JSON; `-` is standard output, and the rest goes to standard error then.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -227,7 +227,7 @@ pub struct ComposeArgs {
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Also write the result as JSON.
+    /// Also write the result as JSON; `-` is standard output, and the rest goes to standard error then.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -282,7 +282,7 @@ pub struct InfoArgs {
     /// Describe LoRA modules.
     #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
-    /// Also write the result as JSON.
+    /// Also write the result as JSON; `-` is standard output, and the rest goes to standard error then.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use loraloom::{
 use super::{
     Outcome,
     args::{AnswerArgs, ClassifyArgs},
-    model, output,
+    interrupt, model, output,
 };
 
 /// Runs the command.
@@ -33,7 +33,6 @@ pub fn say_all(session: &Session, paths: &[PathBuf], top: usize, files: &AnswerA
     let (images, left_out) = image_files(paths)?;
     left_out.iter().for_each(output::warning);
     let (predictions, outcome) = predict_all(session, &images, top)?;
-    output::predictions(&predictions);
     output::json(files.compute.json.as_deref(), &predictions)?;
     output::csv(files.csv.as_deref(), predictions.iter().map(|own| (own, None)), top)?;
     Ok(if left_out.is_empty() { outcome } else { Outcome::Warned })
@@ -42,7 +41,7 @@ pub fn say_all(session: &Session, paths: &[PathBuf], top: usize, files: &AnswerA
 /// Images that are read before they pass the model together.
 const AT_ONCE: usize = 32;
 
-/// Classifies images; a bad one is a warning, unless none is left.
+/// Classifies images and prints what it finds as it goes; a bad one is a warning, unless none is left.
 ///
 /// # Errors
 /// No image can be read, or the device was lost.
@@ -50,25 +49,43 @@ fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<(Vec
     let mut predictions = Vec::new();
     let bar = output::bar(images.len() as u64);
     let mut outcome = Outcome::Fine;
-    for some in images.chunks(AT_ONCE) {
-        let paths: Vec<&Path> = some.iter().map(PathBuf::as_path).collect();
-        let mut examples = Vec::new();
-        for (path, crop) in paths.iter().zip(read_crops(&paths, &session.model().preprocess)) {
-            match crop {
-                Ok(crop) => examples.push(Example { name: path.display().to_string(), class: 0, crop }),
-                Err(error) => {
-                    bar.suspend(|| output::warning(&error));
-                    outcome = Outcome::Warned;
-                }
-            }
-        }
-        predictions.extend(block_on(session.classify(&examples, top))?);
+    let mut done = 0;
+    interrupt::listen();
+    for some in images.chunks(AT_ONCE).take_while(|_| interrupt::go_on()) {
+        let (examples, bad) = read(session, some);
+        let found = block_on(session.classify(&examples, top))?;
+        done += some.len();
+        bar.suspend(|| {
+            bad.iter().for_each(output::warning);
+            output::predictions(&found);
+        });
         bar.inc(some.len() as u64);
+        predictions.extend(found);
+        if !bad.is_empty() {
+            outcome = Outcome::Warned;
+        }
     }
     bar.finish_and_clear();
-    if predictions.is_empty() {
+    if done < images.len() {
+        let reason = format!("{done} of {} images were looked at", images.len());
+        output::warning(&Error::mismatch("stopped", reason));
+        outcome = Outcome::Warned;
+    } else if predictions.is_empty() {
         let reason = if images.is_empty() { "there are none" } else { "none of them could be read" };
         return Err(Error::mismatch("images", reason));
     }
     Ok((predictions, outcome))
+}
+
+/// Images that can be read, and why the others cannot.
+fn read(session: &Session, images: &[PathBuf]) -> (Vec<Example>, Vec<Error>) {
+    let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+    let (mut examples, mut bad) = (Vec::new(), Vec::new());
+    for (path, crop) in paths.iter().zip(read_crops(&paths, &session.model().preprocess)) {
+        match crop {
+            Ok(crop) => examples.push(Example { name: path.display().to_string(), class: 0, crop }),
+            Err(error) => bad.push(error),
+        }
+    }
+    (examples, bad)
 }

@@ -47,7 +47,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if answer { 0 } else { 2 });
         }
     };
-    match dispatch(arguments) {
+    let result = dispatch(arguments);
+    // What a command says of itself first.
+    match result.and_then(|outcome| output::lost().map_or(Ok(outcome), Err)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Warned) => ExitCode::from(1),
         Err(error) => {

@@ -76,6 +76,7 @@ pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error
             Err(error) => warnings.push(error),
         }
     }
+    warnings.extend(session.remove_idle_modules()?);
     warnings.iter().for_each(output::warning);
     if session.module_names().is_empty() {
         return Err(Error::mismatch("--modules", "none of them can be used"));

@@ -2,8 +2,12 @@
 
 use std::{
     fs::File,
-    io::{IsTerminal, Read, Write, stderr},
+    io::{ErrorKind, IsTerminal, Read, Write, stderr, stdout},
     path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,9 +45,34 @@ fn say(kind: &str, error: &Error) {
     let _ = writeln!(stderr(), "{kind}[{}]: {error}", error.code());
 }
 
-/// Prints to stdout; a closed pipe is the reader's choice.
+/// Prints to standard output, or to standard error where JSON has the former.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let written = match JSON_ON_STDOUT.load(Ordering::Relaxed) {
+        true => writeln!(stderr(), "{text}"),
+        false => writeln!(stdout(), "{text}"),
+    };
+    // A closed pipe is the reader's choice. What is lost otherwise is told once, at the end.
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+        && let Ok(mut lost) = LOST.lock()
+    {
+        lost.get_or_insert(error);
+    }
+}
+
+/// Whether standard output is for JSON.
+static JSON_ON_STDOUT: AtomicBool = AtomicBool::new(false);
+
+/// Why something could not be printed.
+static LOST: Mutex<Option<std::io::Error>> = Mutex::new(None);
+
+/// What `--json` calls standard output.
+const STDOUT: &str = "-";
+
+/// The error of what could not be printed, as on a full disk.
+pub fn lost() -> Option<Error> {
+    let error = LOST.lock().ok()?.take()?;
+    Some(Error::io("write", Path::new("standard output"), error))
 }
 
 /// A progress bar on a terminal, nothing on a pipe.
@@ -89,6 +118,13 @@ pub fn run_line(done: usize, all: usize, run: &Run) {
 /// # Errors
 /// The file, and what is wrong with it.
 pub fn check_json(path: &Path) -> Result<()> {
+    if path == Path::new(STDOUT) {
+        JSON_ON_STDOUT.store(true, Ordering::Relaxed);
+        return Ok(());
+    }
+    if path.is_dir() {
+        return Err(Error::mismatch(path.display().to_string(), "--json is a folder; name a file in it"));
+    }
     if path.exists() && !path.is_file() {
         return Ok(());
     }
@@ -109,7 +145,18 @@ pub fn check_json(path: &Path) -> Result<()> {
 /// # Errors
 /// The file cannot be written.
 pub fn json(path: Option<&Path>, report: &impl Serialize) -> Result<()> {
-    path.map_or(Ok(()), |path| write_json(path, report))
+    match path {
+        Some(path) if path == Path::new(STDOUT) => {
+            let failed = |error: std::io::Error| Error::io("write", Path::new("standard output"), error);
+            let text = serde_json::to_string_pretty(report).map_err(|error| failed(error.into()))?;
+            writeln!(stdout(), "{text}").or_else(|error| match error.kind() {
+                ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(failed(error)),
+            })
+        }
+        Some(path) => write_json(path, report),
+        None => Ok(()),
+    }
 }
 
 /// Writes classes of images as CSV if asked to, one row each, with the class that an image is of where that is known.
@@ -122,23 +169,30 @@ pub fn csv<'a>(
     top: usize,
 ) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    let bad = |error: csv::Error| Error::config(&path.display().to_string(), "-", error.to_string());
-    let mut rows = csv::Writer::from_writer(Vec::new());
-    for (index, (prediction, class)) in answers.enumerate() {
-        let known = class.is_some().then_some("class");
-        if index == 0 {
-            rows.write_record(["image"].into_iter().chain(known).chain(["rank", "label", "probability"]))
-                .map_err(bad)?;
+    let mut text = String::new();
+    for (prediction, class) in answers {
+        if text.is_empty() {
+            text += if class.is_some() { "image,class," } else { "image," };
+            text += "rank,label,probability\n";
         }
-        for (rank, own) in prediction.top.iter().take(top).enumerate() {
-            let (rank, probability) = ((rank + 1).to_string(), own.probability.to_string());
-            let cells = [prediction.image.as_str()].into_iter().chain(class);
-            rows.write_record(cells.chain([rank.as_str(), own.label.as_str(), probability.as_str()]))
-                .map_err(bad)?;
+        for (index, own) in prediction.top.iter().take(top).enumerate() {
+            let (rank, probability) = ((index + 1).to_string(), own.probability.to_string());
+            let known = [prediction.image.as_str()].into_iter().chain(class);
+            let cells: Vec<String> =
+                known.chain([&*rank, own.label.as_str(), &*probability]).map(quoted).collect();
+            text += &cells.join(",");
+            text.push('\n');
         }
     }
-    let bytes = rows.into_inner().map_err(|error| bad(error.into_error().into()))?;
-    write_atomic(path, &bytes)
+    write_atomic(path, text.as_bytes())
+}
+
+/// A cell of a CSV file, in quotes where RFC 4180 asks for them.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.into(),
+    }
 }
 
 /// One line per image: its classes with their probabilities.

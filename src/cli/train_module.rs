@@ -8,7 +8,7 @@ use loraloom::{
     session::{
         Session,
         adapt::AdaptConfig,
-        files::{in_two_classes, seen},
+        files::repeats,
         task::{CARD, check_module_place},
     },
 };
@@ -53,8 +53,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
         Some(dir) => Some(load(&session, dir, Some(&train.classes), None, &mut warnings)?),
         None => None,
     };
-    warnings.extend(in_two_classes(&train).inspect(output::warning));
-    warnings.extend(test.as_ref().and_then(|test| seen(&train, test)).inspect(output::warning));
+    warnings.extend(repeats(&train, test.as_ref()).into_iter().inspect(output::warning));
     interrupt::listen();
     let probe = run_method(&session, Method::LinearProbe, &train, test.as_ref(), &config)?.0;
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;

@@ -10,10 +10,7 @@ use super::{
 use crate::{
     dataset::{Dataset, Example, Listing},
     error::{Error, Result},
-    session::{
-        Session,
-        files::{in_two_classes, seen},
-    },
+    session::{Session, files::repeats},
 };
 
 /// Refuses a folder that is no task, before hours are spent on the ones before it. No image is read.
@@ -66,8 +63,7 @@ impl Task {
         let classes = Some(&train.classes[..]);
         let (test, bad) = session.load_dataset(&dir.join("test"), classes, None, on_progress)?;
         warnings.extend(bad);
-        warnings.extend(in_two_classes(&train));
-        warnings.extend(seen(&train, &test));
+        warnings.extend(repeats(&train, Some(&test)));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };
         let compared = train.compared(settings.cka_images).examples;
         Ok((Self { train, test: test.at_most(settings.max_test), corrupted, compared }, warnings))

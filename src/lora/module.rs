@@ -158,6 +158,13 @@ pub struct LoraModule {
     pub base_model: Option<String>,
 }
 
+impl LoraModule {
+    /// Whether every update is zero.
+    pub fn changes_nothing(&self) -> bool {
+        self.layers.values().all(|layer| layer.frobenius_norm() == 0.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

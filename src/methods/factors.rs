@@ -37,10 +37,14 @@ impl LoraConfig {
     /// Refuses what is no LoRA.
     ///
     /// # Errors
-    /// No rank, no finite alpha, no layer, or a layer that is named twice: one update of it is what can be saved.
+    /// No rank, no finite alpha or one of 0, whose update is none, no layer, or a layer that is named twice: one update of it is
+    /// what can be saved.
     pub fn check(&self) -> Result<()> {
-        if self.rank == 0 || !self.alpha.is_finite() {
-            return Err(Error::mismatch("rank of the LoRA", "it must be 1 or more, and alpha a number"));
+        if self.rank == 0 || !self.alpha.is_finite() || self.alpha == 0.0 {
+            return Err(Error::mismatch(
+                "rank of the LoRA",
+                "it must be 1 or more, and alpha a number, not 0",
+            ));
         }
         if self.targets.is_empty() {
             return Err(Error::mismatch("targets of the LoRA", "none are named; name one or more"));

@@ -111,23 +111,23 @@ impl Method {
         Self::LoraHub,
     ];
 
-    /// Which method to take where results cannot tell: what starts at the modules' mean before what does not, then what
-    /// gained most with one image per class of upstream tasks, each without its own module (`docs/experiment.md`).
+    /// Which method to take where results cannot tell: what gained most with one image per class of upstream tasks, each
+    /// without its own module (`docs/experiment.md`).
     pub const PREFERENCE: [Self; 15] = [
+        Self::LearnedLora,
         Self::UniformLora,
         Self::UniformScaledLora,
-        Self::LearnedLora,
-        Self::Uniform,
-        Self::UniformScaled,
-        Self::Learned,
         Self::LearnedScaled,
+        Self::Learned,
         Self::LearnedFree,
-        Self::BestModule,
-        Self::LoraHub,
+        Self::UniformScaled,
+        Self::Uniform,
         Self::Lora,
-        Self::LinearProbe,
-        Self::NearestMean,
         Self::Full,
+        Self::LinearProbe,
+        Self::LoraHub,
+        Self::BestModule,
+        Self::NearestMean,
         Self::RandomModules,
     ];
 

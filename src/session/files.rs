@@ -1,7 +1,7 @@
 //! Reading models, modules and datasets from folders.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     fs,
     path::Path,
 };
@@ -144,35 +144,72 @@ fn untested(listing: &Listing) -> Option<Error> {
     (!names.is_empty()).then(|| Error::Dataset { name: listing.name.clone(), reason })
 }
 
-/// A warning where one picture is in the folders of two classes that are to be learned.
-pub fn in_two_classes(train: &Dataset) -> Option<Error> {
-    let mut classes: HashMap<Digest, &Example> = HashMap::new();
-    let two = train.examples.iter().filter_map(|example| {
-        let first = *classes.entry(picture_digest(&example.crop)).or_insert(example);
-        (first.class != example.class).then_some((first, example))
-    });
-    let two: Vec<(&Example, &Example)> = two.collect();
-    let (first, other) = two.first()?;
-    let more = match two.len() - 1 {
+/// Warnings of pictures that are there more than once: in two classes, more than once in a class, among the test images.
+pub fn repeats(train: &Dataset, test: Option<&Dataset>) -> Vec<Error> {
+    let mut known: HashMap<Digest, &Example> = HashMap::new();
+    let (mut two, mut copies) = (Vec::new(), Vec::new());
+    for example in &train.examples {
+        match known.entry(picture_digest(&example.crop)) {
+            Entry::Vacant(place) => _ = place.insert(example),
+            Entry::Occupied(first) if first.get().class == example.class => {
+                copies.push((*first.get(), example));
+            }
+            Entry::Occupied(first) => two.push((*first.get(), example)),
+        }
+    }
+    let of_train = [in_two_classes(&two), copied(&copies)].into_iter().flatten();
+    let of_train = of_train.map(|reason| Error::Dataset { name: train.name.clone(), reason });
+    of_train.chain(test.and_then(|test| seen(&known, test))).collect()
+}
+
+/// One picture in the folders of two classes that are to be learned.
+fn in_two_classes(pairs: &[(&Example, &Example)]) -> Option<String> {
+    let (first, other) = pairs.first()?;
+    let more = match pairs.len() - 1 {
         0 => String::new(),
         more => format!(", and {more} more are"),
     };
-    let reason = format!(
+    Some(format!(
         "{} and {} are the same picture in two classes{more}; no method can tell them apart, keep one of each",
         first.name, other.name
-    );
-    Some(Error::Dataset { name: train.name.clone(), reason })
+    ))
 }
 
-/// A warning where test images are training images, too.
-pub fn seen(train: &Dataset, test: &Dataset) -> Option<Error> {
-    let known: HashSet<Digest> = train.examples.iter().map(|example| picture_digest(&example.crop)).collect();
-    let count = test.examples.iter().filter(|example| known.contains(&picture_digest(&example.crop))).count();
+/// One picture several times in a class: where one is held out, the other one is learned from.
+fn copied(pairs: &[(&Example, &Example)]) -> Option<String> {
+    let (first, other) = pairs.first()?;
+    let more = match pairs.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more are copies"),
+    };
+    Some(format!(
+        "{} and {} are the same picture{more}; held-out accuracy is too high with copies, keep one of each",
+        first.name, other.name
+    ))
+}
+
+/// Test images that are training images, too.
+fn seen(known: &HashMap<Digest, &Example>, test: &Dataset) -> Option<Error> {
+    let is_known = |example: &&Example| known.contains_key(&picture_digest(&example.crop));
+    let count = test.examples.iter().filter(is_known).count();
     let reason = format!(
         "{count} of {} are training images, too, which makes their accuracy too high; leave them out of one of the two",
         test.examples.len()
     );
     (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
+}
+
+/// A warning where some classes have one training image, which is never held out; where all have one, nothing is.
+pub fn never_held_out(train: &Dataset) -> Option<Error> {
+    let sizes = train.class_sizes();
+    let alone = train.classes.iter().zip(&sizes).filter(|(_, size)| **size == 1);
+    let names: Vec<String> = alone.map(|(class, _)| format!("`{class}`")).collect();
+    let reason = format!(
+        "{} with one image each: it is never held out, and held-out accuracy is that of the other classes; add images",
+        names.join(", ")
+    );
+    let some = !names.is_empty() && names.len() < sizes.len();
+    some.then(|| Error::Dataset { name: train.name.clone(), reason })
 }
 
 /// Says what to do with a folder that holds a model in another format.

@@ -53,6 +53,22 @@ impl Session {
         Ok(())
     }
 
+    /// Takes modules out that change nothing, as the adapter of a method that only fits a head: in a mean they would only
+    /// weaken the others. Why, for each of them.
+    ///
+    /// # Errors
+    /// As [`Session::remove_module`].
+    pub fn remove_idle_modules(&mut self) -> Result<Vec<Error>> {
+        let idle = self.modules.iter().filter(|module| module.changes_nothing());
+        let names: Vec<String> = idle.map(|module| module.name.clone()).collect();
+        let reason = "left out: all of its updates are zero, as of a method that only fits a head";
+        let leave_out = |name: String| {
+            self.remove_module(&name)?;
+            Ok(Error::mismatch(format!("module {name}"), reason))
+        };
+        names.into_iter().map(leave_out).collect()
+    }
+
     /// Whether all modules that touch a layer have one rank there.
     pub fn has_one_rank(&self) -> bool {
         let mut ranks = BTreeMap::new();

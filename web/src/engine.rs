@@ -109,6 +109,10 @@ impl Engine {
         weights: Vec<u8>,
     ) -> std::result::Result<JsValue, JsValue> {
         let (module, warnings) = LoraModule::from_bytes(&name, &config, &weights).map_err(to_error)?;
+        if module.changes_nothing() {
+            let reason = "all of its updates are zero, as of a method that only fits a head: there is nothing to compose";
+            return Err(to_error(Error::mismatch(format!("module {name}"), reason)));
+        }
         let mut session = self.session.borrow_mut();
         let session = Rc::get_mut(&mut session).ok_or_else(|| to_error(busy()))?;
         session.add_module(module).map_err(to_error)?;

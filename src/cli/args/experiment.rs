@@ -109,7 +109,7 @@ pub struct ExperimentArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     pub device: DeviceName,
-    /// Also write the summary as JSON; with shards --report-only does.
+    /// Also write the summary as JSON (`-`: to standard output); with shards --report-only does.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
