@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Links that are followed, as many as Linux follows.
@@ -23,6 +25,21 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = PartialFile::create(path)?;
     file.write_all(bytes).map_err(|error| Error::io("write", path, error))?;
     file.finish()
+}
+
+/// Writes a value as indented JSON, atomically.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_atomic(path, &json_bytes(path, value)?)
+}
+
+fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Creates a folder and those above it; one that a link names is created where the link leads.
@@ -126,6 +143,90 @@ impl PartialFile {
     }
 }
 
+/// Files of one folder that belong together: all are written beside their places before the first one takes its place, so
+/// that a full disk, or something else in a place, costs nothing of what was there.
+pub struct Together {
+    // Dropped in this order: the temporary files, then the folder that would be empty without them.
+    files: Vec<PartialFile>,
+    created: Created,
+}
+
+impl Together {
+    /// Begins in a folder, which is created; without [`Together::finish`] it goes again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn new(dir: &Path) -> Result<Self> {
+        Ok(Self { files: Vec::new(), created: Created::new(dir)? })
+    }
+
+    /// Writes one more to the disk, beside its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path: it cannot be written, or what is in its place is no file.
+    pub fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let failed = |error| Error::io("write", path, error);
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(failed(io::Error::other(
+                "what is there is no file; remove it or name another folder",
+            )));
+        }
+        let mut partial = PartialFile::create(path)?;
+        partial.write_all(bytes).and_then(|()| partial.file.sync_all()).map_err(failed)?;
+        self.files.push(partial);
+        Ok(())
+    }
+
+    /// The same for a value as indented JSON.
+    ///
+    /// # Errors
+    /// As [`Together::add`].
+    pub fn add_json(&mut self, path: &Path, value: &impl Serialize) -> Result<()> {
+        self.add(path, &json_bytes(path, value)?)
+    }
+
+    /// Gives all of them their names, in the order in which they were added.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn finish(mut self) -> Result<()> {
+        self.created.keep();
+        self.files.into_iter().try_for_each(PartialFile::finish)
+    }
+}
+
+/// Folders that were not there before, the deepest first; the empty ones go again unless they are kept.
+pub(crate) struct Created(Vec<PathBuf>);
+
+impl Created {
+    /// Creates a folder and those above it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let link: PathBuf = dir.components().collect();
+        let dir = &follow(&link)?;
+        let absent = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let absent: Vec<PathBuf> = absent.map(Path::to_path_buf).collect();
+        fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+        Ok(Self(absent))
+    }
+
+    /// What was created stays.
+    pub(crate) fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // Another process may have put something into it by now, and then it stays.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
 /// Creates the first of some numbered files that nobody has: processes on other machines, or in other containers, that share
 /// a folder can have the same number, and one that was killed left its file.
 fn create_first(numbered: impl Fn(usize) -> PathBuf) -> io::Result<(PathBuf, File)> {
@@ -187,6 +288,32 @@ mod tests {
         let error = write_atomic(dir.path(), b"a folder is in the way").expect_err("no file");
         assert!(error.to_string().contains("cannot write"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "no temporary file");
+    }
+
+    #[test]
+    fn files_that_belong_together_are_all_replaced_or_none() {
+        let place = tempfile::tempdir().expect("a folder");
+        let dir = place.path().join("new/folder");
+        let at = |name: &str| dir.join(name);
+        let write = |text: &str| {
+            let mut files = Together::new(&dir)?;
+            files.add(&at("one"), text.as_bytes())?;
+            files.add(&at("other"), text.as_bytes())?;
+            files.finish()
+        };
+        drop(Together::new(&dir).and_then(|mut files| files.add(&at("one"), b"lost")));
+        assert!(!place.path().join("new").exists(), "an empty folder goes again");
+        write("old").expect("writes");
+        fs::remove_file(at("other")).and_then(|()| fs::create_dir(at("other"))).expect("a folder in the way");
+        let error = write("new").expect_err("no file").to_string();
+        assert!(error.contains("other") && error.contains("remove it"), "{error}");
+        assert_eq!(fs::read(at("one")).expect("reads"), b"old");
+        assert_eq!(fs::read_dir(&dir).expect("lists").count(), 2, "no temporary file");
+        fs::remove_dir(at("other")).expect("removes");
+        write("new").expect("writes");
+        for name in ["one", "other"] {
+            assert_eq!(fs::read(at(name)).expect("reads"), b"new");
+        }
     }
 
     #[test]

@@ -148,6 +148,45 @@ fn another_method_replaces_what_a_folder_held() {
 }
 
 #[test]
+fn a_task_that_cannot_be_written_leaves_the_earlier_one() {
+    let place = Place::new();
+    let (task, kept) = (place.path("task"), place.path("kept.json"));
+    let report = adapt(&place, &tiny_model(), "full", &task);
+    let preprocessor = format!("{task}/preprocessor_config.json");
+    fs::rename(&preprocessor, &kept)
+        .and_then(|()| fs::create_dir(&preprocessor))
+        .expect("a folder in the way");
+    let (code, _, err) = place.adapt(&["--methods", "full", "--modules", "none", "--save", &task]);
+    assert!(code == 2 && err.contains("preprocessor_config.json") && err.contains("remove it"), "{err}");
+    fs::remove_dir(&preprocessor).and_then(|()| fs::rename(&kept, &preprocessor)).expect("as it was");
+    assert!(difference(&place, &report, &task) < 1e-4, "what was there is there");
+    assert_eq!(fs::read_dir(&task).expect("lists").count(), 4, "and nothing else");
+}
+
+/// A limit on the size of files stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_does_not_cost_the_earlier_task() {
+    let place = Place::new();
+    let (task, train, model) = (place.path("task"), place.path("train"), tiny_model());
+    for (method, other) in [("nearest-mean", "lora"), ("nearest-mean", "full"), ("full", "lora")] {
+        let report = adapt(&place, &model, method, &task);
+        // The signal would end the process before the error reaches it.
+        let limited = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+        let folders = ["--model", &model, "--train", &train, "--save", &task, "--modules", "none"];
+        let output = std::process::Command::new("sh")
+            .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_loraloom"), "adapt", "--device", "cpu"])
+            .args(folders)
+            .args(["--methods", other, "--steps", "1", "--folds", "0"])
+            .output()
+            .expect("runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && err.contains("cannot write"), "{other}: {err}");
+        assert!(difference(&place, &report, &task) < 1e-4, "{other}: what was there is there");
+    }
+}
+
+#[test]
 fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothing() {
     let place = Place::new();
     let (task, model) = (place.path("task"), golden("models/timm-deit3").display().to_string());

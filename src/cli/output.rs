@@ -16,10 +16,9 @@ use loraloom::{
     Method,
     error::{Error, Result},
     experiment::results::Run,
-    files::check_writable,
+    files::{check_writable, write_json},
     project::Difference,
     report::{CoefficientReport, MethodReport, Prediction},
-    session::task::write_json,
     write_atomic,
 };
 use serde::Serialize;

@@ -11,13 +11,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    files::{check_free, last_part},
+    files::{check_free, last_part, write_json},
     session::{
         Session,
         adapt::AdaptConfig,
         digest::{hex, sha256},
         files::read_text,
-        task::write_json,
     },
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    files::{PartialFile, follow},
+    files::{Created, PartialFile},
 };
 
 /// Name of the configuration.
@@ -85,33 +85,6 @@ pub fn write<T>(
     config_file.finish()?;
     created.keep();
     Ok(result)
-}
-
-/// Folders that were not there before, the deepest first; the empty ones go again unless they are kept.
-struct Created(Vec<PathBuf>);
-
-impl Created {
-    fn new(dir: &Path) -> Result<Self> {
-        let link: PathBuf = dir.components().collect();
-        let dir = &follow(&link)?;
-        let absent = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
-        let absent: Vec<PathBuf> = absent.map(Path::to_path_buf).collect();
-        fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
-        Ok(Self(absent))
-    }
-
-    fn keep(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        for dir in &self.0 {
-            // Another process may have put something into it by now, and then it stays.
-            let _ = fs::remove_dir(dir);
-        }
-    }
 }
 
 #[cfg(all(test, unix))]

@@ -10,7 +10,7 @@ use super::{ModelOptions, Session, arm::Adapted, digest::hex, files::read_text};
 use crate::{
     checkpoint::save,
     error::{Error, Result},
-    files::{check_free, follow, write_atomic},
+    files::{Together, check_free, follow},
     head::Head,
     image::{
         preprocess::{Cropping, Preprocess},
@@ -144,7 +144,7 @@ impl TaskFile {
 impl Session {
     /// Saves an adapted model: PEFT files that Python PEFT loads, or a checkpoint after full
     /// fine-tuning, and `task.json` last, so that a folder with it is complete. A task that was there before is replaced
-    /// whole. `dialect` says which transformers loads the adapter.
+    /// whole, once all of the new one is on the disk. `dialect` says which transformers loads the adapter.
     ///
     /// # Errors
     /// The folder cannot be written, the device was lost, or [`Session::check_savable`] refuses the method.
@@ -157,19 +157,22 @@ impl Session {
     ) -> Result<()> {
         let (name, preprocess) = (&self.model.name, &self.model.preprocess);
         self.check_savable(adapted.method, dir)?;
-        // What there is stays until it is certain that the new task can be made.
-        let (whole, model_sha256) = match &adapted.updates {
-            Some(_) => (None, Some(hex(&self.model_digest().await?))),
+        // What there is stays until all of the new task is on the disk.
+        let mut files = Together::new(dir)?;
+        let model_sha256 = match &adapted.updates {
+            Some(updates) => {
+                let format = self.peft_format(dialect, Precision::F32);
+                let (config, weights) = self.module(adapted, updates).to_peft(&format)?;
+                files.add(&dir.join(folder::WEIGHTS), &weights)?;
+                files.add(&dir.join(folder::CONFIG), config.as_bytes())?;
+                Some(hex(&self.model_digest().await?))
+            }
             None => {
                 let model = (&adapted.vit, &adapted.head, Precision::F32);
-                (Some(ModelFolder::new(name, model, classes, preprocess).await?), None)
+                ModelFolder::new(name, model, classes, preprocess).await?.add_to(&mut files, dir)?;
+                None
             }
         };
-        self.remove_task(adapted.method, dir)?;
-        if let Some(updates) = &adapted.updates {
-            self.module(adapted, updates).save_dir(dir, &self.peft_format(dialect, Precision::F32))?;
-        }
-        whole.map_or(Ok(()), |folder| folder.write(dir))?;
         let (height, width) = preprocess.input_size();
         let task = TaskFile {
             format: 1,
@@ -183,7 +186,9 @@ impl Session {
             filter: self.model.options.filter,
             cropping: self.model.options.cropping,
         };
-        write_json(&dir.join(TASK), &task)
+        files.add_json(&dir.join(TASK), &task)?;
+        self.remove_task(adapted.method, dir)?;
+        files.finish()
     }
 
     /// Refuses what [`Session::save_task`] could not save, before it is trained.
@@ -374,20 +379,15 @@ impl ModelFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let [weights, preprocessor, config] = MODEL_FILES.map(|file| dir.join(file));
-        write_atomic(&weights, &self.weights)?;
-        write_json(&preprocessor, &self.preprocessor)?;
-        write_json(&config, &self.config)
+        let mut files = Together::new(dir)?;
+        self.add_to(&mut files, dir)?;
+        files.finish()
     }
-}
 
-/// Writes a value as indented JSON, atomically.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
-    text.push('\n');
-    write_atomic(path, text.as_bytes())
+    fn add_to(&self, files: &mut Together, dir: &Path) -> Result<()> {
+        let [weights, preprocessor, config] = MODEL_FILES.map(|file| dir.join(file));
+        files.add(&weights, &self.weights)?;
+        files.add_json(&preprocessor, &self.preprocessor)?;
+        files.add_json(&config, &self.config)
+    }
 }
