@@ -8,6 +8,7 @@ use loraloom::{
     session::{
         Session,
         adapt::AdaptConfig,
+        digest::hex,
         files::repeats,
         task::{CARD, check_module_place},
     },
@@ -25,6 +26,8 @@ use super::{
 #[derive(Serialize)]
 struct Report {
     model: String,
+    /// Hash of the model and of how pictures reach it, as in `task.json`.
+    model_sha256: String,
     source: Option<String>,
     classes: Vec<String>,
     rank: usize,
@@ -76,6 +79,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     output::print(&format!("{}\nwrote {}", summary(&probe, &report), arguments.out.display()));
     let report = Report {
         model: session.model().name.clone(),
+        model_sha256: hex(&block_on(session.model_digest())?),
         source: arguments.source.clone(),
         rank: config.lora.rank,
         alpha: config.lora.alpha,

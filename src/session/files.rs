@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     ModelFiles, ModelOptions, Session,
-    digest::{Digest, picture_digest},
+    digest::{Digest, hex, picture_digest},
+    task::CARD,
 };
 use crate::{
     dataset::{Dataset, Example, Listing},
-    device::DeviceChoice,
+    device::{DeviceChoice, block_on},
     error::{Error, Result},
     files::last_part,
     image::preprocess::Preprocess,
@@ -47,7 +48,7 @@ impl Session {
     /// another module has that name.
     ///
     /// # Errors
-    /// The folder holds no module that is read, or it does not fit the model.
+    /// The folder holds no module that is read, it does not fit the model, or the device was lost.
     pub fn add_module_dir(&mut self, dir: &Path, name: &str) -> Result<Vec<Error>> {
         let (mut module, mut warnings) = LoraModule::from_dir(dir)?;
         let own = last_part(name);
@@ -55,19 +56,41 @@ impl Session {
         let numbered = (2..).map(|number| format!("{own} {number}"));
         let names = std::iter::once(own.to_string()).chain(numbered);
         module.name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
-        warnings.extend(self.base_mismatch(&module));
+        warnings.extend(self.base_mismatch(dir, &module)?);
         self.add_module(module)?;
         Ok(warnings)
     }
 
-    /// A warning when a module names another base model than the one in use.
-    fn base_mismatch(&self, module: &LoraModule) -> Option<Error> {
-        let base = module.base_model.as_deref().filter(|base| !base.is_empty())?;
-        let differs = last_part(base) != last_part(&self.model.name);
-        differs.then(|| {
-            let reason = format!("it was trained on {base}, the model in use is {}", self.model.name);
-            Error::mismatch(format!("module {}", module.name), reason)
-        })
+    /// A warning when a module was trained on another base model than the one in use: by the hash in its card, or without
+    /// one by the name in its configuration.
+    fn base_mismatch(&mut self, dir: &Path, module: &LoraModule) -> Result<Option<Error>> {
+        let (base, hash) = (module.base_model.as_deref().filter(|base| !base.is_empty()), trained_on(dir));
+        let same = match (&hash, base) {
+            (Some(hash), _) => *hash == hex(&self.digest_once()?),
+            (None, Some(base)) => last_part(base) == last_part(&self.model.name),
+            (None, None) => true,
+        };
+        let base = base.unwrap_or("a model without a name");
+        // With the hash the names can be the same, and something else differs.
+        let other = match hash {
+            Some(_) => {
+                ", which is another one, another version of it, or takes pictures of another size or prepared in another way"
+            }
+            None => "",
+        };
+        let reason = format!("it was trained on {base}, the model in use is {}{other}", self.model.name);
+        Ok((!same).then(|| Error::mismatch(format!("module {}", module.name), reason)))
+    }
+
+    /// [`Session::model_digest`], which takes a pass over all weights, once for any number of modules. Folders are read
+    /// natively, where one can wait for it.
+    fn digest_once(&mut self) -> Result<Digest> {
+        let digest = match self.base_digest {
+            Some(known) => known,
+            None => block_on(self.model_digest())?,
+        };
+        self.base_digest = Some(digest);
+        Ok(digest)
     }
 
     /// Reads the images of class folders as the model sees them; returns warnings of bad ones.
@@ -115,6 +138,12 @@ impl Session {
     pub fn preprocess(&self) -> &Preprocess {
         &self.model.preprocess
     }
+}
+
+/// Hash of the model that a module was trained on, where `train-module` left it in the module's card.
+fn trained_on(dir: &Path) -> Option<String> {
+    let card: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.join(CARD)).ok()?).ok()?;
+    card["model_sha256"].as_str().map(str::to_string)
 }
 
 /// What a folder may hold in place of a missing file: (missing, found, what to do).

@@ -95,6 +95,8 @@ pub struct Model {
 pub struct Session {
     device: OpenDevice,
     model: Model,
+    /// Of the model, once it was asked for.
+    base_digest: Option<Digest>,
     modules: Vec<LoraModule>,
     /// Of the modules' updates, in the same order.
     digests: Vec<Digest>,
@@ -111,7 +113,8 @@ impl Session {
         let device = device::open(choice).await?;
         let model = load_model(files, options, &device)?;
         let cache = FeatureCache::default();
-        Ok(Self { device, model, modules: Vec::new(), digests: Vec::new(), library: None, cache })
+        let (modules, digests) = (Vec::new(), Vec::new());
+        Ok(Self { device, model, base_digest: None, modules, digests, library: None, cache })
     }
 
     /// The device in use.
@@ -177,6 +180,7 @@ impl Session {
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }
         self.cache.clear();
+        self.base_digest = None;
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         Ok(warning.into_iter().collect())
     }

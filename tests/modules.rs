@@ -1,0 +1,42 @@
+//! Modules of other models: what is said of them.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{Place, golden, json, run, tiny_model};
+
+/// A model of other weights in a folder of the tiny one's name.
+fn namesake(place: &Place) -> String {
+    let model = place.path("other/vit");
+    fs::create_dir_all(&model).expect("folder");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden("models/vit-f16").join(file), format!("{model}/{file}")).expect("copies");
+    }
+    model
+}
+
+#[test]
+fn a_module_of_another_model_is_told_by_the_weights_and_not_by_the_name() {
+    let place = Place::new();
+    let (module, train) = (place.train_module("module", "1"), place.path("train"));
+    let (renamed, other) = (place.own_model("renamed"), namesake(&place));
+    let card = Path::new(&module).join("training.json");
+    assert_eq!(json(&card)["model_sha256"].as_str().map(str::len), Some(64));
+    let adapt = |model: &str| {
+        let how = ["--device", "cpu", "--steps", "1", "--folds", "0", "--methods", "uniform"];
+        run(&[&["adapt", "--model", model, "--train", &train, "--modules", &module][..], &how[..]].concat())
+    };
+    for model in [&tiny_model(), &renamed] {
+        let (code, _, err) = adapt(model);
+        assert!(code == 0 && !err.contains("warning"), "{model}: {err}");
+    }
+    let (code, text, err) = adapt(&other);
+    assert!(code == 1 && err.contains("module module: it was trained on"), "{err}");
+    assert!(err.contains("another version of it") && text.contains("uniform"), "{text}{err}");
+    // Without a card there is only the name.
+    fs::remove_file(&card).expect("removes");
+    assert_eq!(adapt(&other).0, 0);
+    let (code, _, err) = adapt(&renamed);
+    assert!(code == 1 && err.contains("the model in use is") && !err.contains("version"), "{err}");
+}
