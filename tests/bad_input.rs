@@ -131,7 +131,7 @@ fn a_report_does_not_take_the_place_of_something_else() {
 fn what_is_no_number_is_never_an_answer() {
     let place = Place::new();
     let (model, picture) = (tiny_model(), place.path("train/down/000.png"));
-    let infinite = ["--mean", "1e38,1e38,1e38", "--std", "1e-3,1e-3,1e-3"];
+    let infinite = ["--mean", "-1e38,-1e38,-1e38", "--std", "1e-3,1e-3,1e-3"];
     let classify = ["classify", "--model", &model, "--device", "cpu", &picture];
     let (code, text, err) = run(&[&classify[..], &infinite[..]].concat());
     assert!(code == 2 && err.contains("error[not-finite]") && !text.contains("NaN"), "{text}{err}");

@@ -150,20 +150,12 @@ fn download_bar() -> ProgressBar {
 /// What the arguments change about a model's input.
 ///
 /// # Errors
-/// Another number of values than three.
+/// Another number of values than three, or values on the scale of 0 to 255.
 pub fn options(arguments: &InputArgs) -> Result<ModelOptions> {
-    let three = |name: &str, values: &Option<Vec<f32>>| match values.as_deref() {
-        None => Ok(None),
-        Some(&[red, green, blue]) => Ok(Some([red, green, blue])),
-        Some(other) => Err(Error::mismatch(
-            name,
-            format!("{} values given, three are needed: red, green, blue", other.len()),
-        )),
-    };
     Ok(ModelOptions {
         img_size: arguments.img_size,
-        mean: three("--mean", &arguments.mean)?,
-        std: three("--std", &arguments.std)?,
+        mean: per_channel("--mean", arguments.mean.as_deref())?,
+        std: per_channel("--std", arguments.std.as_deref())?,
         filter: arguments.resample,
         cropping: match (arguments.crop_pct, arguments.no_crop) {
             (Some(share), _) => Some(Cropping::Share(share)),
@@ -171,4 +163,39 @@ pub fn options(arguments: &InputArgs) -> Result<ModelOptions> {
             (None, false) => None,
         },
     })
+}
+
+/// Three typed values, if any: what is above 1 is meant for pixels of 0 to 255, and would make all pictures look the same.
+fn per_channel(option: &str, values: Option<&[f32]>) -> Result<Option<[f32; 3]>> {
+    let Some(values) = values else { return Ok(None) };
+    let &[red, green, blue] = values else {
+        let reason = format!("{} values given, three are needed: red, green, blue", values.len());
+        return Err(Error::mismatch(option, reason));
+    };
+    if let Some(large) = values.iter().find(|value| **value > 1.0) {
+        let divided: Vec<String> = values.iter().map(|value| format!("{:.3}", value / 255.0)).collect();
+        let reason = format!(
+            "{large} is above 1, and pixels are on the scale of 0 to 1; divide by 255, which gives {}",
+            divided.join(",")
+        );
+        return Err(Error::mismatch(option, reason));
+    }
+    Ok(Some([red, green, blue]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_and_deviations_of_0_to_255_are_refused() {
+        let refused = |values: &[f32]| per_channel("--mean", Some(values)).expect_err("refused").to_string();
+        let error = refused(&[123.0, 116.0, 103.0]);
+        assert!(error.contains("--mean: 123 is above 1") && error.contains("0.482,0.455,0.404"), "{error}");
+        assert!(refused(&[0.5, 0.5]).contains("three are needed"));
+        for fine in [[0.485, 0.456, 0.406], [1.0; 3], [-1.0, 0.0, 0.0]] {
+            assert_eq!(per_channel("--std", Some(&fine)).expect("fine"), Some(fine));
+        }
+        assert_eq!(per_channel("--std", None).expect("fine"), None);
+    }
 }
