@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Place, golden, json, run, tiny_model};
+use support::{Place, golden, json, run, succeed, tiny_model};
 
 /// A model of other weights in a folder of the tiny one's name.
 fn namesake(place: &Place) -> String {
@@ -39,4 +39,25 @@ fn a_module_of_another_model_is_told_by_the_weights_and_not_by_the_name() {
     assert_eq!(adapt(&other).0, 0);
     let (code, _, err) = adapt(&renamed);
     assert!(code == 1 && err.contains("the model in use is") && !err.contains("version"), "{err}");
+}
+
+#[test]
+fn a_composition_says_whose_classifier_it_has() {
+    let place = Place::new();
+    let path = |name: &str| golden("adapters").join(name).display().to_string();
+    let (headed, other, sum, out) =
+        (path("all-head"), path("qv"), place.path("sum"), place.path("report.json"));
+    let compose = |adapters: &[&str]| {
+        let to = ["--out", &sum, "--json", &out];
+        succeed(&[&["compose", "--adapters"][..], adapters, &to[..]].concat())
+    };
+    let text = compose(&[other.as_str(), headed.as_str()]);
+    assert!(text.contains(&format!("; with the classifier of {headed}, as it is")), "{text}");
+    let expected = serde_json::json!({"adapter": headed, "modules": ["classifier"]});
+    for file in [Path::new(&sum).join("composition.json"), Path::new(&out).to_path_buf()] {
+        assert_eq!(json(&file)["kept"], expected);
+    }
+    let text = compose(&[other.as_str(), path("qv-other").as_str()]);
+    assert!(!text.contains("classifier"), "{text}");
+    assert!(json(Path::new(&out))["kept"].is_null());
 }

@@ -25,6 +25,7 @@ struct Card<'a> {
     rank: Option<usize>,
     relative_error: f64,
     left_out: Vec<String>,
+    kept: Option<&'a KeptLine>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +33,7 @@ struct Report {
     modules: Vec<ModuleLine>,
     relative_error: f64,
     left_out: Vec<String>,
+    kept: Option<KeptLine>,
     warnings: Vec<Warning>,
 }
 
@@ -40,6 +42,13 @@ struct ModuleLine {
     path: String,
     rank: usize,
     relative_error: f64,
+}
+
+/// Heads that only one adapter has: they are in the sum as they are, whatever its weight.
+#[derive(Serialize)]
+struct KeptLine {
+    adapter: PathBuf,
+    modules: Vec<String>,
 }
 
 /// What factors of single precision lose anyway.
@@ -63,6 +72,10 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     check_composition_place(&arguments.out)?;
     let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
+    let kept = report.kept.as_ref().map(|(adapter, modules)| KeptLine {
+        adapter: arguments.adapters[*adapter].clone(),
+        modules: modules.clone(),
+    });
     let card = Card {
         adapters: &arguments.adapters,
         weights: &weights,
@@ -70,10 +83,11 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
         rank: arguments.rank,
         relative_error: report.relative_error,
         left_out: report.left_out.iter().cloned().collect(),
+        kept: kept.as_ref(),
     };
     output::json(Some(&arguments.out.join(COMPOSITION)), &card)?;
     report.warnings.iter().for_each(output::warning);
-    output::print(&summary(arguments, &report));
+    output::print(&summary(arguments, &report, kept.as_ref()));
     let outcome = if report.warnings.is_empty() { Outcome::Fine } else { Outcome::Warned };
     let lines = report.modules.into_iter().map(|module| ModuleLine {
         path: module.path,
@@ -84,6 +98,7 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
         modules: lines.collect(),
         relative_error: report.relative_error,
         left_out: report.left_out.into_iter().collect(),
+        kept,
         warnings: report.warnings.iter().map(Warning::from).collect(),
     };
     output::json(arguments.json.as_deref(), &report)?;
@@ -117,19 +132,22 @@ fn form(arguments: &ComposeArgs) -> Result<Form> {
     }
 }
 
-fn summary(arguments: &ComposeArgs, report: &ComposeReport) -> String {
+fn summary(arguments: &ComposeArgs, report: &ComposeReport, kept: Option<&KeptLine>) -> String {
     let largest = report.modules.iter().map(|module| module.rank).max().unwrap_or(0);
     let left_out: Vec<&str> = report.left_out.iter().map(String::as_str).collect();
     let without = match left_out[..] {
         [] => String::new(),
         _ => format!("; without {}: those of several adapters cannot be summed", left_out.join(", ")),
     };
+    let with = kept.map_or(String::new(), |own| {
+        format!("; with the {} of {}, as it is", own.modules.join(", "), own.adapter.display())
+    });
     let exactly = match report.relative_error {
         error if error < ROUNDING => "the exact sum".to_string(),
         error => format!("{:.1} % of the sum's norm is lost", 100.0 * error),
     };
     format!(
-        "wrote {} layers of rank up to {largest} to {}; {exactly}{without}",
+        "wrote {} layers of rank up to {largest} to {}; {exactly}{with}{without}",
         report.modules.len(),
         arguments.out.display(),
     )

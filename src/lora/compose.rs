@@ -58,6 +58,8 @@ pub struct ComposeReport {
     pub relative_error: f64,
     /// Modules that several adapters save whole, as heads: those of different tasks cannot be summed, so none is there.
     pub left_out: BTreeSet<String>,
+    /// The index of the only adapter that saves modules whole, and their names: they are written as they are.
+    pub kept: Option<(usize, Vec<String>)>,
     /// What looks wrong.
     pub warnings: Vec<Error>,
 }
@@ -84,10 +86,11 @@ pub fn compose(
     }
     let saved = plan.saved_modules();
     let origin = plan.origin(&saved)?;
+    let kept = saved.first().map(|(_, adapter, _)| (*adapter, origin.modules_to_save.clone()));
     let config = write_config(&plan.entries(form), &origin);
     let (modules, relative_error) =
         folder::write(out, &config, |output, path| plan.write(form, &saved, output, path))?;
-    Ok(ComposeReport { modules, relative_error, left_out: plan.left_out, warnings: plan.warnings })
+    Ok(ComposeReport { modules, relative_error, left_out: plan.left_out, kept, warnings: plan.warnings })
 }
 
 fn check_arguments(adapters: &[PathBuf], weights: &[f64], form: Form) -> Result<()> {
