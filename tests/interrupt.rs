@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Place, json, succeed, tiny_model};
+use support::{CLASSES, Place, json, succeed, tiny_model};
 
 /// Waits until a process catches SIGINT, which comes right before its work, and a little longer.
 fn wait_until_it_listens(id: &str) {
@@ -25,11 +25,19 @@ fn wait_until_it_listens(id: &str) {
     std::thread::sleep(second);
 }
 
-/// Ends a command by Ctrl-C once it is at work; what it said on stderr.
+/// Steps that nobody waits for.
+const ENDLESS: &str = "100000000";
+
+/// Ends a training command by Ctrl-C once it is at work; what it said on stderr.
 fn stopped(arguments: &[&str]) -> String {
+    stop(&[arguments, &["--steps", ENDLESS]].concat()).1
+}
+
+/// Ends a command by Ctrl-C once it is at work; what it said on stdout and on stderr.
+fn stop(arguments: &[&str]) -> (String, String) {
     let child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
         .args(arguments)
-        .args(["--device", "cpu", "--steps", "100000000"])
+        .args(["--device", "cpu"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -38,9 +46,10 @@ fn stopped(arguments: &[&str]) -> String {
     wait_until_it_listens(&id);
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let output = child.wait_with_output().expect("ends");
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{err}");
-    err
+    (out, err)
 }
 
 #[test]
@@ -61,4 +70,38 @@ fn ctrl_c_keeps_what_was_learned() {
     assert!(err.contains("warning[mismatch]: stopped") && err.contains("of 100000000 steps"), "{err}");
     let report = json(&Path::new(&module).join("training.json"));
     assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1));
+}
+
+/// A project of the page whose only method takes more steps than anybody waits for.
+fn endless_project(place: &Place) -> String {
+    let (train, out, project) = (place.path("train"), place.path("out.json"), place.path("project.zip"));
+    let adapt =
+        ["adapt", "--model", &tiny_model(), "--train", &train, "--modules", "none", "--device", "cpu"];
+    succeed(&[&adapt[..], &["--methods", "lora", "--steps", "1", "--folds", "0", "--json", &out]].concat());
+    let mut zip = zip::ZipWriter::new(fs::File::create(&project).expect("file"));
+    let mut add = |path: &str, bytes: &[u8]| {
+        zip.start_file(path, zip::write::SimpleFileOptions::default()).expect("starts");
+        std::io::Write::write_all(&mut zip, bytes).expect("writes");
+    };
+    let classes = CLASSES.map(|class| {
+        let paths = ["000", "001"].map(|number| format!("train/{class}/{number}.png"));
+        paths.iter().for_each(|path| add(path, &fs::read(place.path(path)).expect("picture")));
+        serde_json::json!({"name": class, "train": paths, "test": []})
+    });
+    let steps: usize = ENDLESS.parse().expect("a number");
+    let file = serde_json::json!({
+        "format": 1, "model": tiny_model(), "config": {"train": {"num_steps": steps}, "folds": 0},
+        "methods": ["lora"], "classes": classes, "modules": [], "results": json(Path::new(&out))["methods"],
+    });
+    add("project.json", file.to_string().as_bytes());
+    zip.finish().expect("finishes");
+    project
+}
+
+#[test]
+fn a_replay_that_was_stopped_says_so() {
+    let place = Place::new();
+    let (text, err) = stop(&["replay", &endless_project(&place)]);
+    assert!(err.contains("warning[mismatch]: stopped: 0 of 1 methods were replayed"), "{err}");
+    assert!(text.is_empty(), "an empty table: {text}");
 }

@@ -49,14 +49,27 @@ pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
         differences.push(Difference::new(saved, &replayed));
     }
     bar.finish_and_clear();
-    output::differences(&differences);
+    if !differences.is_empty() {
+        output::differences(&differences);
+    }
     output::json(arguments.compute.json.as_deref(), &differences)?;
+    let warnings = warnings(&differences, project.file.results.len());
+    warnings.iter().for_each(output::warning);
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// What is wrong with a replay of so many methods.
+fn warnings(differences: &[Difference], methods: usize) -> Vec<Error> {
+    let mut warnings = Vec::new();
+    if interrupt::stopped() {
+        let reason = format!("{} of {methods} methods were replayed", differences.len());
+        warnings.push(Error::mismatch("stopped", reason));
+    }
     let apart: Vec<&str> =
         differences.iter().filter(|own| !own.within(TOLERANCE)).map(|own| own.method.as_str()).collect();
     if !apart.is_empty() {
         let reason = format!("differs by more than {TOLERANCE} from what was saved");
-        output::warning(&Error::mismatch(apart.join(", "), reason));
-        return Ok(Outcome::Warned);
+        warnings.push(Error::mismatch(apart.join(", "), reason));
     }
-    Ok(if interrupt::stopped() { Outcome::Warned } else { Outcome::Fine })
+    warnings
 }
