@@ -82,6 +82,23 @@ pub fn check_free(dir: &Path, files: &[&str]) -> Result<()> {
     Err(Error::mismatch(dir.display().to_string(), reason))
 }
 
+/// How the names of packed folders end.
+const ARCHIVES: [&str; 8] = [".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z"];
+
+/// Refuses a file where a folder is wanted; what is not there at all is for the system to tell.
+///
+/// # Errors
+/// It is a file, and what to name instead.
+pub fn check_folder(path: &Path) -> Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let name = path.display().to_string();
+    let packed = ARCHIVES.iter().any(|end| name.to_lowercase().ends_with(end));
+    let advice = if packed { "unpack it and name the folder" } else { "name the folder that it is in" };
+    Err(Error::mismatch(name, format!("it is a file, and a folder is wanted; {advice}")))
+}
+
 /// What a model or a module is called: the last part of its path, or of its id of the Hub without the revision, which may
 /// hold slashes itself (`owner/name@refs/pr/1`).
 pub fn last_part(name: &str) -> &str {

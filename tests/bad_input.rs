@@ -40,6 +40,29 @@ fn a_folder_of_what_was_meant_is_told_from_it() {
 }
 
 #[test]
+fn an_archive_where_a_folder_is_wanted_is_to_be_unpacked() {
+    let place = Place::new();
+    let (zip, tar, train, model) =
+        (place.path("x.zip"), place.path("x.tar"), place.path("train"), tiny_model());
+    for file in [&zip, &tar] {
+        fs::write(file, b"packed").expect("file");
+    }
+    let photo = place.path("train/down/000.png");
+    for (arguments, file) in [
+        (["adapt", "--model", &model, "--train", &train, "--modules", &zip], &zip),
+        (["adapt", "--model", &model, "--modules", "none", "--train", &tar], &tar),
+        (["adapt", "--modules", "none", "--train", &train, "--model", &zip], &zip),
+        (["predict", &photo, &photo, "--top", "1", "--task", &zip], &zip),
+        (["adapt", "--model", &model, "--modules", "none", "--train", &photo], &photo),
+    ] {
+        let (code, _, err) = run(&[&arguments[..], &["--device", "cpu"]].concat());
+        let advice = if *file == photo { "name the folder that it is in" } else { "unpack it" };
+        let expected = format!("{file}: it is a file, and a folder is wanted; {advice}");
+        assert!(code == 2 && err.contains(&expected), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
 fn test_images_that_were_learned_from_are_told() {
     let place = Place::new();
     fs::copy(place.path("train/down/000.png"), place.path("test/down/copy.png")).expect("copies");

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
     Cropping, block_on,
     error::{Error, Result},
+    files::check_folder,
     hub::{Hub, Progress, is_repo_id},
     session::{ModelOptions, Session},
     shipped,
@@ -119,6 +120,7 @@ fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> R
     if path.is_dir() {
         return Ok(path.to_path_buf());
     }
+    check_folder(path)?;
     if !is_repo_id(name) || name.starts_with(['.', '/', '~']) {
         let reason = "there is no such folder, and it is not a Hugging Face id (owner/name) or `embedded`";
         return Err(Error::mismatch(name, reason));

@@ -11,6 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::draw_shots;
 use crate::{
     error::{Error, Result},
+    files::check_folder,
     image::decode,
     random::Purpose,
 };
@@ -30,8 +31,10 @@ impl Listing {
     /// The images of `dir/<class>/…`; files that are not images are named in the warnings.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Dataset`] when there is no class with an image, or the folders are the parts of a task.
+    /// [`Error::Io`], [`Error::Mismatch`] when it is a file, or [`Error::Dataset`] when there is no class with an image, or the
+    /// folders are the parts of a task.
     pub fn from_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
+        check_folder(dir)?;
         let name = dir.display().to_string();
         let (folders, others): (Vec<_>, Vec<_>) =
             sorted_entries(dir)?.into_iter().partition(|path| path.is_dir());

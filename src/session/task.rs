@@ -10,7 +10,7 @@ use super::{ModelOptions, Session, arm::Adapted, digest::hex, files::read_text};
 use crate::{
     checkpoint::save,
     error::{Error, Result},
-    files::{Together, check_free, follow},
+    files::{Together, check_folder, check_free, follow},
     head::Head,
     image::{
         preprocess::{Cropping, Preprocess},
@@ -104,8 +104,9 @@ impl TaskFile {
     /// Reads `task.json` of a folder.
     ///
     /// # Errors
-    /// It is absent or not of this layout.
+    /// It is absent or not of this layout, or the folder is a file.
     pub fn read(dir: &Path) -> Result<Self> {
+        check_folder(dir)?;
         let path = dir.join(TASK);
         Self::parse(&path.display().to_string(), &read_text(&path)?)
     }
