@@ -61,3 +61,18 @@ fn a_composition_says_whose_classifier_it_has() {
     assert!(!text.contains("classifier"), "{text}");
     assert!(json(Path::new(&out))["kept"].is_null());
 }
+
+#[test]
+fn a_bad_module_among_good_ones_is_named_and_the_rest_is_described() {
+    let place = Place::new();
+    let path = |name: &str| golden("adapters").join(name).display().to_string();
+    let (one, other, bad, out) = (path("qv"), path("qv-other"), place.path("train"), place.path("info.json"));
+    let (code, text, err) = run(&["info", "--json", &out, "--modules", &one, &bad, &other]);
+    assert!(code == 1 && err.contains("warning[io]") && err.contains(&bad), "{err}");
+    assert!(text.contains("module qv: ") && text.contains("module qv-other: "), "{text}");
+    let report = json(Path::new(&out));
+    let count = |field: &str| report[field].as_array().map(Vec::len);
+    assert_eq!((count("modules"), count("warnings")), (Some(2), Some(1)));
+    let (code, text, err) = run(&["info", "--modules", &bad, &bad]);
+    assert!(code == 2 && text.is_empty() && err.contains("none of them can be read"), "{text}{err}");
+}

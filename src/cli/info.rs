@@ -1,9 +1,17 @@
 //! `info`: devices, and what a model or module is.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use loraloom::{
-    DeviceChoice, LoraModule, VitConfig, block_on, error::Result, open_device, session::task::CARD, shipped,
+    DeviceChoice, LoraModule, VitConfig, block_on,
+    error::{Error, Result},
+    open_device,
+    report::Warning,
+    session::task::CARD,
+    shipped,
 };
 use serde::Serialize;
 
@@ -20,6 +28,7 @@ struct Info {
     shipped: Vec<ShippedLine>,
     model: Option<ModelLine>,
     modules: Vec<ModuleLine>,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
@@ -64,26 +73,41 @@ struct ModuleLine {
 /// Runs the command.
 ///
 /// # Errors
-/// The model or a module cannot be loaded.
+/// The model cannot be loaded, or none of the modules.
 pub fn run(arguments: &InfoArgs) -> Result<Outcome> {
     let model = arguments.model.as_deref().map(describe_model).transpose()?;
-    let mut outcome = Outcome::Fine;
-    let mut modules = Vec::new();
-    for path in &arguments.modules {
-        let (line, warned) = describe_module(path)?;
-        modules.push(line);
-        outcome = if warned { Outcome::Warned } else { outcome };
-    }
+    let (modules, warnings) = describe_modules(&arguments.modules)?;
     let info = Info {
         version: env!("CARGO_PKG_VERSION"),
         devices: devices(),
         shipped: shipped_lines(),
         model,
         modules,
+        warnings: warnings.iter().map(Warning::from).collect(),
     };
     print(&info);
     output::json(arguments.json.as_deref(), &info)?;
-    Ok(outcome)
+    Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// What modules are, and what is wrong with them; a bad one is a warning, unless none is left.
+fn describe_modules(paths: &[PathBuf]) -> Result<(Vec<ModuleLine>, Vec<Error>)> {
+    let (mut modules, mut warnings) = (Vec::new(), Vec::new());
+    for path in paths {
+        match describe_module(path) {
+            Ok((line, found)) => {
+                modules.push(line);
+                warnings.extend(found);
+            }
+            Err(error) if paths.len() == 1 => return Err(error),
+            Err(error) => warnings.push(error),
+        }
+    }
+    warnings.iter().for_each(output::warning);
+    if modules.is_empty() && !paths.is_empty() {
+        return Err(Error::mismatch("--modules", "none of them can be read"));
+    }
+    Ok((modules, warnings))
 }
 
 fn devices() -> Vec<DeviceLine> {
@@ -115,10 +139,9 @@ fn describe_model(name: &str) -> Result<ModelLine> {
     })
 }
 
-fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
+fn describe_module(path: &Path) -> Result<(ModuleLine, Vec<Error>)> {
     let dir = model::adapter_dir(path)?;
     let (module, warnings) = LoraModule::from_dir(&dir)?;
-    warnings.iter().for_each(output::warning);
     let layers = module.layers.values();
     let mut ranks: Vec<usize> = layers.clone().map(|layer| layer.rank).collect();
     ranks.sort_unstable();
@@ -136,7 +159,7 @@ fn describe_module(path: &Path) -> Result<(ModuleLine, bool)> {
         name: module.name,
         card: card(&dir),
     };
-    Ok((line, !warnings.is_empty()))
+    Ok((line, warnings))
 }
 
 /// What `train-module` wrote beside a module, in a line.
