@@ -39,6 +39,27 @@ fn classes_are_sorted_and_files_below_are_found() {
 }
 
 #[test]
+fn pictures_of_a_format_that_is_not_read_are_told_by_it() {
+    let dir = task(&["a"], 1);
+    for name in ["b/IMG_1.HEIC", "b/icon.ico"] {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder"))
+            .and_then(|()| fs::write(&path, b""))
+            .expect("file");
+    }
+    let (_, warnings) = Listing::from_folder(dir.path()).expect("lists");
+    let told = warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for part in
+        ["IMG_1.HEIC: HEIC is not read; save it as JPEG or PNG; left out", "icon.ico: ICO is not read"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    fs::remove_dir_all(dir.path().join("a")).expect("removes");
+    let error = Listing::from_folder(dir.path()).expect_err("no images").to_string();
+    assert!(error.contains("no class folders with images") && error.contains("HEIC is not read"), "{error}");
+}
+
+#[test]
 fn fewer_shots_are_a_subset_of_more() {
     let dir = task(&["a", "b", "c"], 8);
     let (listing, _) = Listing::from_folder(dir.path()).expect("lists");

@@ -12,7 +12,7 @@ use super::draw_shots;
 use crate::{
     error::{Error, Result},
     files::check_folder,
-    image::decode,
+    image::{decode, unread},
     random::Purpose,
 };
 
@@ -65,8 +65,12 @@ impl Listing {
             }
         }
         if by_class.is_empty() {
-            let reason =
-                "no class folders with images; make one folder per class and put its images inside".into();
+            // A folder of a phone's pictures has images in a person's eyes.
+            let left_out = search.warnings.iter().find(|error| matches!(error, Error::Image { .. }));
+            let left_out = left_out.map_or(String::new(), |error| format!(" ({error})"));
+            let reason = format!(
+                "no class folders with images; make one folder per class and put its images inside{left_out}"
+            );
             return Err(Error::Dataset { name, reason });
         }
         let classes: Vec<String> = by_class.keys().cloned().collect();
@@ -188,7 +192,8 @@ impl Search {
             } else if is_image(&path) {
                 files.push(path);
             } else {
-                self.warn_of(&path, "not an image by its name; left out");
+                let reason = unread::by_name(&path).unwrap_or_else(|| "not an image by its name".into());
+                self.warn_of(&path, &format!("{reason}; left out"));
             }
         }
         Ok(files)

@@ -8,7 +8,7 @@ use std::{
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 
-use super::{Picture, jpeg};
+use super::{Picture, jpeg, unread};
 use crate::error::{Error, Result};
 
 /// Largest image file, in bytes.
@@ -32,13 +32,15 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
     if bytes.len() > MAX_BYTES {
         return Err(failed(too_large(bytes.len() as u64)));
     }
+    if let Some(reason) = unread::by_bytes(bytes) {
+        return Err(failed(reason));
+    }
     let reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.to_string()))?;
     let (mut image, orientation) = match reader.format() {
         None => {
-            return Err(failed(
-                "not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into(),
-            ));
+            let unknown = || "not an image of a known format; use JPEG, PNG, WebP, GIF, BMP or TIFF".into();
+            return Err(failed(unread::by_name(Path::new(name)).unwrap_or_else(unknown)));
         }
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes).map_err(failed)?,
         Some(_) => decode_other(reader).map_err(failed)?,
@@ -181,6 +183,12 @@ mod tests {
         let whole = png(&DynamicImage::new_rgb8(64, 64));
         assert!(reason(&[]).contains("empty"));
         assert!(reason(b"hello").contains("not an image"));
+        // Whatever the name says.
+        assert!(
+            reason(b"\0\0\0\x18ftypavif\0\0\0\0mif1avif").contains("x.png: AVIF is not read; save it as")
+        );
+        let error = decode("x.tga", b"hello").expect_err("must be refused").to_string();
+        assert!(error.contains("x.tga: TGA is not read; save it as JPEG or PNG"), "{error}");
         assert!(reason(&whole[..whole.len() / 2]).contains("cannot be decoded"));
         assert!(reason(&vec![0; MAX_BYTES + 1]).contains("over the limit of 50 MB"));
     }

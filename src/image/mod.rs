@@ -1,7 +1,8 @@
 //! From bytes of an image file to the numbers that a model sees, the same Rust for page and command line.
 //!
 //! [`decode`] reads a file, [`preprocess`] resizes, crops and normalises as a checkpoint's
-//! `preprocessor_config.json` asks ([`processor`] reads that file), [`augment`] varies training images.
+//! `preprocessor_config.json` asks ([`processor`] reads that file), [`augment`] varies training images, [`unread`] names
+//! formats that are not read.
 
 pub mod augment;
 pub mod decode;
@@ -9,6 +10,7 @@ mod jpeg;
 pub mod preprocess;
 pub mod processor;
 pub mod resize;
+pub mod unread;
 
 /// An upright image, 8 bits per channel, without alpha.
 #[derive(Clone, Debug, PartialEq, Eq)]
