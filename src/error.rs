@@ -183,7 +183,8 @@ impl Error {
 
     /// A message without the method's name that it may begin with, for whoever states the name.
     pub fn after_name<'a>(message: &'a str, name: &str) -> &'a str {
-        message.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+        let named = message.strip_prefix("method ").unwrap_or(message);
+        named.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
     }
 
     /// The same error with the name of the image file that it is about.
@@ -197,5 +198,20 @@ impl Error {
     /// An [`Error::Config`].
     pub fn config(name: &str, field: &str, reason: impl Into<String>) -> Self {
         Self::Config { name: name.into(), field: field.into(), reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_methods_name_is_stated_once() {
+        for message in ["uniform: no modules", "method uniform: no modules", "no modules"] {
+            assert_eq!(Error::after_name(message, "uniform"), "no modules");
+        }
+        for other in ["uniform-scaled: no modules", "method uniform-scaled: no modules"] {
+            assert_eq!(Error::after_name(other, "uniform"), other);
+        }
     }
 }
