@@ -161,8 +161,8 @@ fn a_resumed_run_takes_the_same_steps() {
         run
     };
     for (run, part) in [
-        (settings(|config| config.learning_rate = 0.1), "other settings"),
-        (settings(|config| config.mixup = 0.0), "other settings"),
+        (settings(|config| config.learning_rate = 0.1), "and this one has 0.1; use"),
+        (settings(|config| config.mixup = 0.0), "a run with mixup 0.8, and this one has 0.0"),
         (identity(&photos, None, teacher), "another teacher"),
         (identity(&photos, other, teacher), "another teacher"),
         (identity(&photos, teacher, other), "another --init"),

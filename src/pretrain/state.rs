@@ -150,18 +150,39 @@ impl State {
 }
 
 /// What a saved run had that this one has not.
-fn difference(saved: Option<&Identity>, run: &Identity) -> Option<&'static str> {
+fn difference(saved: Option<&Identity>, run: &Identity) -> Option<String> {
     let model = |saved: &Option<String>, own: &Option<String>, none, other| match (saved, own) {
         _ if saved == own => None,
         (None, _) => Some(none),
         _ => Some(other),
     };
-    let Some(saved) = saved else { return Some("other settings") };
+    let Some(saved) = saved else { return Some("other settings".into()) };
     let photos = (saved.photos != run.photos).then_some("other photos");
     photos
         .or_else(|| model(&saved.teacher, &run.teacher, "no teacher", "another teacher"))
         .or_else(|| model(&saved.init, &run.init, "no --init", "another --init"))
-        .or_else(|| (saved.config != run.config).then_some("other settings"))
+        .map(str::to_string)
+        .or_else(|| setting(&saved.config, &run.config))
+}
+
+/// The first setting that differs, with both values.
+fn setting(saved: &PretrainConfig, own: &PretrainConfig) -> Option<String> {
+    if saved == own {
+        return None;
+    }
+    let (saved, own) = (fields(saved), fields(own));
+    let differs = own.iter().find_map(|(name, new)| {
+        let old = saved.get(name)?;
+        (old != new).then(|| format!("{name} {old}, and this one has {new}"))
+    });
+    Some(differs.unwrap_or_else(|| "other settings".into()))
+}
+
+/// Settings as they stand in a file: a number of 32 bits has more digits as a value.
+fn fields(config: &PretrainConfig) -> serde_json::Map<String, serde_json::Value> {
+    // Plain numbers always become JSON.
+    let text = serde_json::to_string(config).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 fn refused(path: &Path, reason: String) -> Error {
