@@ -10,7 +10,7 @@ use std::{
 };
 
 use loraloom::{
-    LoraModule,
+    Dialect, LoraModule,
     lora::{
         compose::{Form, compose},
         module::LoraLayer,
@@ -192,12 +192,23 @@ fn one_layer_under_two_kinds_of_names_is_refused() {
             let composed = compose(&pair.map(PathBuf::clone), &[0.5, 0.5], Form::Cat, None, &out);
             let error = composed.expect_err("refused").to_string();
             assert!(error.contains(fused) && error.contains(part) && !out.exists(), "{error}");
+            assert!(error.contains("adapters of one kind of model"), "no new names would help: {error}");
         }
     }
     // Nor may one adapter say the same half twice.
     write_adapter(&one, &[gate, &format!("vit.{gate}")], 1, (8, 8));
     let error = LoraModule::from_dir(&one).expect_err("refused").to_string();
     assert!(error.contains("two of its modules update fc1 of block 0"), "{error}");
+}
+
+#[test]
+fn adapters_in_two_dialects_are_composed_when_they_are_renamed() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let (pair, out) = ([folder("qv"), folder("qv-other--old")], scratch.path().join("sum"));
+    let error = compose(&pair, &[0.5, 0.5], Form::Cat, None, &out).expect_err("refused").to_string();
+    assert!(error.contains("in another adapter") && error.contains("with --names new"), "{error}");
+    compose(&pair, &[0.5, 0.5], Form::Cat, Some(Dialect::New), &out).expect("composes");
+    assert!(!module(&out).layers.is_empty());
 }
 
 #[test]

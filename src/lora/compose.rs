@@ -164,7 +164,7 @@ impl Plan {
         let Some(place) = VitPath::parse(path) else { return Ok(path.to_string()) };
         let renamed = match (names, place.slot) {
             (None, _) => path.to_string(),
-            (Some(dialect), Slot::One(target)) if !place.timm && !place.gated => {
+            (Some(dialect), Slot::One(target)) if has_dialects(place) => {
                 vit_path(place.prefix, place.block, target, dialect)
             }
             _ => {
@@ -180,9 +180,12 @@ impl Plan {
         let slots = std::iter::once(&place.slot).chain(place.slot.overlapping());
         let mut known = slots.filter_map(|slot| self.layers.get(&(place.block, *slot)));
         if let Some(other) = known.find(|other| **other != renamed) {
-            let reason = format!(
-                "`{renamed}` is `{other}` in another adapter; rename all to the old or new names, of one kind of model"
-            );
+            let alike = |own: VitPath<'_>| has_dialects(own) && own.prefix == place.prefix;
+            let advice = match alike(place) && VitPath::parse(other).is_some_and(alike) && names.is_none() {
+                true => "give all of them today's names with --names new",
+                false => "compose adapters of one kind of model",
+            };
+            let reason = format!("`{renamed}` is `{other}` in another adapter; {advice}");
             return Err(Error::mismatch(file, reason));
         }
         self.layers.insert((place.block, place.slot), renamed.clone());
@@ -359,6 +362,11 @@ impl Plan {
         };
         Ok(LoraLayer { rank, in_dim, out_dim, a, b, scaling: 1.0 })
     }
+}
+
+/// Whether a layer's path has a name in both of transformers' dialects.
+fn has_dialects(place: VitPath<'_>) -> bool {
+    matches!(place.slot, Slot::One(_)) && !place.timm && !place.gated
 }
 
 fn check_share(file: &str, path: &str, shares: &[Share], share: &Share) -> Result<()> {
