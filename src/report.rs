@@ -32,6 +32,11 @@ impl Accuracy {
     }
 }
 
+/// A count with what is counted, in words.
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Something that went wrong without stopping the work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
@@ -208,5 +213,11 @@ mod tests {
         assert!((accuracy.low - 0.490_162).abs() < 1e-4 && (accuracy.high - 0.943_318).abs() < 1e-4);
         assert_eq!(Accuracy::new(0, 0).value, 0.0);
         assert!(Accuracy::new(5, 5).high <= 1.0);
+    }
+
+    #[test]
+    fn one_is_counted_in_the_singular() {
+        let classes = |number| count(number, "class", "classes");
+        assert_eq!([0, 1, 2].map(classes), ["0 classes", "1 class", "2 classes"]);
     }
 }

@@ -122,6 +122,17 @@ fn a_folder_that_is_not_there_is_said_to_be_missing() {
 }
 
 #[test]
+fn one_image_of_one_class_is_counted_in_the_singular() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("only/down")).expect("folder");
+    fs::copy(place.path("train/down/000.png"), place.path("only/down/000.png")).expect("copies");
+    let (model, only) = (tiny_model(), place.path("only"));
+    let how = ["--methods", "nearest-mean", "--modules", "none", "--device", "cpu"];
+    let (_, text, err) = run(&[&["adapt", "--model", &model, "--train", &only][..], &how[..]].concat());
+    assert!(text.starts_with("1 class (down), 1 training image\n"), "{text}{err}");
+}
+
+#[test]
 fn every_task_of_a_comparison_is_looked_at_before_the_first_runs() {
     let place = Place::new();
     let (out, missing) = (place.path("out"), place.path("missing"));

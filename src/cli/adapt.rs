@@ -5,7 +5,7 @@ use loraloom::{
     Dataset, Method, Why, block_on, compare_results,
     error::{Error, Result},
     files::check_writable,
-    report::{AdaptReport, MethodReport, Warning},
+    report::{AdaptReport, MethodReport, Warning, count},
     session::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
@@ -95,13 +95,12 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
     let shown: Vec<&str> = train.classes.iter().take(SHOWN).map(String::as_str).collect();
     let more = train.classes.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let tested = test.map_or(String::new(), |test| format!(", {} test images", test.examples.len()));
-    format!(
-        "{} classes ({}{more}), {} training images{tested}\n",
-        train.classes.len(),
-        shown.join(", "),
-        train.examples.len()
-    )
+    let images = |part: &Dataset, kind: &str| {
+        count(part.examples.len(), &format!("{kind} image"), &format!("{kind} images"))
+    };
+    let tested = test.map_or(String::new(), |test| format!(", {}", images(test, "test")));
+    let classes = count(train.classes.len(), "class", "classes");
+    format!("{classes} ({}{more}), {}{tested}\n", shown.join(", "), images(train, "training"))
 }
 
 /// Says which method to take, and saves it if asked to.

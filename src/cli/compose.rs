@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
-    report::Warning,
+    report::{Warning, count},
     session::task::{COMPOSITION, check_composition_place},
 };
 use serde::Serialize;
@@ -147,8 +147,8 @@ fn summary(arguments: &ComposeArgs, report: &ComposeReport, kept: Option<&KeptLi
         error => format!("{:.1} % of the sum's norm is lost", 100.0 * error),
     };
     format!(
-        "wrote {} layers of rank up to {largest} to {}; {exactly}{with}{without}",
-        report.modules.len(),
+        "wrote {} of rank up to {largest} to {}; {exactly}{with}{without}",
+        count(report.modules.len(), "layer", "layers"),
         arguments.out.display(),
     )
 }

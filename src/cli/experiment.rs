@@ -14,6 +14,7 @@ use loraloom::{
         settings::Settings,
         task,
     },
+    report::count,
     session::{
         Session,
         adapt::{AdaptConfig, Flow},
@@ -170,6 +171,7 @@ fn write_report(arguments: &ExperimentArgs) -> Result<Outcome> {
     warnings.iter().for_each(output::warning);
     let summary = report::write(dir, &runs)?;
     output::json(arguments.json.as_deref(), &summary)?;
-    output::print(&format!("{} runs; report in {}", runs.len(), dir.join("report.md").display()));
+    let made = count(runs.len(), "run", "runs");
+    output::print(&format!("{made}; report in {}", dir.join("report.md").display()));
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }

@@ -9,7 +9,7 @@ use loraloom::{
     DeviceChoice, LoraModule, VitConfig, block_on,
     error::{Error, Result},
     open_device,
-    report::Warning,
+    report::{Warning, count},
     session::task::CARD,
     shipped,
 };
@@ -171,7 +171,8 @@ fn card(dir: &Path) -> Option<String> {
     let tested =
         tested.map_or(String::new(), |(probe, module)| format!(": linear probe {probe}, module {module}"));
     let source = card["source"].as_str().map_or(String::new(), |source| format!("; {source}"));
-    Some(format!("{classes} classes, {images} images{tested}{source}"))
+    let (classes, images) = (count(classes, "class", "classes"), count(images as usize, "image", "images"));
+    Some(format!("{classes}, {images}{tested}{source}"))
 }
 
 fn license(stated: &Option<String>) -> String {
@@ -189,10 +190,10 @@ fn print(info: &Info) {
     for own in shipped {
         let what = if own.has_weights { "embedded model" } else { "modules for" };
         let size = own.bytes as f64 / 1e6;
-        let count = own.modules.len();
+        let modules = count(own.modules.len(), "module", "modules");
         let at = own.img_size.map_or(String::new(), |side| format!(" at {side} px"));
         let licence = license(&own.license);
-        output::print(&format!("{what} {}{at}: {size:.1} MB, {count} modules{licence}", own.model));
+        output::print(&format!("{what} {}{at}: {size:.1} MB, {modules}{licence}", own.model));
         for module in &own.modules {
             let card = module.card.as_deref().unwrap_or("no card");
             output::print(&format!("  {}: {card}{}", module.name, license(&module.license)));
@@ -201,24 +202,24 @@ fn print(info: &Info) {
     if let Some(model) = &info.model {
         let config = &model.config;
         output::print(&format!(
-            "model {}: {} blocks, width {}, {} heads, {}x{} px in patches of {}x{}, {:.1} M parameters, {} classes",
+            "model {}: {}, width {}, {}, {}x{} px in patches of {}x{}, {:.1} M parameters, {}",
             model.name,
-            config.depth,
+            count(config.depth, "block", "blocks"),
             config.embed_dim,
-            config.num_heads,
+            count(config.num_heads, "head", "heads"),
             config.img_size.0,
             config.img_size.1,
             config.patch_size.0,
             config.patch_size.1,
             model.parameters as f64 / 1e6,
-            model.classes
+            count(model.classes, "class", "classes")
         ));
     }
     for module in &info.modules {
         output::print(&format!(
-            "module {}: {} layers ({}), rank {:?}, {} parameters, base model {}",
+            "module {}: {} ({}), rank {:?}, {} parameters, base model {}",
             module.name,
-            module.layers,
+            count(module.layers, "layer", "layers"),
             module.targets.join(", "),
             module.ranks,
             module.parameters,

@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Result},
     files::write_atomic,
     methods::registry::Method,
+    report::count,
 };
 
 /// Writes `report.md` and its plots into a folder of results.
@@ -156,7 +157,7 @@ fn accuracies(summary: &Summary, settings: &Settings) -> String {
     );
     text += &by_shots(summary, &|row| match row.missing {
         0 => percent(row.accuracy),
-        _ => format!("{} ({} runs)", percent(row.accuracy), row.runs),
+        _ => format!("{} ({})", percent(row.accuracy), count(row.runs, "run", "runs")),
     });
     for from in REFERENCES.into_iter().filter(|from| summary.methods.contains(from)) {
         text += &differences(summary, from);
