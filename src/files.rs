@@ -78,7 +78,9 @@ pub fn check_writable(dir: &Path) -> Result<()> {
 /// The first that is there, by name.
 pub fn check_free(dir: &Path, files: &[&str]) -> Result<()> {
     let Some(file) = files.iter().find(|file| dir.join(file).exists()) else { return Ok(()) };
-    let reason = format!("holds a {file} of something else; choose another folder, or remove what is there");
+    let article = if file.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let reason =
+        format!("holds {article} {file} of something else; choose another folder, or remove what is there");
     Err(Error::mismatch(dir.display().to_string(), reason))
 }
 

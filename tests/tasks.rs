@@ -278,14 +278,14 @@ fn what_is_somebody_elses_is_not_replaced() {
     (0..2).for_each(|_| drop(succeed(&compose(&sum))));
     assert_eq!(json(Path::new(&sum).join("composition.json").as_path())["adapters"][0], *theirs);
     for (arguments, dir, file) in [
-        (save("lora", &theirs), &theirs, "adapter_config.json"),
-        (save("lora", &card), &card, "adapter_config.json"),
-        (save("full", &own), &own, "model.safetensors"),
-        (to(&theirs), &theirs, "adapter_config.json"),
-        (to(&task), &task, "task.json"),
-        (compose(&task), &task, "task.json"),
-        (compose(&card), &card, "training.json"),
-        (compose(&other), &other, "adapter_config.json"),
+        (save("lora", &theirs), &theirs, "an adapter_config.json"),
+        (save("lora", &card), &card, "an adapter_config.json"),
+        (save("full", &own), &own, "a model.safetensors"),
+        (to(&theirs), &theirs, "an adapter_config.json"),
+        (to(&task), &task, "a task.json"),
+        (compose(&task), &task, "a task.json"),
+        (compose(&card), &card, "a training.json"),
+        (compose(&other), &other, "an adapter_config.json"),
     ] {
         let held = |file: fs::DirEntry| (file.path(), fs::read(file.path()).expect("reads"));
         let files = || -> BTreeMap<_, _> {
@@ -294,7 +294,10 @@ fn what_is_somebody_elses_is_not_replaced() {
         let before = files();
         let (code, text, err) = run(&arguments);
         assert!(code == 2 && text.is_empty(), "{arguments:?}: {text}");
-        assert!(err.contains(&format!("holds a {file}")) && err.contains(dir.as_str()), "{err}");
+        assert!(
+            err.contains(&format!("holds {file} of something else")) && err.contains(dir.as_str()),
+            "{err}"
+        );
         assert!(files() == before, "{arguments:?}");
     }
 }
