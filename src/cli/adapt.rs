@@ -146,10 +146,7 @@ pub fn load(
     warnings: &mut Vec<Error>,
 ) -> Result<Dataset> {
     let bar = output::bar(0);
-    let mut show = |done: usize, total: usize| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
+    let mut show = |done: usize, total: usize| output::advance(&bar, done as u64, total as u64);
     let (dataset, found) = session.load_dataset(dir, classes, shots, &mut show)?;
     bar.finish_and_clear();
     found.iter().for_each(output::warning);
@@ -223,13 +220,11 @@ pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
         // The bar moves with whole steps.
         Progress::Within { .. } => {}
         Progress::Step { method, step, num_steps, loss, .. } => {
-            bar.set_length(*num_steps as u64);
-            bar.set_position(*step as u64);
+            output::advance(bar, *step as u64, *num_steps as u64);
             bar.set_message(format!("{method}: loss {loss:.3}"));
         }
         Progress::Fold { method, fold, num_folds } => {
-            bar.set_length(*num_folds as u64);
-            bar.set_position(*fold as u64);
+            output::advance(bar, *fold as u64, *num_folds as u64);
             bar.set_message(format!("{method}: held-out folds"));
         }
         Progress::Test { method } => bar.set_message(format!("{method}: test images")),

@@ -127,8 +127,7 @@ fn fetch(name: &str, get: impl Fn(&Hub, &str, Download) -> Result<PathBuf>) -> R
     }
     let bar = download_bar();
     let mut show = |progress: Progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
+        output::advance(&bar, progress.done, progress.total);
         bar.set_message(progress.file);
     };
     let dir = get(&Hub::from_env()?, name, &mut show);

@@ -85,6 +85,14 @@ pub fn bar(length: u64) -> ProgressBar {
     bar
 }
 
+/// Moves a bar. Both numbers change at once: one after the other would show the old position of the new length.
+pub fn advance(bar: &ProgressBar, done: u64, total: u64) {
+    bar.update(|state| {
+        state.set_len(total);
+        state.set_pos(done);
+    });
+}
+
 /// One line per finished method for a log; a terminal has the bar.
 pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
     if !stderr().is_terminal() {
@@ -336,5 +344,75 @@ fn made_of(method: &str, report: &CoefficientReport) -> MadeOf {
             best.map_or(MadeOf::Nothing, |(module, _)| MadeOf::Line(format!("{method}: {module}")))
         }
         _ => MadeOf::Weights,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use indicatif::{ProgressStyle, TermLike};
+
+    use super::*;
+
+    /// A terminal that keeps all that was ever shown.
+    #[derive(Clone, Debug, Default)]
+    struct Shown(Arc<Mutex<String>>);
+
+    impl TermLike for Shown {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().expect("no panic").push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_never_shows_more_done_than_there_is() {
+        let shown = Shown::default();
+        let target = ProgressDrawTarget::term_like(Box::new(shown.clone()));
+        let bar = ProgressBar::with_draw_target(Some(20), target);
+        bar.set_style(ProgressStyle::with_template("<{pos}/{len}>").expect("a template"));
+        for (done, total) in [(20, 20), (4, 12), (30, 40)] {
+            advance(&bar, done, total);
+        }
+        bar.abandon();
+        let text = shown.0.lock().expect("no panic").clone();
+        assert!(text.contains("<20/20>") && text.contains("<4/12>") && text.contains("<30/40>"), "{text}");
+        assert!(!text.contains("<20/12>") && !text.contains("<30/12>"), "{text}");
     }
 }

@@ -107,8 +107,7 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
 fn with_bar(train: impl FnOnce(OnProgress<'_>) -> Result<PretrainReport>) -> Result<PretrainReport> {
     let bar = steps_bar();
     let report = train(&mut |what, done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+        output::advance(&bar, done as u64, total as u64);
         bar.set_message(what);
         interrupt::go_on()
     })?;
