@@ -18,7 +18,7 @@ use loraloom::{
 use super::{
     Outcome,
     args::{AdaptArgs, Modules, leaves_choice},
-    interrupt, model, output, settings,
+    interrupt, model, output, settings, tables,
 };
 
 /// So many classes are named.
@@ -62,12 +62,12 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         warnings.push(Error::mismatch("stopped", reason));
         output::warning(&warnings[warnings.len() - 1]);
     }
-    output::methods(&reports);
+    tables::methods(&reports);
     let measured = reports.iter().any(|report| report.held_out_accuracy.is_some() || report.stopped);
     if config.folds > 0 && !measured && !reports.is_empty() {
         output::print("Nothing was held out: no class has two images.");
     }
-    output::compositions(&reports);
+    tables::compositions(&reports);
     let report = AdaptReport {
         model: session.model().name.clone(),
         device: session.device().name.clone(),

@@ -15,6 +15,7 @@ mod pretrain;
 mod replay;
 mod score;
 mod settings;
+mod tables;
 mod train_module;
 
 use std::{path::Path, process::ExitCode};

@@ -13,15 +13,15 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
-    Method,
     error::{Error, Result},
     experiment::results::Run,
     files::{check_writable, write_json},
-    project::Difference,
-    report::{CoefficientReport, MethodReport, Prediction},
+    report::{MethodReport, Prediction},
     write_atomic,
 };
 use serde::Serialize;
+
+use super::tables;
 
 /// Prints an error with its code.
 pub fn error(error: &Error) {
@@ -96,7 +96,8 @@ pub fn advance(bar: &ProgressBar, done: u64, total: u64) {
 /// One line per finished method for a log; a terminal has the bar.
 pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
     if !stderr().is_terminal() {
-        let (test, held_out) = (percent(report.test_accuracy), percent(report.held_out_accuracy));
+        let (test, held_out) =
+            (tables::percent(report.test_accuracy), tables::percent(report.held_out_accuracy));
         let MethodReport { method, seconds, .. } = report;
         // As with every message, a closed pipe is the reader's choice.
         let _ =
@@ -108,7 +109,7 @@ pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
 pub fn run_line(done: usize, all: usize, run: &Run) {
     if !stderr().is_terminal() {
         let (Run { task, seed, .. }, shots) = (run, run.shots.words());
-        let (name, accuracy) = (run.method.name(), percent(Some(run.test_accuracy)));
+        let (name, accuracy) = (run.method.name(), tables::percent(Some(run.test_accuracy)));
         let seconds = run.seconds + run.test_seconds;
         let draw = run.draw.words();
         // As with every message, a closed pipe is the reader's choice.
@@ -211,139 +212,6 @@ pub fn predictions(predictions: &[Prediction]) {
             .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
             .collect();
         print(&format!("{}: {}", prediction.image, classes.join(", ")));
-    }
-}
-
-/// A table of methods.
-pub fn methods(reports: &[MethodReport]) {
-    let mut rows = vec![[
-        "method".to_string(),
-        "test".into(),
-        "95 %".into(),
-        "held out".into(),
-        "95 %".into(),
-        "folds".into(),
-        "parameters".into(),
-        "seconds".into(),
-    ]];
-    rows.extend(reports.iter().map(|report| {
-        [
-            report.method.clone(),
-            percent(report.test_accuracy),
-            interval(report.test_interval),
-            percent(report.held_out_accuracy),
-            interval(report.held_out_interval),
-            report.held_out_accuracy.map_or("-".into(), |_| report.held_out_folds.to_string()),
-            report.trainable_parameters.to_string(),
-            format!("{:.1}", report.seconds),
-        ]
-    }));
-    table(&rows);
-}
-
-/// A table of saved and replayed results.
-pub fn differences(differences: &[Difference]) {
-    let mut rows = vec![[
-        "method".to_string(),
-        "test: saved".into(),
-        "replayed".into(),
-        "held out: saved".into(),
-        "replayed".into(),
-        "largest difference of a probability".into(),
-    ]];
-    rows.extend(differences.iter().map(|own| {
-        [
-            own.method.clone(),
-            percent(own.test_accuracy[0]),
-            percent(own.test_accuracy[1]),
-            percent(own.held_out_accuracy[0]),
-            percent(own.held_out_accuracy[1]),
-            own.probability.map_or("-".into(), |value| format!("{value:.1e}")),
-        ]
-    }));
-    table(&rows);
-}
-
-fn percent(value: Option<f64>) -> String {
-    value.map_or("-".into(), |value| format!("{:.1} %", 100.0 * value))
-}
-
-fn interval(ends: Option<[f64; 2]>) -> String {
-    ends.map_or("-".into(), |[low, high]| format!("{:.0}-{:.0}", 100.0 * low, 100.0 * high))
-}
-
-/// Prints rows with aligned columns: the first one to the left, the others to the right.
-pub fn table<R: AsRef<[String]>>(rows: &[R]) {
-    let columns = rows.first().map_or(0, |row| row.as_ref().len());
-    let width =
-        |column: usize| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
-        let cells: Vec<String> = row
-            .as_ref()
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        print(cells.join("  ").trim_end());
-    }
-}
-
-/// What every composition is made of: a table of mean weights where they differ, a line where one says it all.
-pub fn compositions(reports: &[MethodReport]) {
-    let (mut columns, mut lines) = (Vec::new(), Vec::new());
-    for report in reports {
-        let Some(coefficients) = &report.coefficients else { continue };
-        match made_of(&report.method, coefficients) {
-            MadeOf::Nothing => {}
-            MadeOf::Line(line) => lines.push(line),
-            MadeOf::Weights => columns.push((&report.method, coefficients)),
-        }
-    }
-    if let Some((_, first)) = columns.first() {
-        let mut rows = vec![vec!["mean weight".to_string()]];
-        rows[0].extend(columns.iter().map(|(method, _)| method.to_string()));
-        rows.extend(first.modules.iter().enumerate().map(|(index, module)| {
-            let means = columns
-                .iter()
-                .map(|(_, own)| own.means.get(index).map_or("-".into(), |mean| format!("{mean:.3}")));
-            std::iter::once(module.clone()).chain(means).collect()
-        }));
-        print("");
-        table(&rows);
-    }
-    if !lines.is_empty() {
-        print("");
-        lines.iter().for_each(|line| print(line));
-    }
-}
-
-/// What there is to say of a composition.
-enum MadeOf {
-    /// Nothing that its name does not say.
-    Nothing,
-    Line(String),
-    /// A weight per module.
-    Weights,
-}
-
-fn made_of(method: &str, report: &CoefficientReport) -> MadeOf {
-    match Method::from_name(method) {
-        // The control's weights are of noise.
-        Ok(Method::Uniform | Method::RandomModules) => MadeOf::Nothing,
-        Ok(Method::UniformScaled) => {
-            let scale: f32 = report.means.iter().sum();
-            MadeOf::Line(format!("{method}: the mean of the modules times {scale:.1}"))
-        }
-        Ok(Method::BestModule) => {
-            let best = report.modules.iter().zip(&report.means).max_by(|a, b| a.1.total_cmp(b.1));
-            best.map_or(MadeOf::Nothing, |(module, _)| MadeOf::Line(format!("{method}: {module}")))
-        }
-        _ => MadeOf::Weights,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     Outcome,
     adapt::{show, steps_bar},
     args::ReplayArgs,
-    interrupt, model, output,
+    interrupt, model, output, tables,
 };
 
 /// Largest difference that counts as the same.
@@ -50,7 +50,7 @@ pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
     }
     bar.finish_and_clear();
     if !differences.is_empty() {
-        output::differences(&differences);
+        tables::differences(&differences);
     }
     output::json(arguments.compute.json.as_deref(), &differences)?;
     let warnings = warnings(&differences, project.file.results.len());

@@ -10,7 +10,7 @@ use loraloom::{
 };
 use serde::Serialize;
 
-use super::{Outcome, adapt::load, args::PredictArgs, output};
+use super::{Outcome, adapt::load, args::PredictArgs, output, tables};
 
 /// So many mistakes are printed.
 const SHOWN: usize = 5;
@@ -78,7 +78,7 @@ impl Scores {
             100.0 * low,
             100.0 * high
         ));
-        output::table(&self.rows());
+        tables::table(&self.rows());
         let mut mistakes: Vec<&Scored> = self.images.iter().filter(|own| !own.is_right()).collect();
         mistakes.sort_by(|a, b| b.prediction.top[0].probability.total_cmp(&a.prediction.top[0].probability));
         if !mistakes.is_empty() {
