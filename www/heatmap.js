@@ -106,7 +106,7 @@ export function heatMap(report) {
   };
   update(report);
   const node = element("div", {},
-    element("div", { class: "loom" }, layers, canvas, element("span", { class: "corner" }, "layer"), columns),
+    element("div", { class: "loom" }, layers, canvas, element("span", { class: "corner", "aria-hidden": "true" }, "layer\u00a0↑ module\u00a0→"), columns),
     element("div", { class: "scale" }, low, element("i", {}), high, middle, spot));
   return { node, update };
 }
