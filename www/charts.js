@@ -1,10 +1,11 @@
 // Live lines (uPlot): loss and accuracy of every method over its steps, told apart by colour and by dashes.
 import uPlot from "./vendor/uPlot.esm.js";
-import { $, css, drawing, element, onTheme } from "./dom.js";
+import { $, css, drawing, element, onTheme, percent } from "./dom.js";
 import { method } from "./methods.js";
 
 const HEIGHT = 160;
 const KINDS = [["loss", "loss-plot"], ["accuracy", "accuracy-plot"]];
+const WORDS = { loss: (value) => value.toFixed(2), accuracy: (value) => percent(value) };
 
 export class Lines {
   #plots = [];
@@ -60,6 +61,8 @@ export class Lines {
     this.#plots = this.#methods.length ? KINDS.map(([kind, id]) => {
       const box = $(id);
       box.replaceChildren();
+      box.setAttribute("role", "img");
+      box.setAttribute("aria-label", this.#told(kind));
       const percents = kind === "accuracy" ? { values: (_, values) => values.map((value) => `${Math.round(100 * value)} %`) } : {};
       const options = {
         width: box.clientWidth || 320, height: HEIGHT, padding: [8, 8, 0, 0], legend: { show: false }, cursor: { show: false },
@@ -72,8 +75,25 @@ export class Lines {
 
   #draw() {
     this.#dirty = false;
-    for (const { kind, plot } of this.#plots) plot.setData(this.#data(kind));
-    for (const [name, value] of this.#values) value.textContent = this.#series[name].loss.at(-1)?.toFixed(2) ?? "";
+    for (const { kind, plot } of this.#plots) {
+      plot.setData(this.#data(kind));
+      plot.root.parentElement.setAttribute("aria-label", this.#told(kind));
+    }
+    for (const [name, value] of this.#values) {
+      const loss = this.#series[name].loss.at(-1);
+      value.textContent = loss === undefined ? "" : `loss ${WORDS.loss(loss)}`;
+    }
+  }
+
+  /** What the lines of a plot show, in words. */
+  #told(kind) {
+    const words = this.#methods.flatMap((name) => {
+      const values = this.#series[name][kind];
+      const known = values.filter((value) => value !== undefined);
+      if (!known.length) return [];
+      return `${method(name).label} from ${WORDS[kind](known[0])} to ${WORDS[kind](known.at(-1))} at step ${values.length - 1}`;
+    });
+    return `${kind === "loss" ? "Loss" : "Accuracy"}: ${words.join(", ") || "no step yet"}`;
   }
 
   #resize() {

@@ -1,10 +1,10 @@
 // The left column: classes with their pictures.
-import { $, acceptDrops, element, fail, listed, say } from "./dom.js";
+import { classCard, label } from "./card.js";
+import { $, fail, listed, say } from "./dom.js";
 import { shared } from "./drops.js";
 import { read, thumb, undoable, warnOfCopies } from "./pictures.js";
 import { LOST } from "./protocol.js";
 import { keptCopy } from "./store.js";
-import { cameraButton } from "./webcam.js";
 
 const LIMIT = 500;
 /** So many pictures of a class show at first. */
@@ -334,13 +334,12 @@ export class Classes {
   }
 
   #fill(own) {
-    const { card, count, thumbs, remove, more } = this.#cards.get(own.key);
+    const parts = this.#cards.get(own.key);
+    const { card, thumbs, more } = parts;
+    label(parts, own);
     const visible = own.expanded ? own.pictures : own.pictures.slice(0, SHOWN);
     more.hidden = visible.length === own.pictures.length;
     more.textContent = `Show all ${own.pictures.length}`;
-    remove.setAttribute("aria-label", `Remove class ${own.name}`);
-    const words = `${own.pictures.length}${own.test.length ? ` + ${own.test.length} test` : ""}`;
-    if (count.textContent !== words) count.textContent = words;
     card.classList.toggle("bare", !own.pictures.length);
     const button = (picture) => thumb(picture, () => this.removePicture(own, picture));
     const shown = [...thumbs.children].map((child) => child.picture);
@@ -354,43 +353,22 @@ export class Classes {
   }
 
   #card(own) {
-    const id = `files-${own.key}`;
-    const files = element("input", { type: "file", multiple: true, accept: "image/*", "data-testid": "class-files", id, "aria-label": `Add pictures to ${own.name}`, class: "visually-hidden",
-      onchange: (event) => {
-        const chosen = [...event.target.files];
-        event.target.value = "";
-        this.addFiles(own, chosen);
-      } });
-    const name = element("input", { type: "text", "aria-label": "Class name", "data-testid": "class-name", maxlength: "60", autocomplete: "off",
-      onchange: () => {
-        own.name = name.value.trim() || own.name;
-        name.value = own.name;
+    const parts = classCard(own, {
+      add: (files) => this.addFiles(own, files),
+      rename: (name) => {
+        own.name = name || own.name;
+        parts.name.value = own.name;
         this.draw();
         this.#changed();
-      } });
-    name.value = own.name;
-    const count = element("span", { class: "count" });
-    const remove = element("button", { type: "button", class: "quiet", onclick: () => this.remove(own) }, "×");
-    const thumbs = element("div", { class: "thumbs" });
-    const more = element("button", { type: "button", class: "quiet", hidden: true,
-      onclick: () => {
+      },
+      remove: () => this.remove(own),
+      expand: () => {
         own.expanded = true;
         this.#fill(own);
-        thumbs.children[SHOWN]?.focus();
-      } });
-    const card = element("article", { class: "card class-card", "data-testid": "class-card", "data-key": String(own.key) },
-      element("header", {}, name, count, remove),
-      thumbs, more,
-      element("div", { class: "class-add" }, element("label", { class: "button", for: id }, "Drop or choose pictures"), files,
-        cameraButton(own, (file) => this.addFiles(own, [file]))));
-    // Pictures dropped on a card are of its class; folders and zips go on to the page.
-    acceptDrops(card, (event, entries, dropped) => {
-      // What is no file is the page's to refuse.
-      if (!entries.length && !dropped.length) return;
-      if (entries.some((entry) => entry.isDirectory) || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
-      event.stopPropagation();
-      this.addFiles(own, dropped);
+        parts.thumbs.children[SHOWN]?.focus();
+      },
     });
-    return { card, name, count, thumbs, files, remove, more };
+    parts.name.value = own.name;
+    return parts;
   }
 }

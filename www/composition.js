@@ -29,6 +29,8 @@ export class CompositionView {
   #drawn = "";
   /** None where all layers have the same weights: the bars say as much. */
   #map = null;
+  /** The modules and layers that the map is of. */
+  #woven = "";
   /** Whether a person chose what is shown. */
   #picked = false;
 
@@ -112,9 +114,25 @@ export class CompositionView {
     if (this.#drawn === kind) return this.#redraw(name, shown, draggable);
     this.#drawn = kind;
     const hint = draggable ? element("p", { class: "row hint" }, element("span", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it."), this.#back(name)) : null;
-    this.#map = shown.groups.length > 1 ? heatMap(shown) : null;
+    const held = this.#held;
+    this.#weave(shown);
     $("composition").replaceChildren(...[this.#map?.node, hint, this.#bars(name, shown, draggable)].filter(Boolean));
     this.#redraw(name, shown, draggable);
+    if (held) ($("composition").querySelector(held) ?? $("composed-method")).focus({ preventScroll: true });
+  }
+
+  /** What of the drawn parts has the keyboard, as a selector: what takes its place gets it. */
+  get #held() {
+    const own = $("composition");
+    if (!own.contains(document.activeElement)) return "";
+    return document.activeElement.matches(".heat") ? ".heat" : ".weights";
+  }
+
+  /** The map stays while it is of the same modules and layers, and with it the place that somebody reads. */
+  #weave(shown) {
+    const woven = JSON.stringify([shown.modules, shown.groups]);
+    if (woven !== this.#woven) this.#map = shown.groups.length > 1 ? heatMap(shown) : null;
+    this.#woven = woven;
   }
 
   /** From a mix to the trained weights again. */

@@ -31,7 +31,15 @@ export const onTheme = (change) => matchMedia("(prefers-color-scheme: dark)").ad
 
 /** Parts of a long wait after which screen readers are told again. */
 const TELL_EVERY = 0.25;
+/** What other words replace sooner, in milliseconds, screen readers are not told: they would read all of it, long after. */
+const TELL_AFTER = 400;
 let toldShare = 0;
+let telling = 0;
+
+/** Writes into an element that screen readers are told of, which would tell the same words again. */
+export function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
 
 /** Shows a line at the top and tells screen readers; `share` is how much of a download or of reading is done, which is
  *  shown as often as it comes and told now and then. */
@@ -41,7 +49,8 @@ export function say(text, share) {
   $("loading").value = share ?? 0;
   if (share !== undefined && share >= toldShare && share < toldShare + TELL_EVERY && toldShare) return;
   toldShare = share === undefined ? 0 : share || Number.EPSILON;
-  $("told").textContent = text;
+  clearTimeout(telling);
+  telling = setTimeout(() => ($("told").textContent = text), TELL_AFTER);
 }
 
 /** How many errors of a list are told by name. */

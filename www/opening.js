@@ -7,6 +7,12 @@ const RESTARTS = 3;
 /** Errors that are the device's; a model that is refused would be refused by another device, too. */
 const OF_THE_DEVICE = ["device", "fatal"];
 
+/** Nothing is fetched any more that could be ended; the keyboard goes to where models are chosen. */
+function hideCancel() {
+  if (document.activeElement === $("cancel-load")) $("model").focus({ preventScroll: true });
+  $("cancel-load").hidden = true;
+}
+
 export class Opening {
   #engine;
   #settings;
@@ -44,7 +50,7 @@ export class Opening {
       $("cancel-load").hidden = !this.model;
       const { model, modules } = await load();
       if (choice !== this.#choices) return false;
-      $("cancel-load").hidden = true;
+      hideCancel();
       if (this.#isOpen(model, modules)) {
         say(this.#words);
         return true;
@@ -60,7 +66,7 @@ export class Opening {
       return choice === this.#choices;
     } catch (error) {
       if (error.code === "restarted" || choice !== this.#choices) return false;
-      $("cancel-load").hidden = true;
+      hideCancel();
       fail(error);
       // A restart that goes on tells how it is.
       if (this.#run.state !== "off" || !this.model) say(this.model ? this.#words : "cannot start");

@@ -1,6 +1,6 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
-import { $, element, fail, say } from "./dom.js";
+import { $, element, fail, say, write } from "./dom.js";
 import { METHODS, method } from "./methods.js";
 import { Results } from "./results.js";
 import { suggested } from "./suggestion.js";
@@ -115,10 +115,12 @@ export class Run {
   refresh() {
     const reason = this.obstacle;
     const idle = ["off", "idle", "quick"].includes(this.state);
+    // The button that has the keyboard is about to go: what came out is what there is to look at then.
+    if (idle && this.#flowHasFocus) $("results-region").focus({ preventScroll: true });
     $("start").disabled = Boolean(reason);
     $("start").hidden = !idle;
     const moved = this.busy && this.#context.data !== this.#classes.signature;
-    $("why").textContent = reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "";
+    write($("why"), reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "");
     $("pause").hidden = $("stop").hidden = idle;
     $("stop").disabled = $("pause").disabled = this.state === "stopping";
     $("pause").textContent = this.state === "paused" ? "Resume" : "Pause";
@@ -251,9 +253,13 @@ export class Run {
     await this.#done();
   }
 
+  get #flowHasFocus() {
+    return [$("pause"), $("stop")].includes(document.activeElement);
+  }
+
   async #flow(flow) {
     this.#wasStopped = flow === "stop";
-    const hadFocus = [$("pause"), $("stop")].includes(document.activeElement);
+    const hadFocus = this.#flowHasFocus;
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
     if (hadFocus && flow === "stop") $("results-region").focus();
     if (flow === "stop") say("stopping");

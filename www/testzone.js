@@ -126,7 +126,7 @@ export class TestZone {
     const title = (scope, name) => element("th", { scope, title: name }, name);
     const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true ↓ said →"), ...names.map((name) => title("col", name))));
     const cell = (count, truth, said) => element("button", { type: "button", class: truth === said ? "cell right" : "cell wrong", disabled: count === 0,
-      style: { "--share": String(count / largest) }, "aria-label": `${count} pictures of ${names[truth]} were called ${names[said]}`,
+      style: { "--share": String(count / largest) }, "aria-label": `${count} ${count === 1 ? "picture" : "pictures"} of ${names[truth]} called ${names[said]}`,
       onclick: (event) => this.#open(event.currentTarget, pictures[truth][said], `${names[truth]}, called ${names[said]}`) }, String(count));
     const rows = confusion.map((row, truth) => element("tr", {}, title("row", names[truth]), ...row.map((count, said) => element("td", {}, cell(count, truth, said)))));
     this.#replace(head, element("tbody", {}, ...rows));

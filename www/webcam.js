@@ -26,7 +26,7 @@ export function cameraButton(own, take) {
   if (!hasCamera()) return null;
   const icon = drawing("svg", { viewBox: "0 0 20 20", fill: "none", stroke: "currentColor", "stroke-width": "1.6", "aria-hidden": "true" },
     drawing("path", { d: "M3 6.500h3l1.300-2h5.400l1.300 2h3v9.500H3z", "stroke-linejoin": "round" }), drawing("circle", { cx: "10", cy: "11", r: "2.700" }));
-  return element("button", { type: "button", title: "Use the camera", "aria-label": `Take pictures of ${own.name}`, "data-testid": "class-camera",
+  return element("button", { type: "button", title: "Use the camera", "data-testid": "class-camera",
     onclick: () => openCamera(own.name, take) }, icon);
 }
 
