@@ -19,8 +19,12 @@ export class Results {
 
   /** Rows for methods that are about to run. */
   expect(methods) {
-    for (const name of methods) this.#row(name).state.hidden = false;
-    for (const name of methods) this.#row(name).state.value = 0;
+    for (const { state, note } of methods.map((name) => this.#row(name))) {
+      state.hidden = false;
+      state.value = 0;
+      // The line that its steps will take: rows below stay where they are.
+      note.textContent = "waiting";
+    }
     this.#draw();
   }
 
@@ -71,8 +75,8 @@ export class Results {
   }
 
   #end(name, note) {
-    this.#row(name).note.textContent = this.#reports.has(name) ? `${note}; these numbers are from before` : note;
     this.rest(name);
+    this.#row(name).note.textContent = this.#reports.has(name) ? `${note}; these numbers are from before` : note;
   }
 
   /** Whether a result is of other pictures, modules or settings than those of now. */
@@ -86,9 +90,11 @@ export class Results {
     this.#draw();
   }
 
-  /** Nothing runs any more. */
+  /** Nothing runs any more; what did not come to its end leaves what stood there before. */
   rest(name) {
-    this.#row(name).state.hidden = true;
+    const { state, note } = this.#row(name);
+    if (!state.hidden) note.textContent = effort(this.#reports.get(name));
+    state.hidden = true;
   }
 
   /** A method's result on training pictures of which `heldOut` are not their class's only one. */
@@ -100,7 +106,7 @@ export class Results {
     if (fresh) this.#draw();
     cells.state.value = 1;
     cells.state.hidden = true;
-    cells.note.textContent = report.steps ? `${report.steps} steps, ${seconds(report.seconds)}` : "";
+    cells.note.textContent = effort(report);
     cells.test.replaceChildren(...accuracy(report.test_accuracy, report.test_interval));
     cells.held.replaceChildren(...accuracy(report.held_out_accuracy, report.held_out_interval));
     cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
@@ -119,6 +125,9 @@ const WHY = {
   tied: (others) => `. ${others === 1 ? "Another one has" : `${others} others have`} the same held-out accuracy; of equals it gained most on other tasks.`,
   unmeasured: () => ", which gained most on other tasks: nothing was held out here.",
 };
+
+/** What a result has taken, of a method that trains. */
+const effort = (report) => (report?.steps ? `${report.steps} ${report.steps === 1 ? "step" : "steps"}, ${seconds(report.seconds)}` : "");
 
 const seconds = (value) => (value < 10 ? `${value.toFixed(1)}\u00a0s` : `${Math.round(value)}\u00a0s`);
 

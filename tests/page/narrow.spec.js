@@ -44,6 +44,35 @@ test("between a phone and a desk the table of results fits while methods run", a
   await expect(page.getByTestId("status")).toHaveText("stopped");
 });
 
+/** Notes from now on how high every row of the table is while its method waits or runs; `heights()` gives all heights of each. */
+async function measureRows(page) {
+  await page.evaluate(() => {
+    window.heights = {};
+    const measure = () => {
+      for (const bar of document.querySelectorAll("#rows progress:not([hidden])")) {
+        const row = bar.closest("tr");
+        (window.heights[row.dataset.method] ??= new Set()).add(row.offsetHeight);
+      }
+      requestAnimationFrame(measure);
+    };
+    measure();
+  });
+  return () => page.evaluate(() => Object.entries(window.heights).map(([method, all]) => [method, [...all]]));
+}
+
+test("a row of the table keeps its height while its method waits and runs", async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 900 });
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora", "full"]);
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
+  const heights = await measureRows(page);
+  await startAndFinish(page);
+  const all = await heights();
+  expect(all.map(([method]) => method)).toContain("full");
+  for (const [method, own] of all) expect(own, method).toHaveLength(1);
+});
+
 test("in a low window the bar at the top scrolls away", async ({ page }) => {
   await page.setViewportSize({ width: 320, height: 256 });
   await open(page, TINY);

@@ -109,3 +109,15 @@ test("a button that takes no files now looks like it", async ({ page }) => {
   await twoClasses(page, 1);
   expect(await choose.evaluate(look)).not.toBe(before);
 });
+
+test("what floats over the page has an edge where a system replaces its colours", async ({ page }) => {
+  await page.emulateMedia({ forcedColors: "active" });
+  await open(page, TINY);
+  await twoClasses(page, 1);
+  await page.getByRole("button", { name: "Remove class along" }).click();
+  const toast = page.locator("#toast");
+  await expect(toast).toBeVisible();
+  const [edge, paper] = await toast.evaluate((own) => [getComputedStyle(own).borderTopColor, getComputedStyle(own).backgroundColor]);
+  expect(await toast.evaluate((own) => getComputedStyle(own).borderTopStyle)).toBe("solid");
+  expect(edge).not.toBe(paper);
+});
