@@ -10,7 +10,7 @@ const DRAGGED = ["learned", "learned-scaled", "uniform", "uniform-scaled"];
 /** What is shown until a person chooses: the learned weights are what people came for. */
 const TELLING = ["learned", "learned-scaled", "learned-free", "learned+lora", "best-module", "lorahub"];
 
-const OWN_MIX = "Your own mix answers under Try it.";
+const OWN_MIX = "Your own mix: what it says of new pictures appears under Try it.";
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -113,7 +113,7 @@ export class CompositionView {
     const kind = JSON.stringify([name, draggable, shown.modules, shown.groups]);
     if (this.#drawn === kind) return this.#redraw(name, shown, draggable);
     this.#drawn = kind;
-    const hint = draggable ? element("p", { class: "row hint" }, element("span", { class: "muted small" }, "Drag a bar to make your own mix: its answers appear under Try it."), this.#back(name)) : null;
+    const hint = draggable ? element("p", { class: "row hint" }, element("span", { class: "muted small" }, "Drag a bar to make your own mix: what it says of new pictures appears under Try it."), this.#back(name)) : null;
     const held = this.#held;
     this.#weave(shown);
     $("composition").replaceChildren(...[this.#map?.node, hint, this.#bars(name, shown, draggable)].filter(Boolean));
