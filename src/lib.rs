@@ -62,5 +62,5 @@ pub use lora::{
     tensor_file::Precision,
 };
 pub use methods::{composition::Granularity, registry::Method};
-pub use suggestion::{Suggestion, Why, compare_results, suggested};
+pub use suggestion::{Suggestion, Why, is_outdone, suggested};
 pub use vit::{config::VitConfig, target::Target};

@@ -126,10 +126,20 @@ fn test_images_choose_nothing() {
     };
     let (methods, saved) = run(&["--test", &test]);
     assert_eq!((methods.clone(), saved.clone()), run(&[]));
-    let accuracy = |method: &serde_json::Value| method["held_out_accuracy"].as_f64().expect("held out");
-    let best = methods.iter().map(accuracy).fold(0.0, f64::max);
+    assert_eq!(json(Path::new(&out))["suggested"], saved);
+    let number = |value: &serde_json::Value| value.as_f64().expect("held out");
+    let accuracy = |method: &serde_json::Value| number(&method["held_out_accuracy"]);
+    let error = |method: &serde_json::Value| {
+        let ends = &method["held_out_interval"];
+        (number(&ends[1]) - number(&ends[0])) / (2.0 * 1.96)
+    };
+    let rivals = methods.iter().filter(|method| method["method"] != "random-modules");
+    let best = rivals.max_by(|a, b| accuracy(a).total_cmp(&accuracy(b))).expect("methods");
     let own = methods.iter().find(|method| method["method"] == saved).expect("one of them");
-    assert_eq!(accuracy(own), best, "what was saved is the best on held-out images");
+    assert!(
+        accuracy(own) >= accuracy(best) - error(best),
+        "what was saved is near the best on held-out images"
+    );
 }
 
 #[test]

@@ -115,15 +115,15 @@ export class Results {
   /** Which of the results to take (suggestion.js); one alone needs no word. */
   suggest(found) {
     $("suggested").hidden = !found || found.why === "alone";
-    if (found) $("suggested").replaceChildren("Suggested: ", element("strong", {}, method(found.method).label), WHY[found.why](found.others));
+    if (found) $("suggested").replaceChildren("Suggested: ", element("strong", {}, method(found.method).label), WHY[found.why]);
   }
 }
 
 const WHY = {
-  alone: () => "",
-  "held-out": () => ", which has the best held-out accuracy.",
-  tied: (others) => `. ${others === 1 ? "Another one has" : `${others} others have`} the same held-out accuracy; of equals it gained most on other tasks.`,
-  unmeasured: () => ", which gained most on other tasks: nothing was held out here.",
+  alone: "",
+  "held-out": ": no other has a better held-out accuracy.",
+  near: ", which gained most on other tasks: held-out pictures do not tell it from the best.",
+  unmeasured: ", which gained most on other tasks: nothing was held out here.",
 };
 
 /** What a result has taken, of a method that trains. */

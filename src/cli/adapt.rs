@@ -2,9 +2,10 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
-    Dataset, Method, Why, block_on, compare_results,
+    Dataset, Method, Why, block_on,
     error::{Error, Result},
     files::check_writable,
+    is_outdone,
     report::{AdaptReport, MethodReport, Warning, count},
     session::{
         Session,
@@ -106,7 +107,7 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
 /// Says which method to take, and saves it if asked to.
 fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
     let name = adapted.method.name();
-    let why = suggested(&report.methods).map_or(String::new(), |own| because(&own.why));
+    let why = suggested(&report.methods).map_or("", |own| because(own.why));
     let Some(dir) = &arguments.save else {
         if report.methods.len() > 1 {
             output::print(&format!("\nsuggested: {name}{why}"));
@@ -119,17 +120,13 @@ fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted:
 }
 
 /// Why a method is taken among several.
-fn because(why: &Why) -> String {
+fn because(why: Why) -> &'static str {
     match why {
-        Why::Alone => String::new(),
-        Why::HeldOut => ", which has the best held-out accuracy".into(),
-        Why::Tied(others) => format!(
-            ", which shares the best held-out accuracy with {others} other{}; of equals it is the one that gained most on other tasks",
-            if *others == 1 { "" } else { "s" }
-        ),
+        Why::Alone => "",
+        Why::HeldOut => ", no other has a better held-out accuracy",
+        Why::Near => ", which gained most on other tasks; held-out images do not tell it from the best",
         Why::Unmeasured => {
-            ", which gained most on other tasks: nothing was held out here, so name one method to choose yourself"
-                .into()
+            ", which gained most on other tasks; nothing was held out here, so name one method to choose yourself"
         }
     }
 }
@@ -164,7 +161,8 @@ fn compare(
     warnings: &mut Vec<Error>,
 ) -> Result<(Vec<MethodReport>, Option<Adapted>)> {
     let mut reports: Vec<MethodReport> = Vec::new();
-    let mut best: Option<(MethodReport, Adapted)> = None;
+    // All that can still be suggested: a whole model each, so no more than these.
+    let mut kept: Vec<(MethodReport, Adapted)> = Vec::new();
     let bar = steps_bar();
     for (index, &method) in methods.iter().enumerate() {
         if interrupt::stopped() {
@@ -193,8 +191,9 @@ fn compare(
             Err(error) => return Err(error),
         };
         output::progress_line(index + 1, methods.len(), &report);
-        if best.as_ref().is_none_or(|(other, _)| compare_results(&report, other).is_gt()) {
-            best = Some((report.clone(), adapted));
+        if !kept.iter().any(|(other, _)| is_outdone(&report, other)) {
+            kept.retain(|(other, _)| !is_outdone(other, &report));
+            kept.push((report.clone(), adapted));
         }
         reports.push(report);
     }
@@ -202,6 +201,8 @@ fn compare(
     if reports.is_empty() && !interrupt::stopped() {
         return Err(Error::mismatch("--methods", "none of them could be run"));
     }
+    let taken = suggested(&reports).map(|own| &own.report.method);
+    let best = kept.into_iter().find(|(report, _)| Some(&report.method) == taken);
     Ok((reports, best.map(|(_, adapted)| adapted)))
 }
 

@@ -155,8 +155,8 @@ pub struct AdaptArgs {
     /// Folders or Hugging Face ids of PEFT LoRA modules, or `none`; without it those that ship for the model.
     #[arg(long, value_name = "DIR|ID", num_args = 1..)]
     pub modules: Vec<PathBuf>,
-    /// Save the method with the best held-out accuracy (or the only one) to this folder; of equals, and where nothing was held
-    /// out, the one that gained most on other tasks.
+    /// Save a method to this folder: of those that held-out images do not tell from the best (within one standard error), the
+    /// one that gained most on other tasks.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
