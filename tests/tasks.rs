@@ -373,38 +373,3 @@ fn a_project_that_cannot_be_compared_is_no_success() {
     assert_eq!(code, 1, "three times as many answers as pictures: {text}{err}");
     assert!(text.contains("1.0e0") && err.contains("differs by more than"), "{text}{err}");
 }
-
-#[test]
-fn a_task_is_measured_on_folders_and_answers_go_into_a_table() {
-    let place = Place::new();
-    let task = place.path("task");
-    let report = adapt(&place, &tiny_model(), "nearest-mean", &task);
-    let (test, out, csv) = (place.path("test"), place.path("scores.json"), place.path("answers.csv"));
-    let predict = ["predict", "--task", &task, "--device", "cpu", "--top", "2", "--csv", &csv];
-    let text = succeed(&[&predict[..], &["--test", &test, "--json", &out]].concat());
-    let scores = json(Path::new(&out));
-    let measured = &report["methods"][0];
-    assert_eq!(scores["accuracy"]["value"], measured["test_accuracy"]);
-    assert_eq!(scores["confusion"], measured["confusion"]);
-    let [low, high] = ["low", "high"].map(|end| &scores["accuracy"][end]);
-    assert_eq!(&serde_json::json!([low, high]), &measured["test_interval"]);
-    assert!(text.starts_with("accuracy ") && text.contains("of 9 images"), "{text}");
-    let table = fs::read_to_string(&csv).expect("a table");
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!((rows[0].join(","), rows.len()), ("image,class,rank,label,probability".into(), 1 + 2 * 9));
-    let first = rows[1..].iter().filter(|row| row[2] == "1");
-    let right = first.filter(|row| row[1] == row[3]).count();
-    assert_eq!(right as u64, scores["accuracy"]["correct"].as_u64().expect("a count"));
-
-    // A folder of pictures is all that are inside; names that need it are in quotes.
-    fs::rename(place.path("test/down/010.png"), place.path("test/down/a, \"b\".png")).expect("renames");
-    let text = succeed(&[&predict[..], &[&test]].concat());
-    assert_eq!(text.lines().count(), 9, "{text}");
-    let table = fs::read_to_string(&csv).expect("a table");
-    assert!(
-        table.starts_with("image,rank,label,probability\n") && table.contains("a, \"\"b\"\".png\",1,"),
-        "{table}"
-    );
-    let (code, _, err) = run(&["predict", "--task", &task, "--csv", &place.path("test/down/011.png"), &test]);
-    assert!(code == 2 && err.contains("does not end in .csv"), "{err}");
-}

@@ -147,6 +147,8 @@ function sentence(reports, images, heldOut) {
   const ways = [...new Set(many.map((folds) => (folds >= heldOut ? "one at a time" : `in ${folds} groups`)))];
   const alone = heldOut < images ? " The only picture of a class is not left out." : "";
   const few = images < ENOUGH ? " That is too few to tell methods apart unless they differ by a lot." : "";
-  const unmeasured = measured.length < reports.length ? " A dash: not measured, because the run was stopped." : "";
+  const dashes = reports.filter((report) => !measured.includes(report));
+  const why = dashes.every((report) => report.stopped) ? ", because the run was stopped" : "";
+  const unmeasured = dashes.length ? ` A dash: not measured${why}.` : "";
   return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${heldOut} pictures is left out once, ${ways.join(" or ")}.${alone}${few}${unmeasured}`;
 }

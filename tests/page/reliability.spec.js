@@ -274,7 +274,7 @@ test("one picture per class is enough, and the page says what cannot be measured
   await expect(page.getByTestId("suggested")).toHaveText("Suggested: LoRA from scratch, which gained most on other tasks: nothing was held out here.");
   await choose(page, ["nearest-mean"]);
   await page.getByTestId("class-files").first().setInputFiles(pictures(0, 2, 50));
-  await expect(page.getByTestId("honest")).toContainText("each of 3 pictures is left out once, one at a time. The only picture of a class is not left out.");
+  await expect(page.getByTestId("honest")).toContainText("each of 3 pictures is left out once, in 2 groups. The only picture of a class is not left out.");
 });
 
 test("answers below the threshold are not sure", async ({ page }) => {
