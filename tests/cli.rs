@@ -130,7 +130,7 @@ fn what_is_saved_of_several_methods_says_why() {
     let suggested = json(Path::new(&report))["suggested"].clone();
     assert_eq!(suggested, json(&Path::new(&task).join("task.json"))["method"]);
     let (_, again, _) = place.adapt(&measured);
-    let suggested = format!("suggested: {},", suggested.as_str().expect("a name"));
+    let suggested = format!("suggested: {}", suggested.as_str().expect("a name"));
     assert!(again.contains(&suggested), "{again}");
     let probe = text.lines().find(|line| line.starts_with("linear-probe")).expect("row");
     assert_eq!(

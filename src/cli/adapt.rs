@@ -123,7 +123,7 @@ fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted:
 fn because(why: Why) -> &'static str {
     match why {
         Why::Alone => "",
-        Why::HeldOut => ", no other has a better held-out accuracy",
+        Why::HeldOut => "; no other has a better held-out accuracy",
         Why::Near => ", which gained most on other tasks; held-out images do not tell it from the best",
         Why::Unmeasured => {
             ", which gained most on other tasks; nothing was held out here, so name one method to choose yourself"
