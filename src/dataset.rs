@@ -1,12 +1,10 @@
 //! Labelled images: class folders, shots, folds. Plain data, no tensors.
 
-mod listing;
+pub(crate) mod listing;
 
 use std::{collections::BTreeMap, path::Path};
 
 pub use self::listing::{Listing, image_files};
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use self::listing::{class_name, is_image};
 use crate::{
     device,
     error::{Error, Result},

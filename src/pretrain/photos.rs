@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    dataset::{Listing, class_name, is_image},
+    dataset::{
+        Listing,
+        listing::{class_name, is_image},
+    },
     device,
     error::{Error, Result},
     image::{
