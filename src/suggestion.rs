@@ -31,31 +31,28 @@ pub enum Why {
 /// in place of the simplest.) Methods whose estimate was cut off come after those that have one, and the control after all.
 /// `None` without results.
 pub fn suggested(reports: &[MethodReport]) -> Option<Suggestion<'_>> {
-    let rivals = preferred(reports.iter().filter(|report| !is_control(report)).collect());
-    let rivals = if rivals.is_empty() { reports.iter().collect() } else { rivals };
-    let best = rivals.iter().filter_map(|report| report.held_out_accuracy).max_by(f64::total_cmp);
-    let why = |report: &MethodReport| match (reports.len(), report.held_out_accuracy) {
-        (1, _) => Why::Alone,
-        (_, None) => Why::Unmeasured,
-        (_, own) if own == best => Why::HeldOut,
+    let mut rivals: Vec<&MethodReport> = reports.iter().filter(|report| !is_control(report)).collect();
+    if rivals.is_empty() {
+        rivals = reports.iter().collect();
+    }
+    rivals.sort_by_key(|report| place(report));
+    let highest = rivals.iter().filter_map(|report| report.held_out_accuracy).max_by(f64::total_cmp);
+    let best = rivals.iter().find(|report| report.held_out_accuracy == highest)?;
+    let least = highest.map(|accuracy| accuracy - standard_error(best));
+    let report = *rivals.iter().find(|report| report.held_out_accuracy >= least)?;
+    let why = match report.held_out_accuracy {
+        _ if reports.len() == 1 => Why::Alone,
+        None => Why::Unmeasured,
+        own if own == highest => Why::HeldOut,
         _ => Why::Near,
     };
-    let best = rivals.iter().find(|report| report.held_out_accuracy == best)?;
-    let least = best.held_out_accuracy.map(|accuracy| accuracy - standard_error(best));
-    let report = rivals.iter().find(|report| report.held_out_accuracy >= least)?;
-    Some(Suggestion { report, why: why(report) })
+    Some(Suggestion { report, why })
 }
 
 /// Whether a result cannot be taken as long as another one is there, whatever comes besides: that one is preferred, and its
 /// held-out accuracy is no lower.
 pub fn is_outdone(report: &MethodReport, by: &MethodReport) -> bool {
     place(by) < place(report) && by.held_out_accuracy >= report.held_out_accuracy
-}
-
-/// Results in the order of [`Method::PREFERENCE`].
-fn preferred(mut reports: Vec<&MethodReport>) -> Vec<&MethodReport> {
-    reports.sort_by_key(|report| place(report));
-    reports
 }
 
 /// Where a result stands in [`Method::PREFERENCE`]; a name of no method comes last.

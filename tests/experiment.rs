@@ -102,8 +102,14 @@ fn a_grid_gives_one_line_per_run_a_report_and_pictures() {
 
 fn check_report(out: &str) {
     let report = fs::read_to_string(format!("{out}/report.md")).expect("report");
-    let parts =
-        ["# Composition", "the grid is complete", "In words", "Does composition beat", "Wins/ties/losses"];
+    let parts = [
+        "# Composition",
+        "the grid is complete",
+        "In words",
+        "Does composition beat",
+        "This is task shift:",
+        "Wins/ties/losses",
+    ];
     for part in
         [&parts[..], &["Label shift", "Covariate shift", "jpeg 3", "learned", "Task by task"]].concat()
     {
@@ -115,6 +121,20 @@ fn check_report(out: &str) {
         let svg = fs::read_to_string(Path::new(out).join(&file)).expect("plot");
         assert!(report.contains(&file) && roxmltree::Document::parse(&svg).is_ok(), "{plot}");
     }
+}
+
+#[test]
+fn a_module_with_the_name_of_a_task_is_told() {
+    let place = Place::new();
+    let (model, task, out) = (tiny_model(), place.path("stripes"), place.path("out"));
+    let module = place.path("modules/stripes");
+    fs::create_dir(place.path("modules")).and_then(|()| fs::rename(place.path("1"), &module)).expect("moves");
+    let run = ["experiment", "--model", &model, "--device", "cpu", "--tasks", &task, "--modules", &module];
+    let grid = ["--shots", "1", "--seeds", "1", "--methods", "linear-probe,uniform", "--out", &out];
+    succeed(&[&run[..], &grid[..]].concat());
+    let report = fs::read_to_string(format!("{out}/report.md")).expect("report");
+    assert!(report.contains("Modules have the names of tasks (stripes)"), "{report}");
+    assert!(!report.contains("This is task shift:"), "{report}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn copies_and_classes_of_one_image_are_told_where_something_is_held_out() {
     let (code, _, err) = place.adapt(&["--methods", "nearest-mean"]);
     assert!(code == 1 && err.contains("held-out accuracy is too high with copies"), "{err}");
     assert!(err.contains("copy.png") && !err.contains("in two classes"), "{err}");
-    assert!(err.contains("`across` with one image each: it is never held out"), "{err}");
+    assert!(err.contains("the only image of `across` is never held out"), "{err}");
     let (model, train) = (tiny_model(), place.path("train"));
     let how = ["--device", "cpu", "--methods", "nearest-mean", "--folds", "0"];
     let (_, _, err) = run(&[&["adapt", "--model", &model, "--train", &train], &how[..]].concat());

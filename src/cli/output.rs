@@ -70,8 +70,11 @@ const STDOUT: &str = "-";
 
 /// The error of what could not be printed, as on a full disk.
 pub fn lost() -> Option<Error> {
-    let error = LOST.lock().ok()?.take()?;
-    Some(Error::io("write", Path::new("standard output"), error))
+    LOST.lock().ok()?.take().map(unprinted)
+}
+
+fn unprinted(error: std::io::Error) -> Error {
+    Error::io("write", Path::new("standard output"), error)
 }
 
 /// A progress bar on a terminal, nothing on a pipe.
@@ -155,11 +158,10 @@ pub fn check_json(path: &Path) -> Result<()> {
 pub fn json(path: Option<&Path>, report: &impl Serialize) -> Result<()> {
     match path {
         Some(path) if path == Path::new(STDOUT) => {
-            let failed = |error: std::io::Error| Error::io("write", Path::new("standard output"), error);
-            let text = serde_json::to_string_pretty(report).map_err(|error| failed(error.into()))?;
+            let text = serde_json::to_string_pretty(report).map_err(|error| unprinted(error.into()))?;
             writeln!(stdout(), "{text}").or_else(|error| match error.kind() {
                 ErrorKind::BrokenPipe => Ok(()),
-                _ => Err(failed(error)),
+                _ => Err(unprinted(error)),
             })
         }
         Some(path) => write_json(path, report),

@@ -166,11 +166,26 @@ const OTHER_FORMATS: [(&str, &str, &str); 3] = [
 
 /// A warning where classes have no folder of test images.
 fn untested(listing: &Listing) -> Option<Error> {
-    let sizes = listing.class_sizes();
-    let absent = listing.classes.iter().zip(sizes).filter(|(_, size)| *size == 0);
-    let names: Vec<String> = absent.map(|(class, _)| format!("`{class}`")).collect();
+    let names = of_size(&listing.classes, &listing.class_sizes(), 0);
     let reason = format!("no images of {}; the accuracy is that of the other classes", names.join(", "));
     (!names.is_empty()).then(|| Error::Dataset { name: listing.name.clone(), reason })
+}
+
+/// A warning where some classes have one training image, which is never held out; where all have one, nothing is.
+pub fn never_held_out(train: &Dataset) -> Option<Error> {
+    let names = of_size(&train.classes, &train.class_sizes(), 1);
+    let reason = format!(
+        "the only image of {} is never held out; the held-out accuracy is that of the other classes, add images",
+        names.join(", or of ")
+    );
+    let some = !names.is_empty() && names.len() < train.classes.len();
+    some.then(|| Error::Dataset { name: train.name.clone(), reason })
+}
+
+/// The classes that have so many images.
+fn of_size(classes: &[String], sizes: &[usize], size: usize) -> Vec<String> {
+    let own = classes.iter().zip(sizes).filter(|(_, own)| **own == size);
+    own.map(|(class, _)| format!("`{class}`")).collect()
 }
 
 /// Warnings of pictures that are there more than once: in two classes, more than once in a class, among the test images.
@@ -226,19 +241,6 @@ fn seen(known: &HashMap<Digest, &Example>, test: &Dataset) -> Option<Error> {
         test.examples.len()
     );
     (count > 0).then(|| Error::Dataset { name: test.name.clone(), reason })
-}
-
-/// A warning where some classes have one training image, which is never held out; where all have one, nothing is.
-pub fn never_held_out(train: &Dataset) -> Option<Error> {
-    let sizes = train.class_sizes();
-    let alone = train.classes.iter().zip(&sizes).filter(|(_, size)| **size == 1);
-    let names: Vec<String> = alone.map(|(class, _)| format!("`{class}`")).collect();
-    let reason = format!(
-        "{} with one image each: it is never held out, and held-out accuracy is that of the other classes; add images",
-        names.join(", ")
-    );
-    let some = !names.is_empty() && names.len() < sizes.len();
-    some.then(|| Error::Dataset { name: train.name.clone(), reason })
 }
 
 /// Says what to do with a folder that holds a model in another format.

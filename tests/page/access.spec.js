@@ -1,17 +1,10 @@
 // Anyone can use it: axe at three widths and both themes, and the keyboard alone.
 import AxeBuilder from "@axe-core/playwright";
 import { expect } from "@playwright/test";
-import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, test, twoClasses } from "./support.js";
-import { pictures, tinyModel } from "./files.js";
+import { addTests, choose, open, startAndFinish, test, twoClasses, withModules } from "./support.js";
+import { pictures } from "./files.js";
 
 const TINY = "device=cpu&model=tiny&steps=6&folds=2";
-
-async function withModules(page) {
-  await openLibrary(page);
-  const config = JSON.parse(tinyModel()["config.json"]);
-  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
-  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
-}
 
 async function serious(page) {
   const { violations } = await new AxeBuilder({ page }).analyze();

@@ -2,8 +2,8 @@
 import { expect } from "@playwright/test";
 import { roomFor, shareOut } from "../../www/crew.js";
 import { Folds } from "../../www/folds.js";
-import { pictures, tinyModel } from "./files.js";
-import { addTests, choose, expectSame, moduleZip, open, openLibrary, predictions, startAndFinish, test, twoClasses } from "./support.js";
+import { pictures } from "./files.js";
+import { addTests, choose, expectSame, open, predictions, startAndFinish, test, twoClasses, withModules } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const METHODS = ["nearest-mean", "uniform", "learned", "lora"];
@@ -80,10 +80,7 @@ async function withCores(page, cores, faults = [], others = []) {
   ]);
   await change("worker.js", faults);
   await open(page, TINY);
-  await openLibrary(page);
-  const config = JSON.parse(tinyModel()["config.json"]);
-  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
-  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await withModules(page);
   await twoClasses(page);
   await addTests(page, "across", 0);
   await addTests(page, "along", 1);

@@ -1,7 +1,7 @@
 // Narrow windows, large zoom and large print: nothing is cut or hidden. At 400 % a window of 1280 by 1024 pixels has 320 by 256.
 import { expect } from "@playwright/test";
-import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, test, twoClasses } from "./support.js";
-import { pictures, tinyModel } from "./files.js";
+import { addTests, choose, open, startAndFinish, test, twoClasses, withModules } from "./support.js";
+import { pictures } from "./files.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 
@@ -13,10 +13,7 @@ const cut = (page, selector) => page.locator(selector).evaluateAll((all) => all.
 test("at 320 px nothing is wider than the window, names show as a whole and links are large enough", async ({ page }) => {
   await page.setViewportSize({ width: 320, height: 700 });
   await open(page, TINY);
-  await openLibrary(page);
-  const config = JSON.parse(tinyModel()["config.json"]);
-  await page.getByTestId("add-module").setInputFiles([moduleZip("grocery-vegetables", config, 11), moduleZip("two", config, 12)]);
-  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await withModules(page, ["grocery-vegetables", "two"]);
   await twoClasses(page);
   await addTests(page, "across", 0);
   await page.getByTestId("try-files").setInputFiles(pictures(1, 2, 90));

@@ -1,16 +1,9 @@
 // What screen readers and the keyboard get: names that stay true, words that are told once, focus that is never lost.
 import { expect } from "@playwright/test";
-import { addTests, choose, moduleZip, open, openLibrary, startAndFinish, test, twoClasses } from "./support.js";
-import { pictures, tinyModel } from "./files.js";
+import { addTests, choose, open, startAndFinish, test, twoClasses, withModules } from "./support.js";
+import { pictures } from "./files.js";
 
 const TINY = "device=cpu&model=tiny&steps=6&folds=0";
-
-async function withModules(page) {
-  await openLibrary(page);
-  const config = JSON.parse(tinyModel()["config.json"]);
-  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
-  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
-}
 
 /** Notes from now on what screen readers are told; `said()` gives [id, text] of all of it. */
 async function listen(page) {

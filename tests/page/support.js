@@ -70,6 +70,14 @@ export function moduleZip(name, config, seed, rank = 2) {
   return { name: `${name}.zip`, mimeType: "application/zip", buffer: Buffer.from(zipSync(files)) };
 }
 
+/** Two modules of a person's own in the open library, and nothing else in use. */
+export async function withModules(page, names = ["one", "two"]) {
+  await openLibrary(page);
+  const config = JSON.parse(tinyModel()["config.json"]);
+  await page.getByTestId("add-module").setInputFiles(names.map((name, index) => moduleZip(name, config, 11 + index)));
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(names.length);
+}
+
 /** Chooses the files of a random model. */
 export async function chooseOwnModel(page, seed) {
   await page.getByTestId("model").click();
