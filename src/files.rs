@@ -32,12 +32,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_atomic(path, &json_bytes(path, value)?)
+    write_atomic(path, &json_bytes(&path.display().to_string(), value)?)
 }
 
-fn json_bytes(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+/// A value as the indented JSON of a file; `name` is for messages.
+///
+/// # Errors
+/// It has no JSON.
+pub fn json_bytes(name: &str, value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|error| Error::config(name, "-", error.to_string()))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -179,6 +183,16 @@ impl Together {
         Ok(Self { files: Vec::new(), created: Created::new(dir)? })
     }
 
+    /// Writes files, by their names in a folder, to the disk, beside their places.
+    ///
+    /// # Errors
+    /// As [`Together::new`] and [`Together::add`].
+    pub fn of(dir: &Path, files: &[(&str, Vec<u8>)]) -> Result<Self> {
+        let mut together = Self::new(dir)?;
+        files.iter().try_for_each(|(file, bytes)| together.add(&dir.join(file), bytes))?;
+        Ok(together)
+    }
+
     /// Writes one more to the disk, beside its place.
     ///
     /// # Errors
@@ -194,14 +208,6 @@ impl Together {
         partial.write_all(bytes).and_then(|()| partial.file.sync_all()).map_err(failed)?;
         self.files.push(partial);
         Ok(())
-    }
-
-    /// The same for a value as indented JSON.
-    ///
-    /// # Errors
-    /// As [`Together::add`].
-    pub fn add_json(&mut self, path: &Path, value: &impl Serialize) -> Result<()> {
-        self.add(path, &json_bytes(path, value)?)
     }
 
     /// Gives all of them their names, in the order in which they were added.

@@ -7,6 +7,7 @@ use std::path::Path;
 use loraloom::{
     DeviceChoice, Precision, block_on,
     device::{OpenDevice, read},
+    files::Together,
     pretrain::{
         Pretrain,
         config::PretrainConfig,
@@ -16,7 +17,7 @@ use loraloom::{
         state::{Identity, State},
         teacher::Teacher,
     },
-    session::{ModelOptions, Session, task::ModelFolder},
+    session::{ModelOptions, Session, export::model_files},
 };
 use support::{tiny_model, write_task};
 
@@ -99,8 +100,8 @@ fn a_run_goes_on_from_a_model_at_another_size() {
     let base = dir.path().join("base");
     let preprocess = config().preprocess().expect("valid");
     let model = (&vit, &head, Precision::F32);
-    let folder = block_on(ModelFolder::new("base", model, &photos.classes, &preprocess)).expect("made");
-    folder.write(&base).expect("writes");
+    let saved = block_on(model_files("base", model, &photos.classes, &preprocess)).expect("made");
+    Together::of(&base, &saved).and_then(Together::finish).expect("writes");
     let name = base.display().to_string();
     let same = open(&name, 32);
     let again = Pretrain::new(config(), &photos, None, Some(same.model()), device.clone()).expect("starts");

@@ -3,12 +3,13 @@
 mod support;
 
 use loraloom::{
-    Dataset, DeviceChoice, Method, block_on,
+    Dataset, DeviceChoice, Dialect, LoraModule, Method, block_on,
     dataset::folds,
     session::{
         ModelOptions, Session,
         adapt::{AdaptConfig, Flow, Refit},
         arm::Adapted,
+        export::TaskForm,
         handover::Handover,
         held_out::Fold,
     },
@@ -82,6 +83,40 @@ fn every_trained_method_goes_on_in_another_session() {
         tested += 1;
     }
     assert_eq!(tested, 9);
+}
+
+#[test]
+fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
+    let (first, second) = (open(&MODULES), open(&[]));
+    let data = task(&first);
+    let mut tested = 0;
+    for method in Method::ALL.into_iter().filter(|method| *method != Method::Full) {
+        let (name, learned) = (method.name(), learn(&first, method, &data));
+        let save = |session: &Session, adapted: &Adapted| {
+            let form = TaskForm::Adapter(None);
+            block_on(session.task_files(adapted, &data.classes, form, Dialect::New)).expect("saves").files
+        };
+        let files = save(&first, &learned);
+        let config = String::from_utf8(files[1].1.clone()).expect("text");
+        let (module, _) = LoraModule::from_bytes(name, &config, &files[0].1).expect("loads");
+        // It needs no modules.
+        let again = second.adapted_from(method, module).expect("fits");
+        for example in &data.examples {
+            let answer = |session: &Session, adapted: &Adapted| {
+                block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
+            };
+            let (before, after) = (answer(&first, &learned), answer(&second, &again));
+            assert_eq!(after[0].label, before[0].label, "{name}");
+            assert_close(&[after[0].probability], &[before[0].probability], 1e-4, name);
+        }
+        assert_eq!(save(&second, &again), files, "{name}");
+        tested += 1;
+    }
+    assert_eq!(tested, 14);
+    let mut headless = shipped::find(shipped::EMBEDDED).expect("ships").module(MODULES[0]).expect("ships");
+    headless.head = None;
+    let error = second.adapted_from(Method::Lora, headless).expect_err("no head").to_string();
+    assert!(error.contains("knows no classes"), "{error}");
 }
 
 #[test]

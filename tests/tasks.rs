@@ -9,6 +9,7 @@ use loraloom::{
     session::{
         ModelOptions, Session,
         adapt::{AdaptConfig, Flow},
+        export::TaskForm,
     },
 };
 use support::{CLASSES, Place, golden, json, run, succeed, tiny_model};
@@ -20,10 +21,15 @@ fn adapt(place: &Place, model: &str, method: &str, task: &str) -> serde_json::Va
 
 /// Adapts a model by one method and saves it; the report.
 fn compose(place: &Place, model: &str, method: &str, modules: &[&str], task: &str) -> serde_json::Value {
+    save(place, model, method, &[&["--save", task, "--modules"], modules].concat())
+}
+
+/// Adapts a model by one method and saves it as it is asked; the report.
+fn save(place: &Place, model: &str, method: &str, how: &[&str]) -> serde_json::Value {
     let (train, test, out) = (place.path("train"), place.path("test"), place.path("out.json"));
-    let folders = ["--train", &train, "--test", &test, "--save", task, "--json", &out];
-    let how = ["--device", "cpu", "--steps", "2", "--folds", "0", "--methods", method, "--modules"];
-    succeed(&[&["adapt", "--model", model], &folders[..], &how[..], modules].concat());
+    let folders = ["--train", &train, "--test", &test, "--json", &out];
+    let steps = ["--device", "cpu", "--steps", "2", "--folds", "0", "--methods", method];
+    succeed(&[&["adapt", "--model", model], &folders[..], &steps[..], how].concat());
     json(Path::new(&out))
 }
 
@@ -102,6 +108,32 @@ fn every_composition_is_saved_as_it_was_measured() {
     // What has the weight zero takes no rank.
     let best = json(Path::new(&place.path("best-module/adapter_config.json")));
     assert_eq!(best["r"], 2, "the rank of one module");
+}
+
+#[test]
+fn a_merged_task_is_a_model_that_answers_without_its_base() {
+    let place = Place::new();
+    let [module, other] = strong_modules(&place);
+    for method in ["linear-probe", "uniform", "learned+lora", "full"] {
+        let (base, task) = (place.own_model("base"), place.path(method));
+        let how = ["--merged", "--save", &task, "--modules", &module, &other];
+        let report = save(&place, &base, method, &how);
+        fs::remove_dir_all(&base).expect("is there");
+        let apart = difference(&place, &report, &task);
+        assert!(apart < 1e-4, "{method}: {apart}");
+        // As for any model, its own head answers, by the names of the classes.
+        let picture = place.path(&format!("test/{}/010.png", CLASSES[0]));
+        let text = succeed(&["classify", "--model", &task, "--device", "cpu", &picture]);
+        assert!(CLASSES.iter().any(|class| text.contains(class)), "{text}");
+    }
+    // Of one folder a task in the other form takes the place, and the other way round.
+    let task = place.path("uniform");
+    let report = adapt(&place, &tiny_model(), "lora", &task);
+    assert!(!Path::new(&task).join("model.safetensors").exists());
+    assert!(difference(&place, &report, &task) < 1e-4);
+    let report = save(&place, &tiny_model(), "lora", &["--merged", "--save", &task, "--modules", "none"]);
+    assert!(!Path::new(&task).join("adapter_model.safetensors").exists());
+    assert!(difference(&place, &report, &task) < 1e-4);
 }
 
 #[test]
@@ -213,6 +245,10 @@ fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothin
     let auto = ["--modules", "none", "--device", "cpu", "--steps", "1", "--folds", "0", "--save", &own];
     let (code, text, err) = run(&[&["adapt", "--model", &model, "--train", &train], &auto[..]].concat());
     assert!(code == 1 && err.contains("without `full`") && text.contains("saved "), "{text}{err}");
+    // Nor is any method a whole model then.
+    let merged = [&["adapt", "--model", &model, "--train", &train, "--merged"], &auto[..]].concat();
+    let (code, _, err) = run(&merged);
+    assert!(code == 2 && err.contains("timm-deit3") && err.contains("without merging"), "{err}");
     // Nor does who trains it anyway lose what was there.
     let (device, options) = (DeviceChoice::Cpu, ModelOptions::default());
     let session = block_on(Session::open_dir(device, &model, Path::new(&model), &options)).expect("opens");
@@ -222,7 +258,13 @@ fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothin
     let mut go_on = |_| Flow::GoOn;
     let run = session.adapt_method(Method::Full, &train, None, &config, &mut go_on);
     let (_, adapted) = block_on(run).expect("trains");
-    let saved = block_on(session.save_task(&adapted, &train.classes, Dialect::New, Path::new(&task)));
+    let saved = block_on(session.save_task(
+        &adapted,
+        &train.classes,
+        TaskForm::Adapter(None),
+        Dialect::New,
+        Path::new(&task),
+    ));
     assert!(saved.is_err_and(|error| error.to_string().contains("save an adapter")));
     assert!(difference(&place, &report, &task) < 1e-4, "what was there is still there");
 }

@@ -32,7 +32,7 @@ const TRAIN = /^train(ing)?$/i;
 const TEST = /^(test(ing)?|val(id|idation)?)$/i;
 const GENERIC = /^(photos?|pictures?|pics?|images?|imgs?|jpe?gs?)$/i;
 const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
-const UNUSED = /^(Thumbs\.db|desktop\.ini|README|LICENSE|(training|composition|manifest)\.json)/i;
+const UNUSED = /^(Thumbs\.db|desktop\.ini|README|LICENSE|(training|composition|manifest|task)\.json)/i;
 const isPart = (folder) => TRAIN.test(folder) || TEST.test(folder);
 /** A file's path as it came in. */
 export const pathOf = (file) => file.path || file.webkitRelativePath || file.name;

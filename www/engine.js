@@ -152,7 +152,10 @@ export class Engine {
   forget(methods) {
     return this.#ask(REQUEST.forget, { methods });
   }
-  saveAdapter(method, rank) {
-    return this.#ask(REQUEST.saveAdapter, { method, rank });
+  saveTask(method, { merged = false, rank } = {}) {
+    return this.#ask(REQUEST.saveTask, { method, merged, rank });
+  }
+  takeBack(method, classes, { config, weights }) {
+    return this.#ask(REQUEST.takeBack, { method, classes, config, weights });
   }
 }

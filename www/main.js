@@ -8,6 +8,7 @@ import { droppedFiles, pathOf, sort, unpacked } from "./drops.js";
 import { Engine } from "./engine.js";
 import { exampleTask, swatches } from "./example.js";
 import { download, unzip } from "./archive.js";
+import { Learned } from "./learned.js";
 import { Library } from "./library.js";
 import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
 import { Offline } from "./offline.js";
@@ -33,9 +34,8 @@ const saving = new Saving(engine, library);
 const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
 const visit = new Visit({ settings, library, classes, tryIt, run, opening });
-/** What is trained answers as long as the page is there: only its numbers are kept. */
-const hasTrained = () => run.live.some((name) => method(name).steps);
-const offline = new Offline({ busy: () => run.busy, trained: hasTrained, keep: () => visit.settle() });
+const learned = new Learned(engine, run);
+const offline = new Offline({ busy: () => run.busy, trained: () => learned.unkept, keep: () => visit.settle() });
 
 function changed() {
   run.refresh();
@@ -53,6 +53,9 @@ async function opened() {
   saving.refresh(run.live, run.suggestion?.method);
   changed();
   if (await visit.comeBack()) testZone.refresh();
+  if (!(await learned.giveBack())) return;
+  saving.refresh(run.live, run.suggestion?.method);
+  await tryIt.refresh();
 }
 
 async function finished() {
@@ -63,6 +66,8 @@ async function finished() {
   }
   visit.remember();
   await tryIt.refresh();
+  await learned.keep();
+  visit.remember();
   await offline.goOn();
 }
 
@@ -249,7 +254,7 @@ $("dismiss").addEventListener("click", () => {
   $("adapt").focus({ preventScroll: true });
 });
 $("model").addEventListener("click", () => {
-  $("models-lose").hidden = !run.busy && !hasTrained();
+  $("models-lose").hidden = !run.busy && !run.live.some((name) => method(name).steps);
   $("models").showModal();
 });
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));

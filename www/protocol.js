@@ -21,7 +21,8 @@ export const REQUEST = Object.freeze({
   handOver: "hand-over", // method -> what it learned, for another worker with the same model and modules
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
   forget: "forget", // methods: drops their results, and a mix
-  saveAdapter: "save-adapter", // method, rank | undefined -> {config, weights: Blob, error}
+  saveTask: "save-task", // method, merged, rank | undefined -> {files: {name: Blob, in JSON files text}, error}
+  takeBack: "take-back", // method, classes: names, config, weights: Blob: an adapter that was saved; it answers again
 });
 
 export const EVENT = Object.freeze({

@@ -36,9 +36,9 @@ export class Run {
   /** What the worker has told of this run. */
   #heard = 0;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, counts, tested, data, library, config, live}; `owns` are the classes, `counts`
-   *  how many pictures they had, `tested` the test pictures, `data` and `library` say which pictures and modules it was, and
-   *  `live` that the worker still has what was learned. */
+  /** The last results: method -> {report, owns, counts, tested, data, library, config, live, adapter}; `owns` are the classes,
+   *  `counts` how many pictures they had, `tested` the test pictures, `data` and `library` say which pictures and modules it was,
+   *  `live` that the worker still has what was learned, and `adapter` is what it can be given again (learned.js). */
   found = new Map();
 
   /** `done` is called after a run; `libraryChanges` says whether modules are on their way in or out. */
@@ -346,12 +346,12 @@ export class Run {
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
   }
 
-  /** Results of the last visit or of a project: they show, and answer again after a new run. */
+  /** Results of the last visit or of a project: they show, and answer again once the worker has them, or after a new run. */
   restore(results) {
-    for (const { report, names, fresh, config } of results) {
+    for (const { report, names, fresh, config, adapter } of results) {
       const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
       const old = { tested: [], data: "" };
-      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, counts: counts(owns), config }, false);
+      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, counts: counts(owns), config, adapter }, false);
     }
     this.refresh();
   }
@@ -363,7 +363,8 @@ export class Run {
 
   /** What can be kept of the results. */
   get kept() {
-    return [...this.found].map(([name, { report, owns, config }]) => ({ report, config, names: owns.map((own) => own.name), fresh: this.fresh(name) }));
+    const one = ([name, { report, owns, config, adapter }]) => ({ report, config, names: owns.map((own) => own.name), fresh: this.fresh(name), adapter });
+    return [...this.found].map(one);
   }
 
   /** Nothing of what was learned answers any more. */

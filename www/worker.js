@@ -94,14 +94,16 @@ const actions = {
   [REQUEST.handOver]: ({ method }) => engine.handOver(method),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
   [REQUEST.forget]: ({ methods }) => engine.forget(methods),
-  [REQUEST.saveAdapter]: ({ method, rank }) => {
-    const { config, weights, error } = engine.saveAdapter(method, rank);
-    return { config, weights: new Blob([weights]), error };
+  [REQUEST.saveTask]: async ({ method, merged, rank }) => {
+    const { files, error } = await engine.saveTask(method, merged, rank);
+    const plain = ({ name, bytes }) => [name, name.endsWith(".json") ? new TextDecoder().decode(bytes) : new Blob([bytes])];
+    return { files: Object.fromEntries(files.map(plain)), error };
   },
+  [REQUEST.takeBack]: async ({ method, classes, config, weights }) => engine.takeBack(method, classes, config, await bytes(weights, method)),
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.forget, REQUEST.saveAdapter]);
+const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.forget, REQUEST.saveTask]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 

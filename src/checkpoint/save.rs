@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// What a person can do whose model has no form in transformers.
-const INSTEAD: &str = "save an adapter of another method instead, without `full` among the methods";
+const INSTEAD: &str =
+    "save an adapter of another method instead, without `full` among the methods and without merging";
 
 /// A tensor on the host: shape and values.
 type Host = (Vec<usize>, Vec<f32>);

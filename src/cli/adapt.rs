@@ -39,12 +39,14 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     config.check_for(&session.model().vit.config)?;
     if let Some(dir) = &arguments.save {
         check_writable(dir)?;
-        if let Some(error) = session.cannot_save(Method::Full).filter(|_| leaves_choice(&arguments.methods)) {
+        let form = arguments.form();
+        let cannot = session.cannot_save(Method::Full, form);
+        if let Some(error) = cannot.filter(|_| leaves_choice(&arguments.methods) && !arguments.merged) {
             methods.retain(|method| *method != Method::Full);
             output::warning(&error);
             warnings.push(error);
         }
-        methods.iter().try_for_each(|method| session.check_savable(*method, dir))?;
+        methods.iter().try_for_each(|method| session.check_savable(*method, form, dir))?;
     }
     let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
     let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
@@ -114,7 +116,7 @@ fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted:
         }
         return Ok(());
     };
-    block_on(session.save_task(adapted, &report.classes, arguments.names.into(), dir))?;
+    block_on(session.save_task(adapted, &report.classes, arguments.form(), arguments.names.into(), dir))?;
     output::print(&format!("\nsaved {name} to {}{why}", dir.display()));
     Ok(())
 }

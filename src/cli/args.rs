@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use loraloom::{
     DeviceChoice, Dialect, Filter, Granularity, Method,
-    session::{Session, adapt::AdaptConfig},
+    session::{Session, adapt::AdaptConfig, export::TaskForm},
 };
 
 mod answers;
@@ -159,6 +159,9 @@ pub struct AdaptArgs {
     /// one that gained most on other tasks.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Save a whole model with the method's updates folded in, for programs that know no PEFT, in place of an adapter.
+    #[arg(long, requires = "save")]
+    pub merged: bool,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]
     pub names: NamesName,
@@ -357,6 +360,11 @@ impl AdaptArgs {
     /// An unknown name.
     pub fn methods(&self, modules: Modules) -> loraloom::error::Result<Vec<Method>> {
         methods(&self.methods, modules)
+    }
+
+    /// The form of what `--save` writes.
+    pub fn form(&self) -> TaskForm {
+        if self.merged { TaskForm::Merged } else { TaskForm::Adapter(None) }
     }
 }
 

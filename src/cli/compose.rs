@@ -6,7 +6,7 @@ use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
     report::{Warning, count},
-    session::task::{COMPOSITION, check_composition_place},
+    session::place::{COMPOSITION, check_composition_place},
 };
 use serde::Serialize;
 

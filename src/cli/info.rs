@@ -10,7 +10,7 @@ use loraloom::{
     error::{Error, Result},
     open_device,
     report::{Warning, count},
-    session::task::CARD,
+    session::place::CARD,
     shipped,
 };
 use serde::Serialize;

@@ -14,7 +14,7 @@ use loraloom::{
         teacher::Teacher,
     },
     report::Warning,
-    session::{ModelOptions, Session, task::check_base_place},
+    session::{ModelOptions, Session, place::check_base_place},
 };
 use serde::Serialize;
 

@@ -10,7 +10,7 @@ use loraloom::{
         adapt::AdaptConfig,
         digest::hex,
         files::repeats,
-        task::{CARD, check_module_place},
+        place::{CARD, check_module_place},
     },
 };
 use serde::Serialize;

@@ -21,11 +21,11 @@ use crate::{
     device::{OpenDevice, block_on},
     error::{Error, Result},
     evaluate,
-    files::create_folder,
+    files::{Together, create_folder},
     head::Head,
     image::preprocess::Preprocess,
     lora::tensor_file::Precision,
-    session::{Model, task::ModelFolder},
+    session::{Model, export::model_files},
     vit::model::Vit,
 };
 
@@ -184,7 +184,8 @@ async fn save(run: &Pretrain<'_>, identity: &Identity, files: &RunFiles, photos:
     let (vit, head) = run.model().await?;
     let (name, preprocess) = (files.out.display().to_string(), identity.config.preprocess()?);
     let model = (&vit, &head, Precision::F16);
-    ModelFolder::new(&name, model, &photos.classes, &preprocess).await?.write(&files.out)
+    let saved = model_files(&name, model, &photos.classes, &preprocess).await?;
+    Together::of(&files.out, &saved)?.finish()
 }
 
 /// One line of JSON per twenty steps: step, mean loss, photos per second.

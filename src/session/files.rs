@@ -9,7 +9,7 @@ use std::{
 use super::{
     ModelFiles, ModelOptions, Session,
     digest::{Digest, hex, picture_digest},
-    task::CARD,
+    place::CARD,
 };
 use crate::{
     dataset::{Dataset, Example, Listing},

@@ -2,8 +2,9 @@
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
-//! held-out images, [`task`] saves and loads what was learned, [`handover`] passes it to another session, [`files`] reads folders,
-//! `modules` is the library of modules, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
+//! held-out images, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
+//! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
+//! [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
 pub mod arm;
@@ -11,11 +12,13 @@ mod cache;
 pub mod check;
 mod choice;
 pub mod digest;
+pub mod export;
 pub mod files;
 pub mod frozen;
 pub mod handover;
 pub mod held_out;
 mod modules;
+pub mod place;
 mod store;
 pub mod task;
 pub mod tensors;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures } from "./files.js";
-import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, saidUntil, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predict, predictions, reload, replay, saidUntil, saveAs, startAndFinish, test, twoClasses } from "./support.js";
 
 const BASE = new URL("../../target/site/models/base/", import.meta.url).pathname;
 const config = () => JSON.parse(readFileSync(`${BASE}config.json`, "utf8"));
@@ -60,12 +60,18 @@ test("drop, adapt, predict, save, reload, reopen, replay in the command line", a
   for (const name of [await page.locator("#export-method").inputValue(), "learned"]) {
     await page.locator("#export-method").selectOption(name);
     const adapter = unzipSync(readFileSync(await saveAs(page, "export-adapter")));
-    expect(Object.keys(adapter).sort()).toEqual([`loraloom-${name}/adapter_config.json`, `loraloom-${name}/adapter_model.safetensors`]);
+    expect(Object.keys(adapter).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "task.json"].map((file) => `loraloom-${name}/${file}`));
     expect(JSON.parse(new TextDecoder().decode(adapter[`loraloom-${name}/adapter_config.json`])).peft_type).toBe("LORA");
+  }
+  // The command line says what the page says, of an adapter on the embedded model and of a model of its own.
+  const answer = before.filter(([name]) => name === "learned");
+  for (const form of ["cat", "merged"]) {
+    await page.locator("#export-form").selectOption(form);
+    expectSame(predict(await saveAs(page, "export-adapter"), "learned", pictures(1, 1, 90)), answer);
   }
   await page.locator("#export-form").selectOption("2");
   await saveAs(page, "export-adapter");
-  await expect(page.locator("#export-note")).toContainText(/rank 2: \d+\.\d % .* lost/);
+  await expect(page.locator("#export-note")).toContainText(/rank 2 \d+\.\d % .* lost/);
 
   const path = await saveAs(page, "save-project");
   replay(path, BASE, ["learned", "linear-probe", "nearest-mean", "uniform"]);

@@ -1,9 +1,11 @@
 // What the page's tests share.
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test as base, expect } from "@playwright/test";
-import { zipSync } from "fflate";
-import { module, pictures, tinyModel } from "./files.js";
+import { unzipSync, zipSync } from "fflate";
+import { module, pictures, tinyModel, writeFolder } from "./files.js";
 
 /** Playwright's test, which fails where an error of the page is caught by nobody, or something is sent anywhere. */
 export const test = base.extend({
@@ -174,6 +176,17 @@ export function replay(path, model, methods) {
     expect(own.test_accuracy[0]).toBe(own.test_accuracy[1]);
     expect(own.held_out_accuracy[0]).toBe(own.held_out_accuracy[1]);
   }
+}
+
+/** What the command line says of pictures by a saved task in a zip, as [`predictions`] gives it. */
+export function predict(path, name, images) {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const files = Object.entries(unzipSync(readFileSync(path)));
+  writeFolder(root, Object.fromEntries([...files, ...images.map((image) => [image.name, image.buffer])]));
+  const out = join(root, "out.json");
+  const task = join(root, files[0][0].split("/")[0]);
+  execFileSync(process.env.LORALOOM, ["predict", "--task", task, "--device", "cpu", "--json", out, ...images.map((image) => join(root, image.name))]);
+  return JSON.parse(readFileSync(out, "utf8")).map(({ top: [best] }) => [name, best.label, best.probability]);
 }
 
 const learned = (page) => page.getByTestId("accuracy-learned");

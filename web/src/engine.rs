@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use loraloom::{
-    Dataset, DeviceChoice, Dialect, Example, LoraModule, Picture, Precision, breathe,
+    Dataset, DeviceChoice, Example, LoraModule, Picture, breathe,
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
@@ -245,23 +245,6 @@ impl Engine {
             predictions.push(MethodPrediction { method, prediction });
         }
         to_js(&predictions)
-    }
-
-    /// A method's result as PEFT files, exact or at a rank: `{config, weights, error}`, the error being the relative
-    /// Frobenius error of the update.
-    #[wasm_bindgen(js_name = saveAdapter)]
-    pub fn save_adapter(&self, method: &str, rank: Option<usize>) -> std::result::Result<JsValue, JsValue> {
-        let learned = self.learned(method).map_err(to_error)?;
-        let session = self.session();
-        let (module, error) = session.module_at_rank(&learned.adapted, rank).map_err(to_error)?;
-        let (config, weights) =
-            module.to_peft(&session.peft_format(Dialect::New, Precision::F32)).map_err(to_error)?;
-        let object = js_sys::Object::new();
-        let set = |key: &str, value: JsValue| js_sys::Reflect::set(&object, &key.into(), &value);
-        set("config", config.into())?;
-        set("weights", js_sys::Uint8Array::from(weights.as_slice()).into())?;
-        set("error", error.into())?;
-        Ok(object.into())
     }
 
     /// Logits, or else the last hidden state, of normalised pixels `[images, 3, height, width]`: for comparisons.

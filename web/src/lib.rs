@@ -7,6 +7,7 @@
 mod engine;
 mod failure;
 mod request;
+mod saving;
 mod sharing;
 
 pub use engine::Engine;

@@ -46,6 +46,25 @@ pub struct Crop {
     pub rgb: Vec<u8>,
 }
 
+/// A file of what was learned.
+#[derive(Clone, Debug, Serialize)]
+pub struct SavedFile {
+    /// Its name.
+    pub name: String,
+    /// What is in it.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// What was learned, as files.
+#[derive(Clone, Debug, Serialize)]
+pub struct Saved {
+    /// In the order in which they are written.
+    pub files: Vec<SavedFile>,
+    /// Relative Frobenius error of the update.
+    pub error: f64,
+}
+
 /// What a method says of one picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct MethodPrediction {

@@ -1,0 +1,49 @@
+//! What was learned, for a person to keep.
+
+use std::rc::Rc;
+
+use loraloom::{Dialect, LoraModule, Method, session::export::TaskForm};
+use wasm_bindgen::prelude::*;
+
+use crate::{
+    engine::{Engine, Learned},
+    request::{Saved, SavedFile, to_error, to_worker},
+};
+
+#[wasm_bindgen]
+impl Engine {
+    /// A method's result as the files of a saved task: `{files: [{name, bytes}], error}`, the error being the relative Frobenius
+    /// error of the update at `rank`. It is an adapter, exact without a rank, or if `merged` a whole model, which it is after
+    /// full fine-tuning in any case.
+    #[wasm_bindgen(js_name = saveTask)]
+    pub async fn save_task(
+        &self,
+        method: String,
+        merged: bool,
+        rank: Option<usize>,
+    ) -> std::result::Result<JsValue, JsValue> {
+        let learned = self.learned(&method).map_err(to_error)?;
+        let form = if merged { TaskForm::Merged } else { TaskForm::Adapter(rank) };
+        let session = self.session();
+        let saved = session.task_files(&learned.adapted, &learned.classes, form, Dialect::New).await;
+        let saved = saved.map_err(to_error)?;
+        let files = saved.files.into_iter().map(|(name, bytes)| SavedFile { name: name.into(), bytes });
+        to_worker(&Saved { files: files.collect(), error: saved.error })
+    }
+
+    /// Takes back what [`Engine::save_task`] gave as an adapter: it answers again as the method's result.
+    #[wasm_bindgen(js_name = takeBack)]
+    pub fn take_back(
+        &self,
+        method: &str,
+        classes: Vec<String>,
+        config: &str,
+        weights: &[u8],
+    ) -> std::result::Result<(), JsValue> {
+        let (module, _) = LoraModule::from_bytes(method, config, weights).map_err(to_error)?;
+        let method = Method::from_name(method).map_err(to_error)?;
+        let adapted = self.session().adapted_from(method, module).map_err(to_error)?;
+        self.keep(Learned { adapted: Rc::new(adapted), classes: classes.into(), config: Rc::default() });
+        Ok(())
+    }
+}
