@@ -15,6 +15,7 @@ use loraloom::{
         run::{Event, Experiment},
         settings::Settings,
     },
+    files::Together,
     head::Head,
     image::preprocess::{Preprocess, Scale},
     lora::module::{LoraLayer, LoraModule},
@@ -22,7 +23,7 @@ use loraloom::{
     session::{
         ModelOptions, Session,
         adapt::{AdaptConfig, Flow},
-        task::ModelFolder,
+        export::model_files,
     },
     vit::{
         config::{MlpKind, Pooling, VitConfig},
@@ -84,8 +85,8 @@ fn session(dir: &Path) -> Session {
     let head = Head::zeros(2, vit.config.feature_dim());
     let labels = ["a".to_string(), "b".into()];
     let model = dir.join("base");
-    let folder = block_on(ModelFolder::new("base", (&vit, &head, Precision::F32), &labels, &preprocess));
-    folder.and_then(|folder| folder.write(&model)).expect("written");
+    let files = block_on(model_files("base", (&vit, &head, Precision::F32), &labels, &preprocess));
+    files.and_then(|files| Together::of(&model, &files)?.finish()).expect("written");
     let options = ModelOptions::default();
     let mut session =
         block_on(Session::open_dir(DeviceChoice::Cpu, "base", &model, &options)).expect("a session");

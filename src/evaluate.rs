@@ -74,17 +74,22 @@ pub fn confusion(head: &Head, features: &Features) -> Vec<Vec<usize>> {
 
 /// Held-out predictions of a head that is refitted for every fold.
 ///
-/// `fit` sees the features outside a fold, fold by fold on all cores. The number of hits per fold.
-pub fn held_out_hits(
+/// `fit` sees the features outside a fold, fold by fold on all cores. Logits of each fold's images, `[n, C]`.
+pub fn held_out_logits(
     features: &Features,
     folds: &[Vec<usize>],
     fit: &(dyn Fn(&Features) -> Head + Sync),
-) -> Vec<usize> {
+) -> Vec<Vec<f32>> {
     device::parallel(folds.iter().collect(), |fold: &Vec<usize>| {
         let rest: Vec<usize> = (0..features.labels.len()).filter(|index| !fold.contains(index)).collect();
         let head = fit(&features.select(&rest));
-        fold.iter().filter(|&&index| head.predict(features.row(index)) == features.labels[index]).count()
+        logits(&head, &features.select(fold))
     })
+}
+
+/// Logits of a head on features, `[n, C]`.
+pub fn logits(head: &Head, features: &Features) -> Vec<f32> {
+    (0..features.labels.len()).flat_map(|index| head.logits(features.row(index))).collect()
 }
 
 /// Linear centred kernel alignment between two feature sets of the same images, between 0 and 1.
@@ -125,7 +130,7 @@ mod tests {
             seen.lock().expect("no panic").push(rest.values.clone());
             Head::nearest_mean(rest, 2)
         };
-        assert_eq!(held_out_hits(&features, &folds, &fit).len(), folds.len());
+        assert_eq!(held_out_logits(&features, &folds, &fit).len(), folds.len());
         let mut seen = seen.into_inner().expect("no panic");
         // Cores finish in any order.
         seen.sort_by(|left, right| right[0].total_cmp(&left[0]).then(right[1].total_cmp(&left[1])));

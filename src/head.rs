@@ -5,6 +5,7 @@
 
 pub mod class_sums;
 mod logistic;
+pub mod temperature;
 
 use burn::tensor::{Device, Tensor, TensorData};
 

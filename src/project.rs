@@ -8,6 +8,7 @@ use zip::ZipArchive;
 use crate::{
     dataset::{Dataset, Example},
     error::{Error, Result},
+    head::softmax,
     lora::module::LoraModule,
     methods::registry::Method,
     report::{MethodReport, TestAnswer},
@@ -177,6 +178,10 @@ impl Difference {
     pub fn new(saved: &MethodReport, replayed: &MethodReport) -> Self {
         let probability = match (&saved.answers, &replayed.answers) {
             (None, None) => None,
+            // Older versions did not look at how sure a head may be.
+            (Some(old), Some(new)) if saved.temperature.is_none() => {
+                Some(farthest(old, &warmed(new, replayed.temperature.unwrap_or(1.0))))
+            }
             (Some(saved), Some(replayed)) => Some(farthest(saved, replayed)),
             _ => Some(FARTHEST),
         };
@@ -200,6 +205,15 @@ impl Difference {
             && near(self.held_out_accuracy)
             && self.probability.is_none_or(|difference| f64::from(difference) <= tolerance)
     }
+}
+
+/// Answers as they are before logits are divided by a temperature.
+fn warmed(answers: &[TestAnswer], temperature: f32) -> Vec<TestAnswer> {
+    let warm = |answer: &TestAnswer| {
+        let logits: Vec<f32> = answer.probabilities.iter().map(|value| temperature * value.ln()).collect();
+        TestAnswer { probabilities: softmax(&logits), ..answer.clone() }
+    };
+    answers.iter().map(warm).collect()
 }
 
 /// Largest difference of a probability; other numbers of pictures or classes, and what is no number, differ most.
@@ -267,6 +281,18 @@ mod tests {
         let difference = Difference::new(&saved, &replayed);
         assert_eq!(difference.held_out_accuracy, [None, None]);
         assert!(difference.within(1e-3), "an older version left out one image at a time");
+    }
+
+    #[test]
+    fn probabilities_of_older_versions_are_compared_without_a_temperature() {
+        let (saved, mut replayed) = (report(&[&[0.9, 0.1]], 0.5), report(&[&[0.75, 0.25]], 0.5));
+        assert!(!Difference::new(&saved, &replayed).within(1e-3));
+        // 9 to 1 is 3 to 1 at twice the temperature.
+        replayed.temperature = Some(2.0);
+        assert!(Difference::new(&saved, &replayed).within(1e-3));
+        let mut new = saved;
+        new.temperature = Some(1.0);
+        assert!(!Difference::new(&new, &replayed).within(1e-3));
     }
 
     #[test]

@@ -121,6 +121,10 @@ pub struct MethodReport {
     pub stopped: bool,
     /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
+    /// What the head's logits are divided by, so that probabilities are true of held-out images; absent where nothing is held
+    /// out, and in reports of older versions.
+    #[serde(default)]
+    pub temperature: Option<f32>,
     /// Composition weights, for methods that compose.
     pub coefficients: Option<CoefficientReport>,
     /// The module that was chosen, for `best-module`.

@@ -40,6 +40,7 @@ const offline = new Offline({ busy: () => run.busy, trained: () => learned.unkep
 function changed() {
   run.refresh();
   testZone.refresh();
+  tryIt.fit();
   run.quick();
   visit.remember();
 }

@@ -6,6 +6,11 @@ import { LiveView } from "./live.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
 const SHOWN = 60;
+/** Of the slider. */
+const STEP = 0.05;
+
+/** What is sure enough where nobody says: halfway between the guess of one among so many classes and certainty. */
+export const halfway = (classes) => Math.round((1 + 1 / Math.max(2, classes)) / 2 / STEP) * STEP;
 
 export class TryIt {
   #engine;
@@ -13,6 +18,8 @@ export class TryIt {
   /** [{picture, answers, card, told, lines}]: `card` shows the answers that `told` stands for, one of `lines` each. */
   #shown = [];
   #frame = 0;
+  /** The threshold that a person asked for. */
+  #asked;
 
   constructor(engine, classes) {
     this.#engine = engine;
@@ -26,7 +33,10 @@ export class TryIt {
     $("try-camera").hidden = !hasCamera();
     $("try-camera").addEventListener("click", () => openCamera("what the methods say", (file) => this.add([file]), live));
     // A slider tells more positions than the screen shows.
-    $("threshold").addEventListener("input", () => (this.#frame ||= requestAnimationFrame(() => this.#judge())));
+    $("threshold").addEventListener("input", () => {
+      this.#asked = this.threshold;
+      this.#frame ||= requestAnimationFrame(() => this.#judge());
+    });
     acceptDrops($("try-zone"), (event, entries, files) => {
       // What is no file is the page's to refuse.
       if (!entries.length && !files.length) return;
@@ -40,8 +50,19 @@ export class TryIt {
     return Number($("threshold").value);
   }
 
-  set threshold(value) {
-    $("threshold").value = String(value);
+  /** The threshold that a person asked for; undefined if nobody did. */
+  get asked() {
+    return this.#asked;
+  }
+
+  set asked(value) {
+    this.#asked = value;
+    this.fit();
+  }
+
+  /** Other classes: where nobody has asked for a threshold, theirs. */
+  fit() {
+    $("threshold").value = String(this.#asked ?? halfway(this.#classes.list.length));
     this.#judge();
   }
 

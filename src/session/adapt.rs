@@ -274,12 +274,15 @@ impl Session {
             }
         };
         let refitted = refit(&mut adapted, held_out.as_ref(), classes, config);
+        let temperature = held_out.as_ref().map(|held| held.temperature(refitted));
+        adapted.head = adapted.head.cooled(temperature.unwrap_or(1.0));
         let head = adapted.head.weight.iter().chain(&adapted.head.bias).copied().collect::<Vec<f32>>();
         Error::check_finite(&head, &name, "head")?;
         on_progress(Progress::Test { method: name });
         let mut report = self.report(&adapted, held_out.as_ref(), refitted, config);
         report.seconds = seconds;
         report.stopped = stopped;
+        report.temperature = temperature;
         if let Some(test) = test {
             self.add_test(&mut report, &adapted, test).await?;
         }
@@ -309,6 +312,7 @@ impl Session {
             losses: adapted.losses.clone(),
             stopped: false,
             head_refitted,
+            temperature: None,
             coefficients: adapted.coefficients.clone(),
             chosen_module: adapted.chosen_module.map(|index| self.modules[index].name.clone()),
             confusion: None,

@@ -12,20 +12,32 @@ use crate::{
     dataset::{Dataset, Example, folds},
     error::Result,
     evaluate,
-    head::{Features, Head},
+    head::{Features, Head, argmax, temperature::temperature},
     methods::registry::Method,
     report::Accuracy,
 };
 
 /// What a method says of the images of one fold, without having seen them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fold {
-    /// Images.
-    pub total: usize,
-    /// Right answers of the head that the method trained.
-    pub trained: usize,
-    /// Right answers of a head refitted on the final features.
-    pub refitted: usize,
+    /// Class of each image.
+    pub labels: Vec<usize>,
+    /// Logits of the head that the method trained, `[n, C]`.
+    pub trained: Vec<f32>,
+    /// Logits of a head refitted on the final features, `[n, C]`.
+    pub refitted: Vec<f32>,
+}
+
+impl Fold {
+    fn logits(&self, refitted: bool) -> &[f32] {
+        if refitted { &self.refitted } else { &self.trained }
+    }
+
+    /// Right answers of one of the two heads.
+    pub fn hits(&self, refitted: bool) -> usize {
+        let rows = self.logits(refitted).chunks((self.trained.len() / self.labels.len().max(1)).max(1));
+        rows.zip(&self.labels).filter(|(row, label)| argmax(row) == **label).count()
+    }
 }
 
 /// Held-out answers of a method.
@@ -49,23 +61,30 @@ impl HeldOut {
     /// Accuracy of the procedure. Where held-out images choose the head, every fold is answered by the head that the
     /// other folds choose: an image that helped to choose would flatter the choice.
     pub fn accuracy(&self, refit: Refit) -> Accuracy {
-        let hits = |(index, fold): (usize, &Fold)| {
+        let chosen = |(index, fold): (usize, &Fold)| {
             let others = self.folds.iter().enumerate().filter(|(other, _)| *other != index);
             let refitted = match refit {
                 Refit::Always => true,
                 Refit::Never => false,
                 Refit::HeldOut => prefer_refitted(others.map(|(_, fold)| fold)),
             };
-            if refitted { fold.refitted } else { fold.trained }
+            fold.hits(refitted)
         };
-        let total = self.folds.iter().map(|fold| fold.total).sum();
-        Accuracy::new(self.folds.iter().enumerate().map(hits).sum(), total)
+        let total = self.folds.iter().map(|fold| fold.labels.len()).sum();
+        Accuracy::new(self.folds.iter().enumerate().map(chosen).sum(), total)
+    }
+
+    /// How much less sure one of the two heads has to be for its probabilities to be true of held-out images.
+    pub fn temperature(&self, refitted: bool) -> f32 {
+        let logits: Vec<f32> = self.folds.iter().flat_map(|fold| fold.logits(refitted)).copied().collect();
+        let labels: Vec<usize> = self.folds.iter().flat_map(|fold| &fold.labels).copied().collect();
+        temperature(&logits, &labels)
     }
 }
 
 fn prefer_refitted<'a>(folds: impl Iterator<Item = &'a Fold>) -> bool {
-    let (refitted, trained) =
-        folds.fold((0, 0), |(refitted, trained), fold| (refitted + fold.refitted, trained + fold.trained));
+    let (refitted, trained) = folds
+        .fold((0, 0), |(refitted, trained), fold| (refitted + fold.hits(true), trained + fold.hits(false)));
     refitted >= trained
 }
 
@@ -160,10 +179,10 @@ impl Session {
             return Ok(None);
         }
         let features = self.adapted_features(&run, &held).await?;
-        let trained = evaluate::accuracy(&run.head, &features).correct;
+        let trained = evaluate::logits(&run.head, &features);
         let head = Head::logistic(&run.features, arm.classes, arm.config.l2);
-        let refitted = evaluate::accuracy(&head, &features).correct;
-        Ok(Some(Fold { total: held.len(), trained, refitted }))
+        let refitted = evaluate::logits(&head, &features);
+        Ok(Some(Fold { labels: features.labels, trained, refitted }))
     }
 }
 
@@ -183,8 +202,9 @@ fn choose_without(
     let chosen = arm.choose(method, &rests);
     let (rest, all) = (rests[chosen].as_ref()?, candidates[chosen].as_ref()?);
     let head = arm.config.fit_head(method, rest, arm.classes);
-    let correct = evaluate::accuracy(&head, &all.select(fold)).correct;
-    Some(Fold { total: fold.len(), trained: correct, refitted: correct })
+    let held = all.select(fold);
+    let logits = evaluate::logits(&head, &held);
+    Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits })
 }
 
 fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
@@ -202,10 +222,11 @@ fn head_only(
     config: &AdaptConfig,
 ) -> Vec<Fold> {
     let fit = |rest: &Features| config.fit_head(method, rest, classes);
-    let hits = evaluate::held_out_hits(features, folds, &fit);
-    let answer =
-        |(fold, hits): (&Vec<usize>, usize)| Fold { total: fold.len(), trained: hits, refitted: hits };
-    folds.iter().zip(hits).map(answer).collect()
+    let answer = |(fold, logits): (&Vec<usize>, Vec<f32>)| {
+        let labels = fold.iter().map(|index| features.labels[*index]).collect();
+        Fold { labels, trained: logits.clone(), refitted: logits }
+    };
+    folds.iter().zip(evaluate::held_out_logits(features, folds, &fit)).map(answer).collect()
 }
 
 #[cfg(test)]
@@ -214,7 +235,15 @@ mod tests {
 
     #[test]
     fn the_choice_of_a_head_is_not_measured_on_what_chose_it() {
-        let fold = |trained, refitted| Fold { total: 4, trained, refitted };
+        // So many of four images of the first class are right.
+        let logits = |right: usize| {
+            (0..4).flat_map(|index| if index < right { [1.0, 0.0] } else { [0.0, 1.0] }).collect()
+        };
+        let fold = |trained, refitted| Fold {
+            labels: vec![0; 4],
+            trained: logits(trained),
+            refitted: logits(refitted),
+        };
         // Each fold prefers the head that the other one does not.
         let held = HeldOut { folds: vec![fold(3, 1), fold(0, 3)] };
         assert!(held.prefers_refitted());

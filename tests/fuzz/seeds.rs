@@ -62,6 +62,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 fn task() -> Vec<u8> {
     json(&TaskFile {
+        merged: false,
         format: 1,
         model: "tiny-vit".into(),
         model_sha256: Some("00ff".into()),

@@ -283,6 +283,10 @@ test("answers below the threshold are not sure", async ({ page }) => {
   await expect(page.getByTestId("accuracy-linear-probe")).toBeVisible();
   await page.getByTestId("try-files").setInputFiles(pictures(1, 1, 90));
   const answer = page.locator("[data-testid=prediction][data-method=linear-probe]");
+  // Half way between a guess and certainty, until somebody says otherwise.
+  await expect(page.locator("#threshold-value")).toHaveText("75 %");
+  await addClass(page, "around", pictures(2, 3));
+  await expect(page.locator("#threshold-value")).toHaveText("65 %");
   await page.getByTestId("threshold").fill("0");
   await expect(answer).toContainText("along");
   await page.getByTestId("threshold").fill("1");
