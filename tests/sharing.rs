@@ -11,6 +11,7 @@ use loraloom::{
         arm::Adapted,
         export::TaskForm,
         handover::Handover,
+        task::TaskFile,
     },
     shipped,
 };
@@ -99,7 +100,12 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
         let config = String::from_utf8(files[1].1.clone()).expect("text");
         let (module, _) = LoraModule::from_bytes(name, &config, &files[0].1).expect("loads");
         // It needs no modules.
-        let again = second.adapted_from(method, module).expect("fits");
+        let task =
+            TaskFile::parse("task.json", std::str::from_utf8(&files[2].1).expect("text")).expect("reads");
+        let again = block_on(second.take_back(&task, module.clone())).expect("fits");
+        let other = TaskFile { model_sha256: Some("0".repeat(64)), ..task };
+        let error = block_on(second.take_back(&other, module)).expect_err("another model").to_string();
+        assert!(error.contains("another version"), "{error}");
         for example in &data.examples {
             let answer = |session: &Session, adapted: &Adapted| {
                 block_on(session.predict(adapted, &data.classes, example)).expect("answers").top

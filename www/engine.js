@@ -155,7 +155,7 @@ export class Engine {
   saveTask(method, { merged = false, rank } = {}) {
     return this.#ask(REQUEST.saveTask, { method, merged, rank });
   }
-  takeBack(method, classes, { config, weights }) {
-    return this.#ask(REQUEST.takeBack, { method, classes, config, weights });
+  takeBack({ task, config, weights }) {
+    return this.#ask(REQUEST.takeBack, { task, config, weights });
   }
 }

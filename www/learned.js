@@ -1,5 +1,6 @@
 // What was learned, as adapters beside its numbers: it answers again on the next visit, and in a worker that starts again.
 import { method } from "./methods.js";
+import { LOST } from "./protocol.js";
 
 /** First answers come by themselves, and full fine-tuning leaves a whole model, which is for a person to save. */
 const isKept = (name) => !method(name).quick && name !== "full";
@@ -7,47 +8,70 @@ const isKept = (name) => !method(name).quick && name !== "full";
 export class Learned {
   #engine;
   #run;
+  #turns = Promise.resolve();
 
   constructor(engine, run) {
     this.#engine = engine;
     this.#run = run;
   }
 
-  /** Whether something was trained that is gone with the page. */
+  /** Whether something was trained that would be gone with the page. */
   get unkept() {
-    return this.#run.live.some((name) => method(name).steps && !this.#run.found.get(name).adapter);
+    return this.#run.live.some((name) => method(name).steps && !(this.#run.found.get(name).adapter && this.#run.fresh(name)));
   }
 
-  /** Takes the adapters of new results. */
-  async keep() {
+  /** Takes the adapters of new results; says whether there were any. */
+  keep() {
+    return this.#inTurn(() => this.#keep());
+  }
+
+  async #keep() {
+    let taken = false;
     for (const [name, own] of [...this.#run.found]) {
       if (!own.live || own.adapter || !isKept(name)) continue;
       try {
         const { files } = await this.#engine.saveTask(name);
-        own.adapter = { config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
+        own.adapter = { task: files["task.json"], config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
+        taken = true;
       } catch {
         // It is gone already, or has no adapter: its numbers are kept all the same.
       }
     }
+    return taken;
   }
 
   /** Gives adapters of results that are of what the page shows back to a worker that has them not; says whether there were any. */
-  async giveBack() {
+  giveBack() {
+    return this.#inTurn(() => this.#giveBack());
+  }
+
+  async #giveBack() {
     let given = false;
     for (const [name, own] of [...this.#run.found]) {
-      const { live, adapter, owns } = own;
-      if (this.#run.busy || live || !adapter?.config || !adapter.weights || !this.#run.fresh(name)) continue;
+      if (!this.#isWanted(name, own)) continue;
       try {
-        await this.#engine.takeBack(name, owns.map((each) => each.name), adapter);
-      } catch {
-        continue; // Start trains it again.
+        await this.#engine.takeBack(own.adapter);
+      } catch (error) {
+        // The next worker may take it; what another model has learned nobody does: Start trains it again.
+        if (!LOST.includes(error.code)) own.adapter = undefined;
+        continue;
       }
-      // A run may have begun meanwhile, or its pictures may be gone.
-      if (this.#run.found.get(name) !== own) continue;
-      own.live = true;
-      given = true;
+      if (this.#isWanted(name, own)) own.live = given = true;
+      // A run has begun meanwhile, or what it was of is gone: nobody else would tell the worker.
+      else if (!this.#run.found.get(name)?.live) await this.#engine.forget([name]).catch(() => {});
     }
     if (given) this.#run.refresh();
     return given;
+  }
+
+  #isWanted(name, own) {
+    const { adapter, live } = own;
+    return !this.#run.busy && this.#run.state !== "off" && this.#run.found.get(name) === own && !live && Boolean(adapter?.task && adapter.config && adapter.weights) && this.#run.fresh(name);
+  }
+
+  #inTurn(job) {
+    const own = this.#turns.then(job);
+    this.#turns = own.catch(() => {});
+    return own;
   }
 }

@@ -28,9 +28,9 @@ const engine = new Engine();
 const classes = new Classes(engine, () => changed());
 const tryIt = new TryIt(engine, classes);
 const composition = new CompositionView(engine, () => tryIt.refresh());
-const run = new Run(engine, classes, composition, settings, { done: () => finished(), libraryChanges: () => library.changes > 0 });
+const run = new Run(engine, classes, composition, settings, { done: () => finished(), learned: () => keepLearned(), libraryChanges: () => library.changes > 0 });
 const library = new Library(engine, { changing: () => run.refresh(), changed: () => libraryChanged() });
-const saving = new Saving(engine, library);
+const saving = new Saving(engine, library, () => opening.model.source.kind === "files");
 const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
 const visit = new Visit({ settings, library, classes, tryIt, run, opening });
@@ -43,6 +43,7 @@ function changed() {
   tryIt.fit();
   run.quick();
   visit.remember();
+  bringBack();
 }
 
 function libraryChanged() {
@@ -54,8 +55,17 @@ async function opened() {
   saving.refresh(run.live, run.suggestion?.method);
   changed();
   if (await visit.comeBack()) testZone.refresh();
+  await bringBack();
+}
+
+async function keepLearned() {
+  if (await learned.keep()) visit.remember();
+}
+
+/** What was learned answers again where the worker does not have it any more. */
+async function bringBack() {
   if (!(await learned.giveBack())) return;
-  saving.refresh(run.live, run.suggestion?.method);
+  if (!run.busy) saving.refresh(run.live, run.suggestion?.method);
   await tryIt.refresh();
 }
 
@@ -67,8 +77,7 @@ async function finished() {
   }
   visit.remember();
   await tryIt.refresh();
-  await learned.keep();
-  visit.remember();
+  await keepLearned();
   await offline.goOn();
 }
 

@@ -144,7 +144,7 @@ export class Opening {
     this.#run.setState("off");
     this.#restarts += 1;
     const givesUp = this.#restarts > RESTARTS;
-    fail({ message: `${error.message}. ${givesUp ? "It failed again and again; choose another model to go on." : "The worker starts again; your pictures are kept, and so is what was learned before. Start trains again what was not at its end."}` });
+    fail({ message: `${error.message}. ${givesUp ? "It failed again and again; choose another model to go on." : "The worker starts again; your pictures are kept, and so is what was learned, but for full fine-tuning. Start trains the rest again."}` });
     if (givesUp) {
       // A worker without a model: the next one that is chosen opens in it.
       this.#engine.start();

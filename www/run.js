@@ -21,6 +21,7 @@ export class Run {
   #settings;
   #done;
   #libraryChanges;
+  #learned;
   #lines = new Lines();
   #results = new Results();
   #queue = Promise.resolve();
@@ -41,14 +42,15 @@ export class Run {
    *  `live` that the worker still has what was learned, and `adapter` is what it can be given again (learned.js). */
   found = new Map();
 
-  /** `done` is called after a run; `libraryChanges` says whether modules are on their way in or out. */
-  constructor(engine, classes, composition, settings, { done, libraryChanges }) {
+  /** `done` is called after a run, `learned` when one of its methods is at its end; `libraryChanges` says whether modules are on their way in or out. */
+  constructor(engine, classes, composition, settings, { done, learned, libraryChanges }) {
     this.#engine = engine;
     this.#classes = classes;
     this.#composition = composition;
     this.#settings = settings;
     this.#done = done;
     this.#libraryChanges = libraryChanges;
+    this.#learned = learned;
     engine.onRun = (value) => this.#event(value);
     $("start").addEventListener("click", () => this.start());
     $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
@@ -309,7 +311,10 @@ export class Run {
   }
 
   #event({ type, progress, report, method: stopped, message }) {
-    if (type === "done") return this.#finish(report, this.#context, true);
+    if (type === "done") {
+      this.#finish(report, this.#context, true);
+      return this.#learned();
+    }
     this.#heard += 1;
     // Not an animation: drawing sixty frames a second takes time from methods that train on the same cores.
     $("pulse").classList.toggle("beat");

@@ -16,8 +16,11 @@ export class Saving {
   #picked = "";
   #form = $("export-form").value;
   #joining = false;
+  #isOwnModel;
 
-  constructor(engine, library) {
+  /** `isOwnModel` says whether the model came in as files, which nobody can find by its name. */
+  constructor(engine, library, isOwnModel) {
+    this.#isOwnModel = isOwnModel;
     this.#engine = engine;
     this.#library = library;
     $("export-method").addEventListener("change", () => {
@@ -51,7 +54,8 @@ export class Saving {
     const stem = `loraloom-${name.replace("+", "-")}${form === MERGED ? "-model" : ""}`;
     download(await zip(Object.fromEntries(Object.entries(files).map(([file, content]) => [`${stem}/${file}`, content]))), `${stem}.zip`);
     const lost = Number(form) ? ` At rank ${form} ${percent(error, 1)} of the update's norm is lost.` : "";
-    $("export-note").textContent = `Saved: unpack it, then “loraloom predict --task ${stem} photo.jpg” answers.${lost} ${form === MERGED ? OF_MODELS : OF_ADAPTERS}`;
+    const base = form !== MERGED && this.#isOwnModel() ? " --model FOLDER-OF-THE-MODEL" : "";
+    $("export-note").textContent = `Saved: unpack it, then “loraloom predict --task ${stem}${base} photo.jpg” answers.${lost} ${form === MERGED ? OF_MODELS : OF_ADAPTERS}`;
   }
 
   async #join() {

@@ -46,7 +46,7 @@ export class Visit {
     const { state: kept, lost } = await restore();
     this.lost = lost;
     this.#settings.set(kept?.settings ?? {});
-    this.#tryIt.asked = kept?.settings?.threshold;
+    this.#tryIt.asked = kept?.settings?.unsureBelow;
     this.#library.removed = new Set(kept?.removed);
     this.#last = kept ?? {};
     return kept;
@@ -162,7 +162,7 @@ export class Visit {
     const { source, ...files } = this.#opening.model;
     return {
       classes: this.#classes.files, modules, removed: [...this.#library.removed], methods: this.#run.chosen, results: this.#run.kept,
-      settings: { ...this.#settings.chosen, threshold: this.#tryIt.asked },
+      settings: { ...this.#settings.chosen, unsureBelow: this.#tryIt.asked },
       // The name tells what is missed, should the files be gone.
       model: { source, ...(source.kind === "files" ? files : {}) },
     };

@@ -99,7 +99,7 @@ const actions = {
     const plain = ({ name, bytes }) => [name, name.endsWith(".json") ? new TextDecoder().decode(bytes) : new Blob([bytes])];
     return { files: Object.fromEntries(files.map(plain)), error };
   },
-  [REQUEST.takeBack]: async ({ method, classes, config, weights }) => engine.takeBack(method, classes, config, await bytes(weights, method)),
+  [REQUEST.takeBack]: async ({ task, config, weights }) => engine.takeBack(task, config, await bytes(weights, "what was learned")),
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */

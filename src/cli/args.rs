@@ -160,7 +160,7 @@ pub struct AdaptArgs {
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// Save a whole model with the method's updates folded in, for programs that know no PEFT, in place of an adapter.
-    #[arg(long, requires = "save")]
+    #[arg(long, requires = "save", conflicts_with = "names")]
     pub merged: bool,
     /// Names in the saved adapter as transformers has them up to 5.8 (old) or from 5.9 (new), for DINOv2 5.17 and 5.18.
     #[arg(long, value_enum, default_value_t = NamesName::New)]

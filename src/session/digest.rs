@@ -81,7 +81,12 @@ impl Session {
     /// # Errors
     /// The device was lost.
     pub async fn model_digest(&self) -> Result<Digest> {
-        self.model.digest().await
+        if let Some(known) = self.base_digest.get() {
+            return Ok(known);
+        }
+        let digest = self.model.digest().await?;
+        self.base_digest.set(Some(digest));
+        Ok(digest)
     }
 
     /// The hashes of the modules' updates, in the order of [`Session::module_names`].

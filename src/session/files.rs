@@ -66,7 +66,7 @@ impl Session {
     fn base_mismatch(&mut self, dir: &Path, module: &LoraModule) -> Result<Option<Error>> {
         let (base, hash) = (module.base_model.as_deref().filter(|base| !base.is_empty()), trained_on(dir));
         let same = match (&hash, base) {
-            (Some(hash), _) => *hash == hex(&self.digest_once()?),
+            (Some(hash), _) => *hash == hex(&block_on(self.model_digest())?),
             (None, Some(base)) => last_part(base) == last_part(&self.model.name),
             (None, None) => true,
         };
@@ -80,17 +80,6 @@ impl Session {
         };
         let reason = format!("it was trained on {base}, the model in use is {}{other}", self.model.name);
         Ok((!same).then(|| Error::mismatch(format!("module {}", module.name), reason)))
-    }
-
-    /// [`Session::model_digest`], which takes a pass over all weights, once for any number of modules. Folders are read
-    /// natively, where one can wait for it.
-    fn digest_once(&mut self) -> Result<Digest> {
-        let digest = match self.base_digest {
-            Some(known) => known,
-            None => block_on(self.model_digest())?,
-        };
-        self.base_digest = Some(digest);
-        Ok(digest)
     }
 
     /// Reads the images of class folders as the model sees them; returns warnings of bad ones.

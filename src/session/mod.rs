@@ -24,6 +24,8 @@ pub mod task;
 pub mod tensors;
 pub mod warm_up;
 
+use std::cell::Cell;
+
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
@@ -99,7 +101,7 @@ pub struct Session {
     device: OpenDevice,
     model: Model,
     /// Of the model, once it was asked for.
-    base_digest: Option<Digest>,
+    base_digest: Cell<Option<Digest>>,
     modules: Vec<LoraModule>,
     /// Of the modules' updates, in the same order.
     digests: Vec<Digest>,
@@ -117,7 +119,7 @@ impl Session {
         let model = load_model(files, options, &device)?;
         let cache = FeatureCache::default();
         let (modules, digests) = (Vec::new(), Vec::new());
-        Ok(Self { device, model, base_digest: None, modules, digests, library: None, cache })
+        Ok(Self { device, model, base_digest: Cell::new(None), modules, digests, library: None, cache })
     }
 
     /// The device in use.
@@ -183,7 +185,7 @@ impl Session {
             self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
         }
         self.cache.clear();
-        self.base_digest = None;
+        self.base_digest.set(None);
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         Ok(warning.into_iter().collect())
     }

@@ -160,20 +160,37 @@ impl Session {
         }
     }
 
+    /// Why what a task says here can be wrong, where it was learned on another model than this session's.
+    async fn is_of_another_model(&self, name: &str, task: &TaskFile) -> Result<Option<Error>> {
+        let digest = hex(&self.model_digest().await?);
+        if task.model_sha256.as_ref().is_none_or(|own| *own == digest) {
+            return Ok(None);
+        }
+        let reason = format!(
+            "the task was learned on {}, and {} is another model or another version of it: answers can be wrong",
+            task.model, self.model.name
+        );
+        Ok(Some(Error::mismatch(name, reason)))
+    }
+
+    /// A task that was saved as an adapter ([`Session::task_files`]) as the result that it was saved from.
+    ///
+    /// # Errors
+    /// It was learned on another model, or [`Session::adapted_from`] refuses it.
+    pub async fn take_back(&self, task: &TaskFile, module: LoraModule) -> Result<Adapted> {
+        match self.is_of_another_model(task.method.name(), task).await? {
+            Some(error) => Err(error),
+            None => self.adapted_from(task.method, module),
+        }
+    }
+
     /// A folder's adapted model loaded into this session, whose model must be the task's: a warning where it is not.
     ///
     /// # Errors
     /// The device was lost, or the adapter cannot be read or does not fit.
     pub async fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
         let (module, mut warnings) = LoraModule::from_dir(dir)?;
-        let digest = hex(&self.model_digest().await?);
-        if task.model_sha256.as_ref().is_some_and(|own| *own != digest) {
-            let reason = format!(
-                "the task was learned on {}, and {} is another model or another version of it: answers can be wrong",
-                task.model, self.model.name
-            );
-            warnings.push(Error::mismatch(dir.display().to_string(), reason));
-        }
+        warnings.extend(self.is_of_another_model(&dir.display().to_string(), task).await?);
         self.modules.clear();
         self.digests.clear();
         self.library = None;

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use loraloom::{Dialect, LoraModule, Method, session::export::TaskForm};
+use loraloom::{
+    Dialect, LoraModule,
+    session::{export::TaskForm, place::TASK, task::TaskFile},
+};
 use wasm_bindgen::prelude::*;
 
 use crate::{
@@ -31,19 +34,19 @@ impl Engine {
         to_worker(&Saved { files: files.collect(), error: saved.error })
     }
 
-    /// Takes back what [`Engine::save_task`] gave as an adapter: it answers again as the method's result.
+    /// Takes back what [`Engine::save_task`] gave as an adapter, of this very model: it answers again as the method's result.
     #[wasm_bindgen(js_name = takeBack)]
-    pub fn take_back(
+    pub async fn take_back(
         &self,
-        method: &str,
-        classes: Vec<String>,
-        config: &str,
-        weights: &[u8],
+        task: String,
+        config: String,
+        weights: Vec<u8>,
     ) -> std::result::Result<(), JsValue> {
-        let (module, _) = LoraModule::from_bytes(method, config, weights).map_err(to_error)?;
-        let method = Method::from_name(method).map_err(to_error)?;
-        let adapted = self.session().adapted_from(method, module).map_err(to_error)?;
-        self.keep(Learned { adapted: Rc::new(adapted), classes: classes.into(), config: Rc::default() });
+        let task = TaskFile::parse(TASK, &task).map_err(to_error)?;
+        let (module, _) = LoraModule::from_bytes(task.method.name(), &config, &weights).map_err(to_error)?;
+        let adapted = self.session().take_back(&task, module).await.map_err(to_error)?;
+        let classes = task.classes.into();
+        self.keep(Learned { adapted: Rc::new(adapted), classes, config: Rc::default() });
         Ok(())
     }
 }
