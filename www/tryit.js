@@ -6,11 +6,11 @@ import { LiveView } from "./live.js";
 import { hasCamera, openCamera } from "./webcam.js";
 
 const SHOWN = 60;
-/** Of the slider. */
-const STEP = 0.05;
+/** Places of the slider between nothing and certainty. */
+const PLACES = 20;
 
 /** What is sure enough where nobody says: halfway between the guess of one among so many classes and certainty. */
-export const halfway = (classes) => Math.round((1 + 1 / Math.max(2, classes)) / 2 / STEP) * STEP;
+export const halfway = (classes) => Math.round((PLACES * (1 + 1 / Math.max(2, classes))) / 2) / PLACES;
 
 export class TryIt {
   #engine;
@@ -62,7 +62,9 @@ export class TryIt {
 
   /** Other classes: where nobody has asked for a threshold, theirs. */
   fit() {
-    $("threshold").value = String(this.#asked ?? halfway(this.#classes.list.length));
+    const threshold = this.#asked ?? halfway(this.#classes.list.length);
+    if (threshold === this.threshold) return;
+    $("threshold").value = String(threshold);
     this.#judge();
   }
 
