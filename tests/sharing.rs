@@ -5,6 +5,7 @@ mod support;
 use loraloom::{
     Dataset, DeviceChoice, Dialect, LoraModule, Method, block_on,
     dataset::folds,
+    report::{MethodReport, TestAnswer},
     session::{
         ModelOptions, Session,
         adapt::{AdaptConfig, Flow, Refit},
@@ -103,9 +104,14 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
         let task =
             TaskFile::parse("task.json", std::str::from_utf8(&files[2].1).expect("text")).expect("reads");
         let again = block_on(second.take_back(&task, module.clone())).expect("fits");
-        let other = TaskFile { model_sha256: Some("0".repeat(64)), ..task };
-        let error = block_on(second.take_back(&other, module)).expect_err("another model").to_string();
-        assert!(error.contains("another version"), "{error}");
+        let other = TaskFile { model_sha256: Some("0".repeat(64)), ..task.clone() };
+        let headless = LoraModule { head: None, ..module.clone() };
+        for (task, module, part) in
+            [(&other, module, "another version"), (&task, headless, "knows no classes")]
+        {
+            let error = block_on(second.take_back(task, module)).expect_err("refused").to_string();
+            assert!(error.contains(part), "{error}");
+        }
         for example in &data.examples {
             let answer = |session: &Session, adapted: &Adapted| {
                 block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
@@ -118,10 +124,33 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
         tested += 1;
     }
     assert_eq!(tested, 14);
-    let mut headless = shipped::find(shipped::EMBEDDED).expect("ships").module(MODULES[0]).expect("ships");
-    headless.head = None;
-    let error = second.adapted_from(Method::Lora, headless).expect_err("no head").to_string();
-    assert!(error.contains("knows no classes"), "{error}");
+}
+
+#[test]
+fn held_out_images_say_how_sure_a_method_may_be() {
+    let session = open(&MODULES);
+    let mut data = task_of(&session, 4);
+    // Who has not seen a picture cannot know its class.
+    data.examples.iter_mut().enumerate().for_each(|(index, example)| example.class = index % 2);
+    for method in [Method::NearestMean, Method::LinearProbe, Method::Uniform, Method::Learned] {
+        for refit in [Refit::Never, Refit::Always] {
+            let run = |folds| {
+                let config = AdaptConfig { folds, refit, ..config() };
+                let run = session.adapt_method(method, &data, Some(&data), &config, &mut |_| Flow::GoOn);
+                block_on(run).expect("runs")
+            };
+            let ((sure, raw), (unsure, cooled)) = (run(0), run(2));
+            assert_eq!(sure.temperature, None);
+            let temperature = unsure.temperature.expect("held out");
+            assert!(temperature > 1.1, "{}: {temperature}", method.name());
+            assert_close(&cooled.head.weight, &raw.head.cooled(temperature).weight, 1e-5, method.name());
+            let answers = |report: &MethodReport| report.answers.clone().expect("was tested");
+            for (before, after) in answers(&sure).iter().zip(answers(&unsure)) {
+                let highest = |answer: &TestAnswer| answer.probabilities.iter().copied().fold(0.0, f32::max);
+                assert!(highest(&after) < highest(before), "{}", method.name());
+            }
+        }
+    }
 }
 
 #[test]

@@ -96,8 +96,8 @@ const actions = {
   [REQUEST.forget]: ({ methods }) => engine.forget(methods),
   [REQUEST.saveTask]: async ({ method, merged, rank }) => {
     const { files, error } = await engine.saveTask(method, merged, rank);
-    const plain = ({ name, bytes }) => [name, name.endsWith(".json") ? new TextDecoder().decode(bytes) : new Blob([bytes])];
-    return { files: Object.fromEntries(files.map(plain)), error };
+    const content = ({ name, bytes }) => [name, name.endsWith(".json") ? new TextDecoder().decode(bytes) : new Blob([bytes])];
+    return { files: Object.fromEntries(files.map(content)), error };
   },
   [REQUEST.takeBack]: async ({ task, config, weights }) => engine.takeBack(task, config, await bytes(weights, "what was learned")),
 };

@@ -13,19 +13,18 @@ use crate::{
     checkpoint::save,
     error::{Error, Result},
     files::json_bytes,
-    head::{Features, Head},
+    head::Head,
     image::preprocess::Preprocess,
     lora::{
         cat::Updates,
         folder,
         layout::{Family, PeftFormat},
-        library::LoraLibrary,
         module::{LoraLayer, LoraModule, SavedHead},
         names::Dialect,
         svd::truncate,
         tensor_file::Precision,
     },
-    methods::registry::{FrozenWeights, Method},
+    methods::registry::Method,
     vit::{
         config::{MlpKind, Pooling},
         model::Vit,
@@ -99,42 +98,6 @@ impl Session {
         };
         files.push((TASK, json_bytes(TASK, &task)?));
         Ok(SavedTask { files, error })
-    }
-
-    /// A saved adapter as the result that it was saved from: it answers, and is saved again, but nothing can be mixed anew.
-    ///
-    /// # Errors
-    /// It has no head, or does not fit the model.
-    pub fn adapted_from(&self, method: Method, module: LoraModule) -> Result<Adapted> {
-        let features = self.model.vit.config.feature_dim();
-        let Some(SavedHead { dim, weight, bias, .. }) = module.head.clone() else {
-            return Err(Error::mismatch(module.name, "it has no head, so it knows no classes"));
-        };
-        if dim != features {
-            let reason = format!("its head takes {dim} features, the model gives {features}");
-            return Err(Error::mismatch(module.name, reason));
-        }
-        let idle = module.changes_nothing();
-        let mut vit = self.model.vit.clone();
-        if !idle {
-            let library = LoraLibrary::new(std::slice::from_ref(&module), &vit, &self.device.plain)?;
-            vit = library.merge(&vit, &library.broadcast(&[1.0]));
-        }
-        Ok(Adapted {
-            method,
-            weights: idle.then_some(FrozenWeights::Base),
-            vit,
-            library: self.module_digests(),
-            trainable_parameters: weight.len() + bias.len(),
-            head: Head { features, weight, bias },
-            features: Features { dim: features, values: Vec::new(), labels: Vec::new() },
-            trained: None,
-            scale: 1.0,
-            updates: Some(module.layers),
-            coefficients: None,
-            chosen_module: None,
-            losses: Vec::new(),
-        })
     }
 
     /// Why what a method makes of this model has no form that others read, if so; the model decides it, not the place.

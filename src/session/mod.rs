@@ -45,7 +45,10 @@ use crate::{
         preprocess::{Cropping, Preprocess},
         resize::Filter,
     },
-    lora::{library::LoraLibrary, module::LoraModule},
+    lora::{
+        library::LoraLibrary,
+        module::{LoraModule, SavedHead},
+    },
     report::{ClassProbability, Prediction, SessionReport},
     vit::model::Vit,
 };
@@ -174,20 +177,25 @@ impl Session {
             used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
         let warning = several_heads(&headed);
         if let Some((name, saved)) = headed.last().and_then(|own| Some((&own.name, own.head.clone()?))) {
-            let features = self.model.vit.config.feature_dim();
-            if saved.dim != features {
-                let reason = format!(
-                    "its head takes {} features, the model gives {features}; it was made for another model",
-                    saved.dim
-                );
-                return Err(Error::mismatch(name.clone(), reason));
-            }
-            self.model.head = Some(Head { features: saved.dim, weight: saved.weight, bias: saved.bias });
+            self.model.head = Some(self.head_of(name, saved)?);
         }
         self.cache.clear();
         self.base_digest.set(None);
         self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
         Ok(warning.into_iter().collect())
+    }
+
+    /// A module's saved head for this model; `name` is the module's, for messages.
+    fn head_of(&self, name: &str, saved: SavedHead) -> Result<Head> {
+        let SavedHead { dim, weight, bias, .. } = saved;
+        let features = self.model.vit.config.feature_dim();
+        if dim != features {
+            let reason = format!(
+                "its head takes {dim} features, the model gives {features}; it was made for another model"
+            );
+            return Err(Error::mismatch(name, reason));
+        }
+        Ok(Head { features, weight, bias })
     }
 
     /// The checkpoint's own answers about pictures, whose classes are not looked at.

@@ -15,10 +15,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     files::{Together, check_folder, check_free, follow},
-    head::Head,
+    head::{Features, Head},
     image::{preprocess::Cropping, resize::Filter},
-    lora::{folder, module::LoraModule, names::Dialect},
-    methods::registry::Method,
+    lora::{folder, library::LoraLibrary, module::LoraModule, names::Dialect},
+    methods::registry::{FrozenWeights, Method},
 };
 
 /// `task.json`: what `predict` needs beside the weights.
@@ -173,15 +173,40 @@ impl Session {
         Ok(Some(Error::mismatch(name, reason)))
     }
 
-    /// A task that was saved as an adapter ([`Session::task_files`]) as the result that it was saved from.
+    /// A task that was saved as an adapter ([`Session::task_files`]) as the result that it was saved from: it answers, and is
+    /// saved again, but its modules cannot be mixed anew.
     ///
     /// # Errors
-    /// It was learned on another model, or [`Session::adapted_from`] refuses it.
+    /// It was learned on another model, has no head or does not fit; or the device was lost.
     pub async fn take_back(&self, task: &TaskFile, module: LoraModule) -> Result<Adapted> {
-        match self.is_of_another_model(task.method.name(), task).await? {
-            Some(error) => Err(error),
-            None => self.adapted_from(task.method, module),
+        if let Some(error) = self.is_of_another_model(task.method.name(), task).await? {
+            return Err(error);
         }
+        let Some(saved) = module.head.clone() else {
+            return Err(Error::mismatch(module.name, "it has no head, so it knows no classes"));
+        };
+        let head = self.head_of(&module.name, saved)?;
+        let idle = module.changes_nothing();
+        let mut vit = self.model.vit.clone();
+        if !idle {
+            let library = LoraLibrary::new(std::slice::from_ref(&module), &vit, &self.device.plain)?;
+            vit = library.merge(&vit, &library.broadcast(&[1.0]));
+        }
+        Ok(Adapted {
+            method: task.method,
+            weights: idle.then_some(FrozenWeights::Base),
+            vit,
+            library: self.module_digests(),
+            trainable_parameters: head.num_parameters(),
+            features: Features { dim: head.features, values: Vec::new(), labels: Vec::new() },
+            head,
+            trained: None,
+            scale: 1.0,
+            updates: Some(module.layers),
+            coefficients: None,
+            chosen_module: None,
+            losses: Vec::new(),
+        })
     }
 
     /// A folder's adapted model loaded into this session, whose model must be the task's: a warning where it is not.

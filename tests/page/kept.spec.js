@@ -1,5 +1,6 @@
 // What was learned answers again: on the next visit, and when a worker fails.
 import { expect } from "@playwright/test";
+import { Learned } from "../../www/learned.js";
 import { pictures } from "./files.js";
 import { choose, expectSame, open, predictions, startAndFinish, test, twoClasses, withModules } from "./support.js";
 
@@ -20,6 +21,68 @@ async function train(page, methods) {
   await expect.poll(() => answering(page)).toEqual([...methods, ...QUICK].sort());
   return predictions(page);
 }
+
+/** A run with one result that no worker has, and an engine that says what it was told. */
+function parts(takeBack = async () => {}) {
+  const own = { adapter: { task: "{}", config: "{}", weights: new Blob(["weights"]) }, live: false };
+  const run = { found: new Map([["lora", own]]), state: "idle", busy: false, isFresh: true, fresh: () => run.isFresh, refresh() {} };
+  run.found.set("nearest-mean", { live: false });
+  Object.defineProperty(run, "live", { get: () => [...run.found].filter(([, each]) => each.live).map(([name]) => name) });
+  const told = [];
+  const engine = {
+    takeBack: async () => (told.push("take back"), takeBack(run)),
+    forget: async ([name]) => told.push(`forget ${name}`),
+    saveTask: async (name) => (told.push(`save ${name}`), { files: { "task.json": "{}", "adapter_config.json": "{}", "adapter_model.safetensors": new Blob([name]) } }),
+  };
+  return { own, run, told, learned: new Learned(engine, run) };
+}
+
+test("what was learned is given back once, and only where it is of what the page shows", async () => {
+  const { own, run, told, learned } = parts();
+  run.isFresh = false;
+  expect(await learned.giveBack()).toBe(false);
+  run.isFresh = true;
+  run.busy = true;
+  expect(await learned.giveBack()).toBe(false);
+  expect(told).toEqual([]);
+  run.busy = false;
+  expect(await Promise.all([learned.giveBack(), learned.giveBack()])).toEqual([true, false]);
+  expect([own.live, told]).toEqual([true, ["take back"]]);
+});
+
+test("what is not wanted any more when the worker has it is forgotten", async () => {
+  for (const change of [(run) => run.found.clear(), (run) => (run.isFresh = false), (run) => (run.busy = true)]) {
+    const { own, told, learned } = parts(async (run) => change(run));
+    expect(await learned.giveBack()).toBe(false);
+    expect([own.live, told]).toEqual([false, ["take back", "forget lora"]]);
+  }
+  // Trained anew meanwhile: the worker has that.
+  const { told, learned } = parts(async (run) => run.found.set("lora", { live: true }));
+  expect(await learned.giveBack()).toBe(false);
+  expect(told).toEqual(["take back"]);
+});
+
+test("what the model refuses is not asked for again, and what a lost worker did not take is", async () => {
+  for (const [code, times] of [["mismatch", 1], ["restarted", 2]]) {
+    const { own, told, learned } = parts(async () => Promise.reject({ code, message: "" }));
+    for (let time = 0; time < 2; time += 1) expect(await learned.giveBack()).toBe(false);
+    expect([own.live, told.length], code).toEqual([false, times]);
+  }
+});
+
+test("new results are kept once, and what a reload would lose is known", async () => {
+  const { own, run, told, learned } = parts();
+  Object.assign(own, { live: true, adapter: undefined });
+  for (const name of ["full", "nearest-mean"]) run.found.set(name, { live: true });
+  expect(await Promise.all([learned.keep(), learned.keep()])).toEqual([true, false]);
+  expect(told).toEqual(["save lora"]);
+  expect(learned.unkept).toBe(true);
+  run.found.delete("full");
+  expect(learned.unkept).toBe(false);
+  // What is out of date is not given back after a reload.
+  run.isFresh = false;
+  expect(learned.unkept).toBe(true);
+});
 
 test("what was learned answers again after a reload, but for full fine-tuning", async ({ page }) => {
   await open(page, TINY);

@@ -10,6 +10,7 @@ use std::{
 use image::{Rgb, RgbImage};
 
 pub mod adapters;
+pub mod tasks;
 
 /// A file of the golden folder.
 pub fn golden(path: &str) -> PathBuf {

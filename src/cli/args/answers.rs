@@ -23,7 +23,7 @@ Examples:
   loraloom predict --task my-task --top 1 --csv answers.csv photos
   loraloom predict --task my-task --test photos/test")]
 pub struct PredictArgs {
-    /// Folder that `adapt --save` wrote.
+    /// Folder that `adapt --save` wrote, or that the page saved (unpacked).
     #[arg(long, value_name = "DIR")]
     pub task: PathBuf,
     /// The base model, if it is no longer where it was.
