@@ -136,7 +136,8 @@ fn held_out_images_say_how_sure_a_method_may_be() {
         for refit in [Refit::Never, Refit::Always] {
             let run = |folds| {
                 let config = AdaptConfig { folds, refit, ..config() };
-                let run = session.adapt_method(method, &data, Some(&data), &config, &mut |_| Flow::GoOn);
+                let go_on = &mut |_| Flow::GoOn;
+                let run = session.adapt_method(method, &data, Some(&data), &config, go_on);
                 block_on(run).expect("runs")
             };
             let ((sure, raw), (unsure, cooled)) = (run(0), run(2));
