@@ -7,7 +7,7 @@ use loraloom::{
     dataset::folds,
     report::{MethodReport, TestAnswer},
     session::{
-        ModelOptions, Session,
+        ModelFiles, ModelOptions, Session,
         adapt::{AdaptConfig, Flow, Refit},
         arm::Adapted,
         export::TaskForm,
@@ -103,12 +103,16 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
         // It needs no modules.
         let task =
             TaskFile::parse("task.json", std::str::from_utf8(&files[2].1).expect("text")).expect("reads");
-        let again = block_on(second.take_back(&task, module.clone())).expect("fits");
+        let again = block_on(second.take_back(&task, Some(module.clone()))).expect("fits");
         let other = TaskFile { model_sha256: Some("0".repeat(64)), ..task.clone() };
+        let third = TaskFile { classes: vec!["one".into(); 3], ..task.clone() };
         let headless = LoraModule { head: None, ..module.clone() };
-        for (task, module, part) in
-            [(&other, module, "another version"), (&task, headless, "knows no classes")]
-        {
+        for (task, module, part) in [
+            (&other, Some(module.clone()), "another version"),
+            (&task, Some(headless), "knows no classes"),
+            (&third, Some(module), "names 3 classes"),
+            (&task, None, "adapter is missing"),
+        ] {
             let error = block_on(second.take_back(task, module)).expect_err("refused").to_string();
             assert!(error.contains(part), "{error}");
         }
@@ -120,10 +124,47 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
             assert_eq!(after[0].label, before[0].label, "{name}");
             assert_close(&[after[0].probability], &[before[0].probability], 1e-4, name);
         }
-        assert_eq!(save(&second, &again), files, "{name}");
+        assert!(save(&second, &again) == files, "{name} is saved otherwise");
         tested += 1;
     }
     assert_eq!(tested, 14);
+}
+
+#[test]
+fn a_whole_model_that_was_saved_answers_and_is_saved_as_before() {
+    let session = open(&MODULES);
+    let data = task(&session);
+    for method in [Method::Learned, Method::Full] {
+        let (name, learned) = (method.name(), learn(&session, method, &data));
+        let save = |session: &Session, adapted: &Adapted| {
+            let files = session.task_files(adapted, &data.classes, TaskForm::Merged, Dialect::New);
+            block_on(files).expect("saves").files
+        };
+        let files = save(&session, &learned);
+        let text = |index: usize| std::str::from_utf8(&files[index].1).expect("text");
+        let model = ModelFiles {
+            name: &session.model().name,
+            config: text(2),
+            preprocessor: Some(text(1)),
+            weights: &files[0].1,
+        };
+        let options = ModelOptions::default();
+        let second = block_on(Session::open(DeviceChoice::Cpu, model, &options)).expect("opens");
+        let again = block_on(second.take_back(&TaskFile::parse("task.json", text(3)).expect("reads"), None));
+        let again = again.expect("answers");
+        for example in &data.examples {
+            let answer = |session: &Session, adapted: &Adapted| {
+                block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
+            };
+            let (before, after) = (answer(&session, &learned), answer(&second, &again));
+            assert_eq!(after[0].label, before[0].label, "{name}");
+            assert_close(&[after[0].probability], &[before[0].probability], 1e-4, name);
+        }
+        assert!(save(&second, &again) == files, "{name} is saved otherwise");
+        // An adapter for it changes nothing but the head, and there is none after full fine-tuning.
+        let module = second.module_at_rank(&again, None).map(|(module, _)| module.changes_nothing());
+        assert_eq!(module.ok(), (method != Method::Full).then_some(true), "{name}");
+    }
 }
 
 #[test]

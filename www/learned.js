@@ -66,7 +66,8 @@ export class Learned {
 
   #isWanted(name, own) {
     const { adapter, live } = own;
-    return !this.#run.busy && this.#run.state !== "off" && this.#run.found.get(name) === own && !live && Boolean(adapter?.task && adapter.config && adapter.weights) && this.#run.fresh(name);
+    const isThere = Boolean(adapter?.task && (adapter.whole || (adapter.config && adapter.weights)));
+    return isThere && !live && !this.#run.busy && this.#run.state !== "off" && this.#run.found.get(name) === own && this.#run.fresh(name);
   }
 
   #inTurn(job) {

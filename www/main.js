@@ -10,17 +10,19 @@ import { exampleTask, swatches } from "./example.js";
 import { download, unzip } from "./archive.js";
 import { Learned } from "./learned.js";
 import { Library } from "./library.js";
-import { droppedModel, hubModel, isHubId, namedModel, shippedAs, shippedModel } from "./models.js";
+import { droppedModel, hubModel, namedModel, shippedModel } from "./models.js";
 import { Offline } from "./offline.js";
 import { Opening } from "./opening.js";
-import { openProject, projectAmong, saveProject } from "./project.js";
+import { projectAmong, saveProject } from "./project.js";
+import { Reopening, notYet } from "./reopening.js";
 import { Run } from "./run.js";
 import { Saving } from "./saving.js";
 import { bindSettings, settings } from "./settings.js";
 import { clearEverything } from "./store.js";
+import { taskAmong } from "./task.js";
 import { TestZone } from "./testzone.js";
 import { TryIt } from "./tryit.js";
-import { Visit, isSame } from "./visit.js";
+import { Visit } from "./visit.js";
 
 const EMBEDDED = "base";
 
@@ -35,6 +37,7 @@ const testZone = new TestZone(classes, run);
 const opening = new Opening({ engine, settings, library, classes, tryIt, run }, () => opened());
 const visit = new Visit({ settings, library, classes, tryIt, run, opening });
 const learned = new Learned(engine, run);
+const reopening = new Reopening({ engine, settings, opening, run, visit, library, classes, tryIt, testZone, chooseModel: (load) => chooseModel(load), bringBack: () => bringBack() });
 const offline = new Offline({ busy: () => run.busy, trained: () => learned.unkept, keep: () => visit.settle() });
 
 function changed() {
@@ -111,16 +114,19 @@ async function loadExample() {
   }
 }
 
-/** What came in, however it came; the folder of a project that is not packed any more is the project, too. */
+/** What came in, however it came; a folder can be a project or a saved task that is not packed any more. */
 async function takeIn(files, onto) {
-  const project = projectAmong(files.map((file) => [pathOf(file), file]));
-  const own = new Set(project?.values());
+  const entries = files.map((file) => [pathOf(file), file]);
+  const project = projectAmong(entries);
+  const task = project ? undefined : taskAmong(entries);
+  const own = new Set((project ?? task)?.values());
   const rest = files.filter((file) => !own.has(file));
+  const folderOf = (found, file) => pathOf(found.get(file)).split("/").at(-2) ?? file;
+  // The classes of a task take in pictures that came with it.
+  if (task) await reopening.task(folderOf(task, "task.json"), task).catch(fail);
   if (rest.length) await take(sort(rest), onto);
-  if (project) await openFiles(projectName(project), project);
+  if (project) await reopening.project(folderOf(project, "project.json"), project);
 }
-
-const projectName = (project) => pathOf(project.get("project.json")).split("/").at(-2) ?? "project.json";
 
 /** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. */
 async function take(found, onto) {
@@ -145,75 +151,22 @@ async function openZip(name, files, onto) {
   await take({ ...found, projects: [], other: [...projects, ...other] }, onto);
 }
 
-/** A project file, or else another zip. */
+/** A project or a saved task, or else another zip. */
 async function open(file, onto) {
   try {
     const files = await unzip(file);
-    const project = projectAmong(Object.entries(files));
-    if (project) await openFiles(file.name, project);
-    else await openZip(file.name, files, onto);
+    const entries = Object.entries(files);
+    const project = projectAmong(entries);
+    if (project) return await reopening.project(file.name, project);
+    const task = taskAmong(entries);
+    if (!task) return await openZip(file.name, files, onto);
+    await reopening.task(file.name, task);
+    const own = [...task.values()];
+    const { classes: others, loose } = sort(unpacked(file.name, Object.fromEntries(entries.filter(([, blob]) => !own.includes(blob)))));
+    await take({ modules: [], model: [], projects: [], other: [], classes: others, loose }, onto);
   } catch (error) {
     fail(error);
   }
-}
-
-/** A project, from its files. */
-async function openFiles(name, files) {
-  try {
-    const { project, classes: own, modules } = await openProject(name, files);
-    if (!opening.model || visit.waits) throw notYet();
-    // The pictures of the last visit come in first: they are what Undo brings back.
-    await visit.back;
-    if (!isOpen(project)) await modelOf(project);
-    const { train = {}, folds } = project.config;
-    settings.set({ steps: train.num_steps, seed: train.seed, folds });
-    await run.settle();
-    visit.hold();
-    let loaded = false;
-    try {
-      run.clear();
-      await tryIt.refresh();
-      await library.exchange(modules);
-      run.setModules(library.list, project.methods);
-      loaded = await classes.load(own);
-    } finally {
-      visit.release();
-    }
-    visit.remember();
-    // Undone, or something else has come instead.
-    if (!loaded) return;
-    const names = own.map(({ name }) => name);
-    // Under another model or other settings the results are shown, as out of date.
-    const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
-    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen(project) && isSame(classes.files, own), config })));
-    testZone.refresh();
-    const size = project.img_size ? ` at ${project.img_size} px` : "";
-    say(isOpen(project) ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
-  } catch (error) {
-    fail(error);
-  }
-}
-
-const notYet = () => ({ code: "mismatch", message: "the model is not there yet; wait until the page says “ready”" });
-
-/** Whether a project was made with the model that is open, at its input size. */
-const isOpen = ({ model, img_size: side }) => model === opening.model.name && (side ?? undefined) === opening.model.imgSize;
-
-/** The model that a project was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
-async function modelOf({ model, img_size: side }) {
-  const imgSize = side ?? undefined;
-  if (!isHubId(model)) {
-    const folder = await shippedAs(model);
-    if (folder) await chooseModel(() => shippedModel(folder, imgSize));
-  } else if (await agreed(model)) await chooseModel(() => hubModel(model, imgSize));
-}
-
-function agreed(id) {
-  $("fetch-id").textContent = id;
-  const dialog = $("fetch-model");
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
 async function save() {

@@ -25,8 +25,8 @@ export class Opening {
   #choices = 0;
   /** Models are opened one after another. */
   #turns = Promise.resolve();
-  /** {name, config, preprocessor, weights, imgSize?, source}, or null before the first one is open; `imgSize` is there
-   *  where it is not the model's own. */
+  /** {name, config, preprocessor, weights, imgSize?, inputSize: [height, width], source}, or null before the first one is open; `imgSize`
+   *  is there where it is not the model's own. */
   model = null;
   /** `cpu` or `gpu`. */
   device = "cpu";
@@ -107,13 +107,13 @@ export class Opening {
   async #use(model, modules, accepted = () => {}) {
     this.#run.setState("off");
     document.body.dataset.ready = "false";
-    let imgSize;
+    let imgSize, inputSize;
     try {
       const { device, name, software, why, report } = await this.#onDevice(model);
       this.device = device;
       $("device").textContent = device === "cpu" ? `CPU in this tab${why ? ` (${why})` : ""}` : `${name}, WebGPU${software ? " (software)" : ""}`;
       $("model").textContent = `${report.model} · ${(report.parameters / 1e6).toFixed(1)} M parameters · ${report.input_size.join(" × ")} px`;
-      imgSize = report.img_size;
+      ({ img_size: imgSize, input_size: inputSize } = report);
     } catch (error) {
       // A device that failed takes the model in use with it.
       if (this.model && (OF_THE_DEVICE.includes(error.code) || !this.#engine.isOpen)) this.#restart(error);
@@ -123,7 +123,7 @@ export class Opening {
       }
       throw error;
     }
-    this.model = { ...model, imgSize };
+    this.model = { ...model, imgSize, inputSize };
     accepted();
     await this.#library.replay(modules);
     this.#run.setModules(this.#library.list);

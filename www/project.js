@@ -2,6 +2,7 @@
 import { zip } from "./archive.js";
 import { isHidden } from "./drops.js";
 import { METHODS } from "./methods.js";
+import { Wrong, flag, isWhole, list, must, number, optional, parsed, record, row, text, whole } from "./shapes.js";
 
 /** Characters of a name inside a zip, at most. */
 const LONGEST = 80;
@@ -40,35 +41,6 @@ export async function saveProject({ model, imgSize, config, methods, classes, mo
   return zip(files);
 }
 
-/** A field of project.json that is not what the page reads. */
-class Wrong {
-  constructor(field) {
-    this.field = field;
-  }
-}
-
-// A check takes a value and the name of its field.
-const must = (right, field) => {
-  if (!right) throw new Wrong(field);
-};
-const text = (value, field) => must(typeof value === "string" && value !== "", field);
-const flag = (value, field) => must(typeof value === "boolean", field);
-const number = (value, field) => must(Number.isFinite(value), field);
-const isWhole = (value) => Number.isSafeInteger(value) && value >= 0;
-const whole = (value, field) => must(isWhole(value), field);
-const isList = (value, length) => Array.isArray(value) && (length === undefined || value.length === length);
-/** There can be thousands of numbers: their list is named as a whole. */
-const row = (right, length) => (value, field) => must(isList(value, length) && value.every(right), field);
-const list = (check, length) => (value, field) => {
-  must(isList(value, length), field);
-  value.forEach((own, index) => check(own, `${field}[${index}]`));
-};
-const record = (checks) => (value, field) => {
-  must(typeof value === "object" && value !== null && !Array.isArray(value), field);
-  for (const [name, check] of Object.entries(checks)) check(value[name], field ? `${field}.${name}` : name);
-};
-const optional = (check) => (value, field) => value === undefined || value === null || check(value, field);
-
 const PROJECT = record({
   model: text,
   img_size: optional(whole),
@@ -91,10 +63,10 @@ function coefficients(value, field) {
 const MEASURED = {
   test_accuracy: optional(number), test_interval: optional(row(Number.isFinite, 2)),
   held_out_accuracy: optional(number), held_out_interval: optional(row(Number.isFinite, 2)),
-  coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
+  trainable_parameters: optional(whole), coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
 };
 const NOTHING = Object.fromEntries(Object.keys(MEASURED).map((name) => [name, null]));
-const RESULT = record({ held_out_folds: whole, trainable_parameters: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
+const RESULT = record({ held_out_folds: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
 
 /** Held-out estimates were once called after leave-one-out. */
 const renamed = (report) => Object.fromEntries(Object.entries(report).map(([name, value]) => [name.replace(/^loo_/, "held_out_"), value]));
@@ -126,28 +98,12 @@ export function readReport(report) {
   }
 }
 
-/** A project of this format, without results of methods that this page does not know. */
-function checked(project) {
+/** A project of this format, checked to the end before any of it is used, without results of methods that this page does not know. */
+function checked(project, bad) {
+  record({ format: number })(project, "");
+  if (project.format !== 1) throw bad(`its format is ${project.format}, this page reads 1; reload the page to update it`);
   PROJECT(project, "");
   return { ...project, results: project.results.flatMap((report, index) => (isKnown(report) ? result(report, `results[${index}]`) : [])) };
-}
-
-/** project.json, checked to the end before any of it is used. */
-async function description(file, bad) {
-  let project;
-  try {
-    project = JSON.parse(await file.text());
-  } catch {
-    throw bad("project.json is not JSON");
-  }
-  try {
-    record({ format: number })(project, "");
-    if (project.format !== 1) throw bad(`its format is ${project.format}, this page reads 1; reload the page to update it`);
-    return checked(project);
-  } catch (error) {
-    if (!(error instanceof Wrong)) throw error;
-    throw bad(`project.json: ${error.field || "its content"} is missing or of another kind; save the project again`);
-  }
 }
 
 const DESCRIPTION = "project.json";
@@ -171,7 +127,7 @@ export function projectAmong(entries) {
 /** The reverse of saving, from a project's files by their paths: {project, classes: [{name, pictures: [File], test: [File]}], modules}. */
 export async function openProject(name, files) {
   const bad = (reason) => ({ code: "mismatch", message: `${name}: ${reason}` });
-  const project = await description(files.get(DESCRIPTION), bad);
+  const project = await parsed(DESCRIPTION, files.get(DESCRIPTION), checked, { bad, remedy: "save the project again" });
   const read = (path) => {
     const file = files.get(path.normalize());
     if (!file) throw bad(`${path} is missing`);

@@ -22,7 +22,7 @@ export const REQUEST = Object.freeze({
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
   forget: "forget", // methods: drops their results, and a mix
   saveTask: "save-task", // method, merged, rank | undefined -> {files: {name: Blob, in JSON files text}, error}
-  takeBack: "take-back", // task, config: JSON, weights: Blob: an adapter that was saved; it answers again
+  takeBack: "take-back", // task, config: JSON, weights: Blob: an adapter that was saved, or without both the whole model that is open; it answers again
 });
 
 export const EVENT = Object.freeze({

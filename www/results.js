@@ -109,7 +109,7 @@ export class Results {
     cells.note.textContent = effort(report);
     cells.test.replaceChildren(...accuracy(report.test_accuracy, report.test_interval));
     cells.held.replaceChildren(...accuracy(report.held_out_accuracy, report.held_out_interval));
-    cells.parameters.textContent = report.trainable_parameters.toLocaleString("en");
+    cells.parameters.textContent = report.trainable_parameters?.toLocaleString("en") ?? "–";
   }
 
   /** Which of the results to take (suggestion.js); one alone needs no word. */
@@ -139,6 +139,7 @@ function accuracy(value, range) {
 
 /** What held-out accuracies are, in words. */
 function sentence(reports, images, heldOut) {
+  if (!images) return "A saved task comes without pictures, so nothing is measured here. Give its classes pictures, and Start measures.";
   const measured = reports.filter((report) => report.held_out_accuracy !== null);
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";

@@ -169,8 +169,8 @@ export class Run {
 
   /** Whether a result is what the settings give from the beginning to the end. */
   complete(name) {
-    const { report, config } = this.found.get(name);
-    return this.fresh(name) && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
+    const { report, config, counts: { images } } = this.found.get(name);
+    return this.fresh(name) && images > 0 && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
   }
 
   /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */

@@ -99,7 +99,7 @@ const actions = {
     const content = ({ name, bytes }) => [name, name.endsWith(".json") ? new TextDecoder().decode(bytes) : new Blob([bytes])];
     return { files: Object.fromEntries(files.map(content)), error };
   },
-  [REQUEST.takeBack]: async ({ task, config, weights }) => engine.takeBack(task, config, await bytes(weights, "what was learned")),
+  [REQUEST.takeBack]: async ({ task, config, weights }) => engine.takeBack(task, config, weights && (await bytes(weights, "what was learned"))),
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */

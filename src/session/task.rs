@@ -17,8 +17,9 @@ use crate::{
     files::{Together, check_folder, check_free, follow},
     head::{Features, Head},
     image::{preprocess::Cropping, resize::Filter},
-    lora::{folder, library::LoraLibrary, module::LoraModule, names::Dialect},
+    lora::{cat::Updates, folder, library::LoraLibrary, module::LoraModule, names::Dialect},
     methods::registry::{FrozenWeights, Method},
+    vit::model::Vit,
 };
 
 /// `task.json`: what `predict` needs beside the weights.
@@ -82,6 +83,20 @@ impl TaskFile {
     /// Whether the folder holds a whole model instead of an adapter.
     pub fn is_whole_model(&self) -> bool {
         self.merged || self.method == Method::Full
+    }
+
+    /// The head that answers for the task's classes; `name` is for messages.
+    ///
+    /// # Errors
+    /// There is none, or it is for other classes.
+    fn check_head<'a>(&self, name: &str, head: Option<&'a Head>) -> Result<&'a Head> {
+        let head = head.ok_or_else(|| Error::mismatch(name, "it has no head, so it knows no classes"))?;
+        if head.classes() == self.classes.len() {
+            return Ok(head);
+        }
+        let (named, known) = (self.classes.len(), head.classes());
+        let reason = format!("task.json names {named} classes, and the head answers for {known}");
+        Err(Error::mismatch(name, reason))
     }
 
     /// How the model's input was prepared.
@@ -160,41 +175,67 @@ impl Session {
         }
     }
 
-    /// Why what a task says here can be wrong, where it was learned on another model than this session's.
-    async fn is_of_another_model(&self, name: &str, task: &TaskFile) -> Result<Option<Error>> {
+    /// Why a task is not of this session's model, where it was learned on another one.
+    async fn other_model(&self, task: &TaskFile) -> Result<Option<String>> {
         let digest = hex(&self.model_digest().await?);
-        if task.model_sha256.as_ref().is_none_or(|own| *own == digest) {
-            return Ok(None);
-        }
-        let reason = format!(
-            "the task was learned on {}, and {} is another model or another version of it: answers can be wrong",
-            task.model, self.model.name
-        );
-        Ok(Some(Error::mismatch(name, reason)))
+        let ours = task.model_sha256.as_ref().is_none_or(|own| *own == digest);
+        let (theirs, model) = (&task.model, &self.model.name);
+        let reason = || {
+            format!("the task was learned on {theirs}, and {model} is another model or another version of it")
+        };
+        Ok((!ours).then(reason))
     }
 
-    /// A task that was saved as an adapter ([`Session::task_files`]) as the result that it was saved from: it answers, and is
-    /// saved again, but its modules cannot be mixed anew.
+    /// A task that was saved ([`Session::task_files`]) as the result that it was saved from: it answers, and is saved again,
+    /// but its modules cannot be mixed anew. Without a module this session's model is the whole model that was saved.
     ///
     /// # Errors
-    /// It was learned on another model, has no head or does not fit; or the device was lost.
-    pub async fn take_back(&self, task: &TaskFile, module: LoraModule) -> Result<Adapted> {
-        if let Some(error) = self.is_of_another_model(task.method.name(), task).await? {
-            return Err(error);
+    /// It was learned on another model, has no head for its classes or does not fit; or the device was lost.
+    pub async fn take_back(&self, task: &TaskFile, module: Option<LoraModule>) -> Result<Adapted> {
+        match module {
+            Some(module) => self.take_adapter(task, module).await,
+            None => self.take_model(task),
         }
-        let Some(saved) = module.head.clone() else {
-            return Err(Error::mismatch(module.name, "it has no head, so it knows no classes"));
-        };
-        let head = self.head_of(&module.name, saved)?;
+    }
+
+    async fn take_adapter(&self, task: &TaskFile, module: LoraModule) -> Result<Adapted> {
+        let name = task.method.name();
+        if let Some(reason) = self.other_model(task).await? {
+            let reason = format!("{reason}; open the model that it was learned on first");
+            return Err(Error::mismatch(name, reason));
+        }
+        let head = module.head.clone().map(|saved| self.head_of(&module.name, saved)).transpose()?;
+        let head = task.check_head(name, head.as_ref())?.clone();
         let idle = module.changes_nothing();
         let mut vit = self.model.vit.clone();
         if !idle {
             let library = LoraLibrary::new(std::slice::from_ref(&module), &vit, &self.device.plain)?;
             vit = library.merge(&vit, &library.broadcast(&[1.0]));
         }
-        Ok(Adapted {
+        Ok(self.taken(task, (vit, head), idle.then_some(FrozenWeights::Base), Some(module.layers)))
+    }
+
+    fn take_model(&self, task: &TaskFile) -> Result<Adapted> {
+        let name = task.method.name();
+        if !task.is_whole_model() {
+            return Err(Error::mismatch(name, "its adapter is missing: open the task as it was saved"));
+        }
+        let head = task.check_head(name, self.model.head.as_ref())?.clone();
+        // Of full fine-tuning there is no update, and what was folded in is part of the base now.
+        let updates = (task.method != Method::Full).then(Updates::new);
+        Ok(self.taken(task, (self.model.vit.clone(), head), Some(FrozenWeights::Base), updates))
+    }
+
+    fn taken(
+        &self,
+        task: &TaskFile,
+        (vit, head): (Vit, Head),
+        weights: Option<FrozenWeights>,
+        updates: Option<Updates>,
+    ) -> Adapted {
+        Adapted {
             method: task.method,
-            weights: idle.then_some(FrozenWeights::Base),
+            weights,
             vit,
             library: self.module_digests(),
             trainable_parameters: head.num_parameters(),
@@ -202,11 +243,11 @@ impl Session {
             head,
             trained: None,
             scale: 1.0,
-            updates: Some(module.layers),
+            updates,
             coefficients: None,
             chosen_module: None,
             losses: Vec::new(),
-        })
+        }
     }
 
     /// A folder's adapted model loaded into this session, whose model must be the task's: a warning where it is not.
@@ -215,18 +256,16 @@ impl Session {
     /// The device was lost, or the adapter cannot be read or does not fit.
     pub async fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
         let (module, mut warnings) = LoraModule::from_dir(dir)?;
-        warnings.extend(self.is_of_another_model(&dir.display().to_string(), task).await?);
+        let name = dir.display().to_string();
+        if let Some(reason) = self.other_model(task).await? {
+            warnings.push(Error::mismatch(&*name, format!("{reason}: answers can be wrong")));
+        }
         self.modules.clear();
         self.digests.clear();
         self.library = None;
         self.add_module(module)?;
         warnings.extend(self.merge(&[1.0])?);
-        let classes = self.model.head.as_ref().map(Head::classes);
-        if classes != Some(task.classes.len()) {
-            let reason =
-                format!("task.json names {} classes, and the adapter's head has others", task.classes.len());
-            return Err(Error::mismatch(dir.display().to_string(), reason));
-        }
+        task.check_head(&name, self.model.head.as_ref())?;
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

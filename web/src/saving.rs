@@ -34,16 +34,20 @@ impl Engine {
         to_worker(&Saved { files: files.collect(), error: saved.error })
     }
 
-    /// Takes back what [`Engine::save_task`] gave as an adapter, of this very model: it answers again as the method's result.
+    /// Takes back what [`Engine::save_task`] gave: it answers again as the method's result. Of an adapter this model is the very
+    /// one that it was learned on; without one it is the whole model that was saved.
     #[wasm_bindgen(js_name = takeBack)]
     pub async fn take_back(
         &self,
         task: String,
-        config: String,
-        weights: Vec<u8>,
+        config: Option<String>,
+        weights: Option<Vec<u8>>,
     ) -> std::result::Result<(), JsValue> {
         let task = TaskFile::parse(TASK, &task).map_err(to_error)?;
-        let (module, _) = LoraModule::from_bytes(task.method.name(), &config, &weights).map_err(to_error)?;
+        let parts = config.zip(weights);
+        let module =
+            parts.map(|(config, weights)| LoraModule::from_bytes(task.method.name(), &config, &weights));
+        let module = module.transpose().map_err(to_error)?.map(|(module, _)| module);
         let adapted = self.session().take_back(&task, module).await.map_err(to_error)?;
         let classes = task.classes.into();
         self.keep(Learned { adapted: Rc::new(adapted), classes, config: Rc::default() });

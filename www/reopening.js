@@ -1,0 +1,116 @@
+// Projects and saved tasks that are opened: the model that they were made with, and what takes the place of what there was.
+import { $, fail, say } from "./dom.js";
+import { droppedModel, hubModel, isHubId, shippedAs, shippedModel } from "./models.js";
+import { openProject, readReport } from "./project.js";
+import { openTask, unmeasured } from "./task.js";
+import { isSame } from "./visit.js";
+
+export const notYet = () => ({ code: "mismatch", message: "the model is not there yet; wait until the page says “ready”" });
+
+/** What a person is told who would rather not download a model. */
+const OF_PROJECTS = { without: "Without it the project opens with the model in use, and results can differ.", no: "Use the model that is here" };
+const OF_TASKS = { without: "Without it the saved task cannot answer.", no: "Do not open it" };
+
+export class Reopening {
+  #parts;
+
+  /** `parts`: {engine, settings, opening, run, visit, library, classes, tryIt, testZone, chooseModel, bringBack}. */
+  constructor(parts) {
+    this.#parts = parts;
+  }
+
+  /** A project, from its files. */
+  async project(name, files) {
+    const { settings, opening, run, library, classes, testZone } = this.#parts;
+    const { project, classes: own, modules } = await openProject(name, files);
+    await this.#ready();
+    const isOpen = () => this.#isOpen(project.model, project.img_size);
+    if (!isOpen()) await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
+    const { train = {}, folds } = project.config;
+    settings.set({ steps: train.num_steps, seed: train.seed, folds });
+    const loaded = await this.#instead(async () => {
+      await library.exchange(modules);
+      run.setModules(library.list, project.methods);
+      return classes.load(own);
+    });
+    // Undone, or something else has come instead.
+    if (!loaded) return;
+    const names = own.map((each) => each.name);
+    // Under another model or other settings the results are shown, as out of date.
+    const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
+    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen() && isSame(classes.files, own), config })));
+    testZone.refresh();
+    const size = project.img_size ? ` at ${project.img_size} px` : "";
+    say(isOpen() ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
+  }
+
+  /** A saved task, from its files: its classes come without pictures, and it answers. */
+  async task(name, files) {
+    const { engine, run, classes, testZone, chooseModel, bringBack } = this.#parts;
+    const { task, adapter, model } = await openTask(name, files);
+    await this.#ready();
+    if (model && !(await chooseModel(() => droppedModel(model)))) return;
+    if (!model && !this.#isOpen(task.model, task.img_size)) await this.#modelOf(task.model, task.img_size, OF_TASKS);
+    // Nothing makes room for what this model does not take.
+    await run.settle();
+    await engine.takeBack(adapter);
+    const loaded = await this.#instead(() => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] }))));
+    if (!loaded) return;
+    run.restore([{ report: readReport(unmeasured(task)), names: task.classes, fresh: true, config: run.config, adapter }]);
+    await bringBack();
+    testZone.refresh();
+    say(`${name} is open: try it with new pictures`);
+    $("h-try").scrollIntoView({ block: "start" });
+    $("try-files").focus({ preventScroll: true });
+  }
+
+  /** The pictures of the last visit come in first: they are what Undo brings back. */
+  async #ready() {
+    const { opening, visit } = this.#parts;
+    if (!opening.model || visit.waits) throw notYet();
+    await visit.back;
+  }
+
+  /** Something takes the place of classes and results; says whether `load` brought it to the end. */
+  async #instead(load) {
+    const { run, visit, tryIt } = this.#parts;
+    await run.settle();
+    visit.hold();
+    let loaded = false;
+    try {
+      run.clear();
+      await tryIt.refresh();
+      loaded = await load();
+    } finally {
+      visit.release();
+    }
+    visit.remember();
+    return loaded;
+  }
+
+  /** Whether a model is open, at an input size, which is its own where none is given. */
+  #isOpen(model, side) {
+    const { name, imgSize, inputSize } = this.#parts.opening.model;
+    return model === name && (side ? inputSize.every((own) => own === side) : !imgSize);
+  }
+
+  /** The model that something was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
+  async #modelOf(model, side, words) {
+    const { chooseModel } = this.#parts;
+    const imgSize = side ?? undefined;
+    if (!isHubId(model)) {
+      const folder = await shippedAs(model);
+      if (folder) await chooseModel(() => shippedModel(folder, imgSize));
+    } else if (await agreed(model, words)) await chooseModel(() => hubModel(model, imgSize));
+  }
+}
+
+function agreed(id, { without, no }) {
+  $("fetch-id").textContent = id;
+  $("fetch-without").textContent = without;
+  $("fetch-no").textContent = no;
+  const dialog = $("fetch-model");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
