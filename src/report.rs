@@ -136,6 +136,47 @@ pub struct MethodReport {
     pub answers: Option<Vec<TestAnswer>>,
 }
 
+/// How well a method did where it was learned, as a saved task says it of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Images that it was learned from.
+    pub train_images: usize,
+    /// As in [`MethodReport`], like what follows.
+    pub test_accuracy: Option<f64>,
+    /// 95 % interval of the test accuracy.
+    pub test_interval: Option<[f64; 2]>,
+    /// Share of training images classified correctly when held out.
+    pub held_out_accuracy: Option<f64>,
+    /// 95 % interval of the held-out accuracy.
+    pub held_out_interval: Option<[f64; 2]>,
+    /// How many folds the held-out accuracy comes from.
+    pub held_out_folds: usize,
+    /// Trained values, the head included.
+    pub trainable_parameters: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Wall-clock seconds of the final run.
+    pub seconds: f64,
+}
+
+impl Measured {
+    /// What a report says of a method that was learned from so many images.
+    pub fn of(report: &MethodReport, train_images: usize) -> Self {
+        Self {
+            train_images,
+            test_accuracy: report.test_accuracy,
+            test_interval: report.test_interval,
+            held_out_accuracy: report.held_out_accuracy,
+            held_out_interval: report.held_out_interval,
+            held_out_folds: report.held_out_folds,
+            trainable_parameters: report.trainable_parameters,
+            steps: report.steps,
+            seconds: report.seconds,
+        }
+    }
+}
+
 /// What a session holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionReport {

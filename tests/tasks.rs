@@ -57,6 +57,37 @@ fn strong_modules(place: &Place) -> [String; 2] {
 }
 
 #[test]
+fn a_saved_task_says_how_well_it_did() {
+    let place = Place::new();
+    let (task, out) = (place.path("task"), place.path("out.json"));
+    let (code, _, err) =
+        place.adapt(&["--methods", "lora", "--modules", "none", "--save", &task, "--json", &out]);
+    assert_eq!(code, 0, "{err}");
+    let report = json(Path::new(&out));
+    let (measured, method) = (&json(&Path::new(&task).join("task.json"))["measured"], &report["methods"][0]);
+    for field in [
+        "test_accuracy",
+        "test_interval",
+        "held_out_accuracy",
+        "held_out_folds",
+        "trainable_parameters",
+        "steps",
+    ] {
+        assert!(!method[field].is_null(), "{field}");
+        assert_eq!(measured[field], method[field], "{field}");
+    }
+    assert_eq!(measured["train_images"], report["num_train"]);
+    let share = |field: &str| 100.0 * method[field].as_f64().expect("a number");
+    let (test, held_out) = (share("test_accuracy"), share("held_out_accuracy"));
+    let line = format!(
+        "saved task of lora, 3 classes, {} images: test {test:.1} %, held out {held_out:.1} %",
+        report["num_train"]
+    );
+    let text = succeed(&["info", "--modules", &task]);
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
 fn every_composition_is_saved_as_it_was_measured() {
     let place = Place::new();
     let modules = strong_modules(&place);

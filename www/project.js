@@ -61,7 +61,7 @@ function coefficients(value, field) {
 
 /** What a result may lack; nothing stands in its place. */
 const MEASURED = {
-  test_accuracy: optional(number), test_interval: optional(row(Number.isFinite, 2)),
+  train_images: optional(whole), test_accuracy: optional(number), test_interval: optional(row(Number.isFinite, 2)),
   held_out_accuracy: optional(number), held_out_interval: optional(row(Number.isFinite, 2)),
   trainable_parameters: optional(whole), coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
 };

@@ -1,8 +1,8 @@
 // Projects and saved tasks that are opened: the model that they were made with, and what takes the place of what there was.
 import { $, fail, say } from "./dom.js";
 import { droppedModel, hubModel, isHubId, shippedAs, shippedModel } from "./models.js";
-import { openProject, readReport } from "./project.js";
-import { openTask, unmeasured } from "./task.js";
+import { openProject } from "./project.js";
+import { measured, openTask } from "./task.js";
 import { isSame } from "./visit.js";
 
 export const notYet = () => ({ code: "mismatch", message: "the model is not there yet; wait until the page says “ready”" });
@@ -56,7 +56,7 @@ export class Reopening {
     await engine.takeBack(adapter);
     const loaded = await this.#instead(() => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] }))));
     if (!loaded) return;
-    run.restore([{ report: readReport(unmeasured(task)), names: task.classes, fresh: true, config: run.config, adapter }]);
+    run.restore([{ report: measured(task), names: task.classes, fresh: true, config: run.config, adapter }]);
     await bringBack();
     testZone.refresh();
     say(`${name} is open: try it with new pictures`);

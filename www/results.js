@@ -137,9 +137,16 @@ function accuracy(value, range) {
   return [element("strong", {}, percent(value)), words, range ? interval(value, range) : ""];
 }
 
+/** What is known of results whose pictures are elsewhere. */
+function opened(reports) {
+  const count = reports.reduce((most, report) => Math.max(most, report.train_images ?? 0), 0);
+  const from = count ? `It was measured where it was learned, from ${count} ${count === 1 ? "picture" : "pictures"}.` : "It does not say how well it did.";
+  return `A saved task comes without pictures. ${from} Give its classes pictures, and Start measures here.`;
+}
+
 /** What held-out accuracies are, in words. */
 function sentence(reports, images, heldOut) {
-  if (!images) return "A saved task comes without pictures, so nothing is measured here. Give its classes pictures, and Start measures.";
+  if (!images) return opened(reports);
   const measured = reports.filter((report) => report.held_out_accuracy !== null);
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";

@@ -1,6 +1,7 @@
 // Saved tasks that come in, from here or from the command line: an adapter or a whole model with `task.json`, which answers without pictures.
 import { isHidden } from "./drops.js";
 import { METHODS } from "./methods.js";
+import { readReport } from "./project.js";
 import { flag, list, number, optional, parsed, record, text, whole } from "./shapes.js";
 
 const DESCRIPTION = "task.json";
@@ -8,7 +9,7 @@ const ADAPTER = ["adapter_config.json", "adapter_model.safetensors"];
 const MODEL = ["config.json", "model.safetensors"];
 const FILES = [DESCRIPTION, ...ADAPTER, ...MODEL, "preprocessor_config.json"];
 
-const TASK = record({ model: text, method: text, merged: optional(flag), classes: list(text), img_size: optional(whole) });
+const TASK = record({ model: text, method: text, merged: optional(flag), classes: list(text), img_size: optional(whole), measured: optional(record({ train_images: whole })) });
 
 function checked(task, bad) {
   record({ format: number })(task, "");
@@ -48,5 +49,5 @@ export async function openTask(name, files) {
   return { task, adapter: { task: text, whole: true }, model };
 }
 
-/** What there is to say of a method that came in without its measurements. */
-export const unmeasured = ({ method }) => ({ method, held_out_folds: 0, steps: 0, seconds: 0 });
+/** What a task says of how its method did; tasks of older versions say nothing. */
+export const measured = ({ method, measured: found }) => readReport({ method, ...found }) ?? readReport({ method, held_out_folds: 0, steps: 0, seconds: 0 });

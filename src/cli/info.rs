@@ -10,7 +10,7 @@ use loraloom::{
     error::{Error, Result},
     open_device,
     report::{Warning, count},
-    session::place::CARD,
+    session::{place::CARD, task::TaskFile},
     shipped,
 };
 use serde::Serialize;
@@ -157,7 +157,7 @@ fn describe_module(path: &Path) -> Result<(ModuleLine, Vec<Error>)> {
         classes: module.head.as_ref().map(|head| head.classes),
         base_model: module.base_model,
         name: module.name,
-        card: card(&dir),
+        card: card(&dir).or_else(|| task_card(&dir)),
     };
     Ok((line, warnings))
 }
@@ -173,6 +173,20 @@ fn card(dir: &Path) -> Option<String> {
     let source = card["source"].as_str().map_or(String::new(), |source| format!("; {source}"));
     let (classes, images) = (count(classes, "class", "classes"), count(images as usize, "image", "images"));
     Some(format!("{classes}, {images}{tested}{source}"))
+}
+
+/// What a saved task says of itself, in a line.
+fn task_card(dir: &Path) -> Option<String> {
+    let task = TaskFile::read(dir).ok()?;
+    let what =
+        format!("saved task of {}, {}", task.method.name(), count(task.classes.len(), "class", "classes"));
+    let Some(own) = task.measured else { return Some(what) };
+    let images = count(own.train_images, "image", "images");
+    let share = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {:.1} %", 100.0 * value));
+    let shares = [share("test", own.test_accuracy), share("held out", own.held_out_accuracy)];
+    let shares: Vec<String> = shares.into_iter().flatten().collect();
+    let measured = if shares.is_empty() { String::new() } else { format!(": {}", shares.join(", ")) };
+    Some(format!("{what}, {images}{measured}"))
 }
 
 fn license(stated: &Option<String>) -> String {

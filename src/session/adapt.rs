@@ -16,7 +16,7 @@ use crate::{
     evaluate,
     head::{DEFAULT_L2, Features, Head, softmax},
     methods::{composition::Granularity, factors::LoraConfig, registry::Method},
-    report::{CoefficientReport, MethodReport, TestAnswer},
+    report::{CoefficientReport, Measured, MethodReport, TestAnswer, count},
     train::trainer::TrainConfig,
     vit::config::VitConfig,
 };
@@ -233,7 +233,8 @@ impl Session {
     ) -> Result<(MethodReport, Adapted)> {
         let classes = train.classes.len();
         if classes < 2 {
-            let reason = format!("{classes} class(es); at least two are needed to tell apart");
+            let reason =
+                format!("{}; at least two are needed to tell apart", count(classes, "class", "classes"));
             return Err(Error::Dataset { name: train.name.clone(), reason });
         }
         if train.examples.is_empty() {
@@ -286,6 +287,7 @@ impl Session {
         if let Some(test) = test {
             self.add_test(&mut report, &adapted, test).await?;
         }
+        adapted.measured = Some(Measured::of(&report, train.examples.len()));
         Ok((report, adapted))
     }
 

@@ -9,7 +9,7 @@ use crate::{
     head::{Features, Head},
     lora::{cat::Updates, library::LayerKey},
     methods::registry::{FrozenWeights, Ingredients, Method, Plan},
-    report::CoefficientReport,
+    report::{CoefficientReport, Measured},
     session::adapt::{AdaptConfig, Flow, may_go_on},
     train::trainer::{StepResult, Trained, Trainer},
     vit::{model::Vit, target::Target},
@@ -44,6 +44,8 @@ pub struct Adapted {
     pub trainable_parameters: usize,
     /// Loss of every step.
     pub losses: Vec<f32>,
+    /// How well it did; absent before it was measured, and of a mix by hand.
+    pub measured: Option<Measured>,
 }
 
 /// Where training is.
@@ -184,6 +186,7 @@ impl Session {
             scale: plan.scale,
             chosen_module: None,
             losses,
+            measured: None,
         }
     }
 
@@ -245,6 +248,7 @@ impl Session {
                 report.groups.clone(),
                 weights,
             )),
+            measured: None,
             ..adapted.clone()
         })
     }

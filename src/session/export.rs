@@ -95,6 +95,7 @@ impl Session {
             std: preprocess.std(),
             filter: self.model.options.filter,
             cropping: self.model.options.cropping,
+            measured: adapted.measured.clone(),
         };
         files.push((TASK, json_bytes(TASK, &task)?));
         Ok(SavedTask { files, error })

@@ -72,6 +72,7 @@ impl FrozenArm<'_> {
             chosen_module: chosen.module,
             trainable_parameters: trained_head + chosen.extra_parameters,
             losses: Vec::new(),
+            measured: None,
         })
     }
 

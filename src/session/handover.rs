@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Result},
     head::{Features, Head},
     methods::registry::{Ingredients, Method, Plan},
+    report::Measured,
     train::trainer::Trained,
 };
 
@@ -30,6 +31,7 @@ pub struct Handover {
     labels: Vec<usize>,
     /// Loss of every step.
     losses: Numbers,
+    measured: Option<Measured>,
 }
 
 /// Numbers as bytes, little-endian: there can be millions, and a page would make an object of each.
@@ -76,6 +78,7 @@ impl Adapted {
             features: Numbers::new(&self.features.values),
             labels: self.features.labels.clone(),
             losses: Numbers::new(&self.losses),
+            measured: self.measured.clone(),
         })
     }
 }
@@ -100,7 +103,7 @@ impl Session {
         let trained = Trained { head: trained_head, values };
         let learned =
             self.learned(handed.method, &plan, (vit, features), trained, handed.losses.get(), config);
-        Ok(Adapted { head, ..learned })
+        Ok(Adapted { head, measured: handed.measured.clone(), ..learned })
     }
 
     fn tensors(&self, method: Method, plan: &Plan, values: &[Vec<f32>]) -> Result<Vec<Tensor<2>>> {

@@ -19,6 +19,7 @@ use crate::{
     image::{preprocess::Cropping, resize::Filter},
     lora::{cat::Updates, folder, library::LoraLibrary, module::LoraModule, names::Dialect},
     methods::registry::{FrozenWeights, Method},
+    report::Measured,
     vit::model::Vit,
 };
 
@@ -53,6 +54,9 @@ pub struct TaskFile {
     /// Cropping, if another way than the model's own was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cropping: Option<Cropping>,
+    /// How well the method did; absent in tasks of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
 
 impl TaskFile {
@@ -238,7 +242,10 @@ impl Session {
             weights,
             vit,
             library: self.module_digests(),
-            trainable_parameters: head.num_parameters(),
+            trainable_parameters: task
+                .measured
+                .as_ref()
+                .map_or(head.num_parameters(), |own| own.trainable_parameters),
             features: Features { dim: head.features, values: Vec::new(), labels: Vec::new() },
             head,
             trained: None,
@@ -247,6 +254,7 @@ impl Session {
             coefficients: None,
             chosen_module: None,
             losses: Vec::new(),
+            measured: task.measured.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use loraloom::{
     Cropping, Filter, Method,
     project::{ProjectClass, ProjectFile},
+    report::Measured,
     session::{adapt::AdaptConfig, task::TaskFile},
 };
 
@@ -73,6 +74,17 @@ fn task() -> Vec<u8> {
         std: [0.5; 3],
         filter: Some(Filter::Bicubic),
         cropping: Some(Cropping::Share(0.9)),
+        measured: Some(Measured {
+            train_images: 6,
+            test_accuracy: Some(0.75),
+            test_interval: Some([0.25, 1.0]),
+            held_out_accuracy: None,
+            held_out_interval: None,
+            held_out_folds: 0,
+            trainable_parameters: 18,
+            steps: 0,
+            seconds: 0.5,
+        }),
     })
 }
 

@@ -55,6 +55,8 @@ function learnedElsewhere(root, method) {
 test("a saved task answers again without its pictures, and after a reload", async ({ page }) => {
   await open(page, TINY);
   const { paths, before } = await train(page, ["learned", "linear-probe"]);
+  const row = (name) => page.locator(`tr[data-method=${name}]`).textContent();
+  const shown = { learned: await row("learned"), "linear-probe": await row("linear-probe") };
   await startAnew(page, TINY);
   for (const [index, name] of ["learned", "linear-probe"].entries()) {
     await openZip(page, paths[index], "mine.zip");
@@ -64,11 +66,12 @@ test("a saved task answers again without its pictures, and after a reload", asyn
     await page.getByTestId("try-files").setInputFiles(tried);
     await expect.poll(() => answering(page)).toEqual([name]);
     expectSame(await predictions(page), of(before, name));
+    expect(await row(name)).toBe(shown[name]);
     await page.getByRole("button", { name: `Take ${tried[0].name} away` }).click();
   }
-  // It is told what is not known, not made up.
+  // What was not measured is not made up.
   await expect(page.getByTestId("accuracy-linear-probe")).toHaveText("–");
-  await expect(page.getByTestId("honest")).toContainText("without pictures");
+  await expect(page.getByTestId("honest")).toContainText("from 6 pictures");
   await openZip(page, paths[0], "mine.zip");
   await expect(page.locator("tr[data-method=learned]")).toBeVisible();
   await page.waitForTimeout(1500); // What is kept is written a moment later.
