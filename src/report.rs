@@ -247,6 +247,14 @@ pub struct Prediction {
     pub top: Vec<ClassProbability>,
 }
 
+impl Prediction {
+    /// Whether the most probable class has a probability that is enough; without a bound any is.
+    pub fn is_sure(&self, enough: Option<f32>) -> bool {
+        let highest = self.top.first().map_or(0.0, |class| class.probability);
+        enough.is_none_or(|enough| highest >= enough)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

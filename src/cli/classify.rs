@@ -32,7 +32,7 @@ pub fn run(arguments: &ClassifyArgs) -> Result<Outcome> {
 pub fn say_all(session: &Session, paths: &[PathBuf], top: usize, files: &AnswerArgs) -> Result<Outcome> {
     let (images, left_out) = image_files(paths)?;
     left_out.iter().for_each(output::warning);
-    let (predictions, outcome) = predict_all(session, &images, top)?;
+    let (predictions, outcome) = predict_all(session, &images, top, files.unsure)?;
     output::json(files.compute.json.as_deref(), &predictions)?;
     output::csv(files.csv.as_deref(), predictions.iter().map(|own| (own, None)), top)?;
     Ok(if left_out.is_empty() { outcome } else { Outcome::Warned })
@@ -45,7 +45,12 @@ const AT_ONCE: usize = 32;
 ///
 /// # Errors
 /// No image can be read, or the device was lost.
-fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<(Vec<Prediction>, Outcome)> {
+fn predict_all(
+    session: &Session,
+    images: &[PathBuf],
+    top: usize,
+    unsure: Option<f32>,
+) -> Result<(Vec<Prediction>, Outcome)> {
     let mut predictions = Vec::new();
     let bar = output::bar(images.len() as u64);
     let mut outcome = Outcome::Fine;
@@ -57,7 +62,7 @@ fn predict_all(session: &Session, images: &[PathBuf], top: usize) -> Result<(Vec
         done += some.len();
         bar.suspend(|| {
             bad.iter().for_each(output::warning);
-            output::predictions(&found);
+            output::predictions(&found, unsure);
         });
         bar.inc(some.len() as u64);
         predictions.extend(found);

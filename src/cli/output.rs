@@ -205,15 +205,16 @@ fn quoted(cell: &str) -> String {
     }
 }
 
-/// One line per image: its classes with their probabilities.
-pub fn predictions(predictions: &[Prediction]) {
+/// One line per image: its classes with their probabilities, and whether the first one is below `unsure`.
+pub fn predictions(predictions: &[Prediction], unsure: Option<f32>) {
     for prediction in predictions {
         let classes: Vec<String> = prediction
             .top
             .iter()
             .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
             .collect();
-        print(&format!("{}: {}", prediction.image, classes.join(", ")));
+        let unsure = if prediction.is_sure(unsure) { "" } else { "not sure: " };
+        print(&format!("{}: {unsure}{}", prediction.image, classes.join(", ")));
     }
 }
 

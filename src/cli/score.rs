@@ -22,7 +22,17 @@ struct Scores {
     accuracy: Accuracy,
     /// Counts of (class, answer), `[C][C]`.
     confusion: Vec<Vec<usize>>,
+    /// Of the images that are left where `--unsure` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sure: Option<Sure>,
     images: Vec<Scored>,
+}
+
+#[derive(Serialize)]
+struct Sure {
+    /// The least probability of an answer that counts.
+    at_least: f32,
+    accuracy: Accuracy,
 }
 
 #[derive(Serialize)]
@@ -54,7 +64,7 @@ pub fn run(session: &Session, dir: &Path, arguments: &PredictArgs) -> Result<Out
     let labels = test.examples.iter().map(|example| example.class);
     let images: Vec<Scored> =
         labels.zip(predictions).map(|(class, prediction)| Scored { class, prediction }).collect();
-    let scores = Scores::new(test.classes, images);
+    let scores = Scores::new(test.classes, images, arguments.answers.unsure);
     scores.print();
     output::json(arguments.answers.compute.json.as_deref(), &scores)?;
     let rows = scores.images.iter().map(|own| (&own.prediction, Some(scores.classes[own.class].as_str())));
@@ -62,22 +72,32 @@ pub fn run(session: &Session, dir: &Path, arguments: &PredictArgs) -> Result<Out
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }
 
+fn share(Accuracy { correct, total, value, low, high }: &Accuracy) -> String {
+    let [value, low, high] = [value, low, high].map(|share| 100.0 * share);
+    format!("{value:.1} % (95 % interval {low:.0}-{high:.0}): {correct} of {total} images")
+}
+
 impl Scores {
-    fn new(classes: Vec<String>, images: Vec<Scored>) -> Self {
+    fn new(classes: Vec<String>, images: Vec<Scored>, unsure: Option<f32>) -> Self {
         let mut confusion = vec![vec![0; classes.len()]; classes.len()];
         images.iter().for_each(|own| confusion[own.class][own.answer()] += 1);
-        let right = images.iter().filter(|own| own.is_right()).count();
-        Self { accuracy: Accuracy::new(right, images.len()), classes, confusion, images }
+        let accuracy = |enough| {
+            let sure = images.iter().filter(|own| own.prediction.is_sure(enough));
+            let answers: Vec<bool> = sure.map(Scored::is_right).collect();
+            Accuracy::new(answers.iter().filter(|right| **right).count(), answers.len())
+        };
+        let sure = unsure.map(|at_least| Sure { at_least, accuracy: accuracy(unsure) });
+        Self { accuracy: accuracy(None), classes, confusion, sure, images }
     }
 
     fn print(&self) {
-        let Accuracy { correct, total, value, low, high } = self.accuracy;
-        output::print(&format!(
-            "accuracy {:.1} % (95 % interval {:.0}-{:.0}): {correct} of {total} images\n",
-            100.0 * value,
-            100.0 * low,
-            100.0 * high
-        ));
+        output::print(&format!("accuracy {}", share(&self.accuracy)));
+        if let Some(Sure { at_least, accuracy }) = &self.sure {
+            let (sure, percent) = (accuracy.total, 100.0 * at_least);
+            let right = if sure == 0 { String::new() } else { format!(", accuracy {}", share(accuracy)) };
+            output::print(&format!("sure (at least {percent:.0} %) of {sure}{right}"));
+        }
+        output::print("");
         tables::table(&self.rows());
         let mut mistakes: Vec<&Scored> = self.images.iter().filter(|own| !own.is_right()).collect();
         mistakes.sort_by(|a, b| b.prediction.top[0].probability.total_cmp(&a.prediction.top[0].probability));

@@ -12,6 +12,10 @@ pub struct AnswerArgs {
     /// Also write the classes of every image as CSV: `image`, with --test `class`, `rank`, `label`, `probability`.
     #[arg(long, value_name = "FILE.csv", value_parser = csv)]
     pub csv: Option<PathBuf>,
+    /// Say "not sure" of images whose most probable class has less than this, between 0 and 1; with --test, also how many
+    /// images are left and how many of those are right.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub unsure: Option<f32>,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -21,7 +25,7 @@ pub struct AnswerArgs {
 Examples:
   loraloom predict --task my-task photo.jpg
   loraloom predict --task my-task --top 1 --csv answers.csv photos
-  loraloom predict --task my-task --test photos/test")]
+  loraloom predict --task my-task --test photos/test --unsure 0.6")]
 pub struct PredictArgs {
     /// Folder that `adapt --save` wrote, or that the page saved (unpacked).
     #[arg(long, value_name = "DIR")]
@@ -66,5 +70,12 @@ fn csv(text: &str) -> Result<PathBuf, String> {
     match is_table || (path.exists() && !path.is_file()) {
         true => Ok(path),
         false => Err("its name does not end in .csv".into()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("it is no number between 0 and 1".into()),
     }
 }
