@@ -111,6 +111,14 @@ pub enum Error {
         /// Expected against found, and what would do.
         reason: String,
     },
+    /// Something belongs to another model than the one in use.
+    #[error("{what}: {reason}")]
+    OtherModel {
+        /// What was opened.
+        what: String,
+        /// Which model it is of, and what would do.
+        reason: String,
+    },
     /// A download from the Hub failed and nothing usable is cached.
     #[error("cannot download {repo}/{file}: {reason}")]
     Download {
@@ -154,6 +162,7 @@ impl Error {
             Self::NotFinite { .. } => "not-finite",
             Self::Unsupported { .. } => "unsupported",
             Self::Mismatch { .. } => "mismatch",
+            Self::OtherModel { .. } => "other-model",
             Self::Download { .. } => "download",
             Self::Device { .. } => "device",
             Self::Stopped => "stopped",

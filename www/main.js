@@ -123,7 +123,7 @@ async function takeIn(files, onto) {
   const rest = files.filter((file) => !own.has(file));
   const folderOf = (found, file) => pathOf(found.get(file)).split("/").at(-2) ?? file;
   // The classes of a task take in pictures that came with it.
-  if (task) await reopening.task(folderOf(task, "task.json"), task).catch(fail);
+  if (task && !(await reopening.task(folderOf(task, "task.json"), task))) return;
   if (rest.length) await take(sort(rest), onto);
   if (project) await reopening.project(folderOf(project, "project.json"), project);
 }
@@ -143,11 +143,11 @@ async function join(modules) {
   else await library.addFiles(modules);
 }
 
-/** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip. */
-async function openZip(name, files, onto) {
+/** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip and a task that is open already. */
+async function openZip(name, files, onto, task) {
   const { projects, other, ...found } = sort(unpacked(name, files));
   const { classes: { size }, loose, modules, model } = found;
-  if (!size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
+  if (!task && !size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
   await take({ ...found, projects: [], other: [...projects, ...other] }, onto);
 }
 
@@ -159,11 +159,9 @@ async function open(file, onto) {
     const project = projectAmong(entries);
     if (project) return await reopening.project(file.name, project);
     const task = taskAmong(entries);
-    if (!task) return await openZip(file.name, files, onto);
-    await reopening.task(file.name, task);
-    const own = [...task.values()];
-    const { classes: others, loose } = sort(unpacked(file.name, Object.fromEntries(entries.filter(([, blob]) => !own.includes(blob)))));
-    await take({ modules: [], model: [], projects: [], other: [], classes: others, loose }, onto);
+    if (task && !(await reopening.task(file.name, task))) return;
+    const own = [...(task?.values() ?? [])];
+    await openZip(file.name, Object.fromEntries(entries.filter(([, blob]) => !own.includes(blob))), onto, task);
   } catch (error) {
     fail(error);
   }
@@ -176,7 +174,10 @@ async function save() {
   const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
   download(await saveProject({ model: opening.model.name, imgSize: opening.model.imgSize, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
-  say(whole.length < run.found.size ? "project saved without the results that are out of date or were stopped early" : "project saved");
+  const left = [...run.found.values()].filter(({ report }) => !results.includes(report));
+  if (!left.length) say("project saved");
+  else if (left.every(({ report }) => report.opened)) say("project saved without the saved task that is open: Save under “Keep what was learned” keeps it");
+  else say("project saved without the results that are out of date or were stopped early");
 }
 
 /** The model of the address, or else the last one, or else the embedded one. */
@@ -263,8 +264,9 @@ addEventListener("drop", (event) => {
   // Entries must be taken from the event before anything is awaited.
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const onto = classes.at(event.target);
+  const arrived = (files) => (event.target.closest?.("#modules") ? join(files) : takeIn(files, onto));
   if (!entries.length) fail({ message: "only files can be dropped: save the picture first, then drop its file" });
-  droppedFiles(entries).then((files) => takeIn(files, onto)).catch(fail);
+  droppedFiles(entries).then(arrived).catch(fail);
 });
 addEventListener("paste", (event) => {
   // Spreadsheets and word processors put a picture of the text beside it: in a field the text is meant.

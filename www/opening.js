@@ -13,6 +13,9 @@ function hideCancel() {
   $("cancel-load").hidden = true;
 }
 
+/** A model's source without the size that is its own, which need not be said. */
+const sized = (source, { imgSize, inputSize }) => JSON.stringify({ ...source, imgSize: inputSize.every((side) => side === source?.imgSize) ? imgSize : source?.imgSize });
+
 export class Opening {
   #engine;
   #settings;
@@ -81,7 +84,13 @@ export class Opening {
 
   /** Whether a model is the one in use, with its modules: it stays, with all that was learned. */
   #isOpen({ source }, modules) {
-    return modules.every(({ name }) => this.#library.knows(name)) && this.#run.state !== "off" && source.kind !== "files" && JSON.stringify(source) === JSON.stringify(this.model?.source);
+    if (!this.model || this.#run.state === "off" || source.kind === "files" || !modules.every(({ name }) => this.#library.knows(name))) return false;
+    return this.isFrom(source);
+  }
+
+  /** Whether the model in use is from a source, at its size. */
+  isFrom(source) {
+    return sized(source, this.model) === sized(this.model.source, this.model);
   }
 
   #inTurn(job) {

@@ -66,7 +66,7 @@ const MEASURED = {
   trainable_parameters: optional(whole), coefficients: optional(coefficients), confusion: optional(list(row(isWhole))), answers: optional(list(record({ image: text }))),
 };
 const NOTHING = Object.fromEntries(Object.keys(MEASURED).map((name) => [name, null]));
-const RESULT = record({ held_out_folds: whole, steps: whole, seconds: number, stopped: optional(flag), ...MEASURED });
+const RESULT = record({ held_out_folds: whole, steps: whole, seconds: number, stopped: optional(flag), opened: optional(flag), ...MEASURED });
 
 /** Held-out estimates were once called after leave-one-out. */
 const renamed = (report) => Object.fromEntries(Object.entries(report).map(([name, value]) => [name.replace(/^loo_/, "held_out_"), value]));

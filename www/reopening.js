@@ -44,24 +44,42 @@ export class Reopening {
     say(isOpen() ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   }
 
-  /** A saved task, from its files: its classes come without pictures, and it answers. */
+  /** A saved task, from its files: its classes come without pictures, and it answers; says whether it does. */
   async task(name, files) {
-    const { engine, run, classes, testZone, chooseModel, bringBack } = this.#parts;
+    const { run, classes, testZone, bringBack } = this.#parts;
     const { task, adapter, model } = await openTask(name, files);
     await this.#ready();
-    if (model && !(await chooseModel(() => droppedModel(model)))) return;
-    if (!model && !this.#isOpen(task.model, task.img_size)) await this.#modelOf(task.model, task.img_size, OF_TASKS);
-    // Nothing makes room for what this model does not take.
-    await run.settle();
-    await engine.takeBack(adapter);
+    // What a person trains does not end for what may be refused.
+    if (run.busy) throw { code: "mismatch", message: `${name}: a saved task opens when no method runs: stop first` };
+    if (!(await this.#takes(task, adapter, model))) return false;
     const loaded = await this.#instead(() => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] }))));
-    if (!loaded) return;
+    if (!loaded) return false;
     run.restore([{ report: measured(task), names: task.classes, fresh: true, config: run.config, adapter }]);
     await bringBack();
     testZone.refresh();
     say(`${name} is open: try it with new pictures`);
     $("h-try").scrollIntoView({ block: "start" });
     $("try-files").focus({ preventScroll: true });
+    return true;
+  }
+
+  /** Brings the model of a task, unless the one in use is it, and gives the task to the worker. False if it was not to be, or the model's
+   *  failure is told already. */
+  async #takes(task, adapter, model) {
+    const { engine, run, chooseModel } = this.#parts;
+    if (model && !(await chooseModel(() => droppedModel(model)))) return false;
+    await run.settle();
+    try {
+      await engine.takeBack(adapter);
+      return true;
+    } catch (error) {
+      if (error.code !== "other-model" || this.#isOpen(task.model, task.img_size)) throw error;
+      const opened = await this.#modelOf(task.model, task.img_size, OF_TASKS);
+      if (opened === undefined) throw error;
+      if (!opened) return false;
+    }
+    await engine.takeBack(adapter);
+    return true;
   }
 
   /** The pictures of the last visit come in first: they are what Undo brings back. */
@@ -94,14 +112,16 @@ export class Reopening {
     return model === name && (side ? inputSize.every((own) => own === side) : !imgSize);
   }
 
-  /** The model that something was made with. One of the Hub is fetched when a person agrees: nothing else goes out of the page. */
+  /** The model that something was made with; says whether it is open, and undefined if nobody but its owner has it. One of the Hub is
+   *  fetched when a person agrees: nothing else goes out of the page. */
   async #modelOf(model, side, words) {
     const { chooseModel } = this.#parts;
     const imgSize = side ?? undefined;
     if (!isHubId(model)) {
       const folder = await shippedAs(model);
-      if (folder) await chooseModel(() => shippedModel(folder, imgSize));
-    } else if (await agreed(model, words)) await chooseModel(() => hubModel(model, imgSize));
+      return folder && chooseModel(() => shippedModel(folder, imgSize));
+    }
+    return (await agreed(model, words)) && chooseModel(() => hubModel(model, imgSize));
   }
 }
 

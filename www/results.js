@@ -146,7 +146,7 @@ function opened(reports) {
 
 /** What held-out accuracies are, in words. */
 function sentence(reports, images, heldOut) {
-  if (!images) return opened(reports);
+  if (reports.every((report) => report.opened)) return opened(reports);
   const measured = reports.filter((report) => report.held_out_accuracy !== null);
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";

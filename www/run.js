@@ -158,7 +158,9 @@ export class Run {
   /** Whether a result is of what the page shows now. */
   fresh(name) {
     const own = this.found.get(name);
-    if (!own || own.data !== this.#classes.signature || JSON.stringify(own.config) !== JSON.stringify(this.config)) return false;
+    if (!own || own.data !== this.#classes.signature) return false;
+    if (own.report.opened) return true;
+    if (JSON.stringify(own.config) !== JSON.stringify(this.config)) return false;
     return !method(name).modules || own.library === this.#library;
   }
 
@@ -169,8 +171,8 @@ export class Run {
 
   /** Whether a result is what the settings give from the beginning to the end. */
   complete(name) {
-    const { report, config, counts: { images } } = this.found.get(name);
-    return this.fresh(name) && images > 0 && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
+    const { report, config } = this.found.get(name);
+    return this.fresh(name) && !report.opened && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
   }
 
   /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */

@@ -20,14 +20,15 @@ function checked(task, bad) {
 }
 
 /** The saved task among files that came in, [[path, Blob]], as a map of its own files by their names; undefined if there is none. Of
- *  several none is meant: their adapters can be modules. */
+ *  several, or among other adapters, none is meant: all of them can be modules. */
 export function taskAmong(entries) {
   const known = new Map(entries);
   const around = (path) => path.slice(0, -DESCRIPTION.length);
   // Other programs have files of this name, too.
   const isOurs = (path) => [ADAPTER, MODEL].some(([config]) => known.has(around(path) + config));
   const found = [...known.keys()].filter((path) => path.split("/").at(-1) === DESCRIPTION && !isHidden(path) && isOurs(path));
-  if (found.length !== 1) return undefined;
+  const adapters = [...known.keys()].filter((path) => path.split("/").at(-1) === ADAPTER[0] && !isHidden(path));
+  if (found.length !== 1 || adapters.length > 1) return undefined;
   const folder = around(found[0]);
   return new Map(FILES.filter((file) => known.has(folder + file)).map((file) => [file, known.get(folder + file)]));
 }
@@ -44,10 +45,15 @@ export async function openTask(name, files) {
   if (missing) throw bad(`${missing} is missing; open the folder or the zip as it was saved`);
   const text = await files.get(DESCRIPTION).text();
   if (!isWhole) return { task, adapter: { task: text, config: await files.get(ADAPTER[0]).text(), weights: files.get(ADAPTER[1]) } };
-  const folder = name.replace(/\.zip$/i, "");
-  const model = [...files].map(([file, blob]) => Object.assign(new File([blob], file), { path: `${folder}/${file}` }));
+  // Loose files have no name of their own.
+  const folder = name === DESCRIPTION ? "" : `${name.replace(/\.zip$/i, "")}/`;
+  const model = [...files].map(([file, blob]) => Object.assign(new File([blob], file), { path: `${folder}${file}` }));
   return { task, adapter: { task: text, whole: true }, model };
 }
 
 /** What a task says of how its method did; tasks of older versions say nothing. */
-export const measured = ({ method, measured: found }) => readReport({ method, ...found }) ?? readReport({ method, held_out_folds: 0, steps: 0, seconds: 0 });
+export const measured = ({ method, measured: found }) => {
+  const known = readReport({ method, ...found }) ?? readReport({ method, held_out_folds: 0, steps: 0, seconds: 0 });
+  // No setting of this page is part of it, nor are its modules.
+  return { ...known, opened: true };
+};

@@ -93,12 +93,12 @@ impl TaskFile {
     ///
     /// # Errors
     /// There is none, or it is for other classes.
-    fn check_head<'a>(&self, name: &str, head: Option<&'a Head>) -> Result<&'a Head> {
+    fn check_head<T>(&self, name: &str, head: Option<T>, classes: impl Fn(&T) -> usize) -> Result<T> {
         let head = head.ok_or_else(|| Error::mismatch(name, "it has no head, so it knows no classes"))?;
-        if head.classes() == self.classes.len() {
+        let (named, known) = (self.classes.len(), classes(&head));
+        if known == named {
             return Ok(head);
         }
-        let (named, known) = (self.classes.len(), head.classes());
         let reason = format!("task.json names {named} classes, and the head answers for {known}");
         Err(Error::mismatch(name, reason))
     }
@@ -190,6 +190,14 @@ impl Session {
         Ok((!ours).then(reason))
     }
 
+    /// Whether a task's pictures reached the model in another way than this session's do.
+    fn prepares_otherwise(&self, task: &TaskFile) -> bool {
+        let (options, preprocess) = (&self.model.options, &self.model.preprocess);
+        let scaled = (task.mean, task.std) != (preprocess.mean(), preprocess.std());
+        (task.filter, task.cropping) != (options.filter, options.cropping)
+            || (scaled && task.model == self.model.name)
+    }
+
     /// A task that was saved ([`Session::task_files`]) as the result that it was saved from: it answers, and is saved again,
     /// but its modules cannot be mixed anew. Without a module this session's model is the whole model that was saved.
     ///
@@ -204,12 +212,18 @@ impl Session {
 
     async fn take_adapter(&self, task: &TaskFile, module: LoraModule) -> Result<Adapted> {
         let name = task.method.name();
+        // What is wrong with any model is told before another one is asked for.
+        let saved = task.check_head(name, module.head.clone(), |head| head.classes)?;
         if let Some(reason) = self.other_model(task).await? {
+            if self.prepares_otherwise(task) {
+                let reason = "its pictures were prepared in another way than the model's own (mean, deviation, resampling or cropping); \
+                              `loraloom predict` prepares them so";
+                return Err(Error::mismatch(name, reason));
+            }
             let reason = format!("{reason}; open the model that it was learned on first");
-            return Err(Error::mismatch(name, reason));
+            return Err(Error::OtherModel { what: name.into(), reason });
         }
-        let head = module.head.clone().map(|saved| self.head_of(&module.name, saved)).transpose()?;
-        let head = task.check_head(name, head.as_ref())?.clone();
+        let head = self.head_of(&module.name, saved)?;
         let idle = module.changes_nothing();
         let mut vit = self.model.vit.clone();
         if !idle {
@@ -224,7 +238,7 @@ impl Session {
         if !task.is_whole_model() {
             return Err(Error::mismatch(name, "its adapter is missing: open the task as it was saved"));
         }
-        let head = task.check_head(name, self.model.head.as_ref())?.clone();
+        let head = task.check_head(name, self.model.head.clone(), Head::classes)?;
         // Of full fine-tuning there is no update, and what was folded in is part of the base now.
         let updates = (task.method != Method::Full).then(Updates::new);
         Ok(self.taken(task, (self.model.vit.clone(), head), Some(FrozenWeights::Base), updates))
@@ -273,7 +287,7 @@ impl Session {
         self.library = None;
         self.add_module(module)?;
         warnings.extend(self.merge(&[1.0])?);
-        task.check_head(&name, self.model.head.as_ref())?;
+        task.check_head(&name, self.model.head.as_ref(), |head| head.classes())?;
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

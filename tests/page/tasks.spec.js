@@ -137,15 +137,81 @@ test("what the command line learned opens, on the model that it was learned on a
 });
 
 test("a saved task brings the model that it was learned on", async ({ page }) => {
-  await open(page, TINY);
-  const { paths, before } = await train(page, ["uniform"]);
-  await startAnew(page, "device=cpu&model=base");
-  await openZip(page, paths[0]);
-  await expect(page.getByTestId("status")).toHaveText("task.zip is open: try it with new pictures");
-  await expect(page.getByTestId("model")).toContainText("tiny");
+  await open(page, "device=cpu&model=base&folds=0");
+  await twoClasses(page);
+  await choose(page, ["linear-probe"]);
   await page.getByTestId("try-files").setInputFiles(tried);
-  await expect.poll(() => answering(page)).toEqual(["uniform"]);
-  expectSame(await predictions(page), of(before, "uniform"));
+  await startAndFinish(page);
+  const before = await predictions(page);
+  const path = await saveAs(page, "export-adapter");
+  await startAnew(page, TINY);
+  await openZip(page, path);
+  await expect(page.getByTestId("status")).toHaveText("task.zip is open: try it with new pictures", { timeout: 120_000 });
+  await expect(page.getByTestId("model")).toContainText("loraloom-base");
+  await page.getByTestId("try-files").setInputFiles(tried);
+  await expect.poll(() => answering(page)).toEqual(["linear-probe"]);
+  expectSame(await predictions(page), before);
+  // It is the model that ships, whose own size the task states: choosing it changes nothing.
+  await page.getByTestId("model").click();
+  await page.getByTestId("model-shipped").click();
+  await expect(page.getByTestId("status")).toHaveText("ready");
+  await expect(page.locator("tr[data-method=linear-probe]")).toBeVisible();
+  expectSame(await predictions(page), before);
+});
+
+test("neither settings nor modules of the page are part of a saved task", async ({ page }) => {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  learnedElsewhere(root, "lora");
+  await open(page, TINY);
+  await drop(page, page.locator("footer"), [join(root, "stripes")]);
+  await expect(page.getByTestId("status")).toHaveText("stripes is open: try it with new pictures");
+  await page.locator("summary", { hasText: "Settings" }).click();
+  await page.getByTestId("seed").fill("7");
+  await withModules(page);
+  await expect(page.getByTestId("stale")).toBeHidden();
+  await page.waitForTimeout(1500); // What is kept is written a moment later.
+  await page.reload();
+  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 180_000 });
+  await page.getByTestId("try-files").setInputFiles(tried);
+  await expect.poll(() => answering(page)).toEqual(["lora"]);
+  const project = saveAs(page, "save-project");
+  await expect(page.getByTestId("status")).toContainText("without the saved task that is open");
+  await project;
+  // On the library it is a module like any other.
+  await openLibrary(page);
+  await drop(page, page.locator("#modules"), [join(root, "stripes")]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(3);
+  await expect(page.getByTestId("class-card")).toHaveCount(2);
+});
+
+test("a saved task that is not to be opened costs nothing", async ({ page }) => {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  learnedElsewhere(root, "lora");
+  const path = join(root, "stripes", "task.json");
+  await open(page, "device=cpu&model=tiny&steps=2000&folds=0");
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText(/step \d/);
+  await drop(page, page.locator("footer"), [join(root, "stripes")]);
+  await expect(page.getByTestId("error")).toContainText("stop first");
+  await expect(page.getByTestId("stop")).toBeVisible();
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+  await page.locator("#dismiss").click();
+  // Of a model of the Hub, which a person does not want to fetch.
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), model: "some/one", model_sha256: "0".repeat(64) }));
+  await drop(page, page.locator("footer"), [join(root, "stripes")]);
+  await expect(page.locator("#fetch-model")).toContainText("some/one");
+  await page.getByRole("button", { name: "Do not open it" }).click();
+  await expect(page.getByTestId("error")).toBeHidden();
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  await expect(page.locator("tr[data-method=lora]")).not.toHaveClass(/old/);
+  // Prepared as this page does not.
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), cropping: "squeeze" }));
+  await drop(page, page.locator("footer"), [join(root, "stripes")]);
+  await expect(page.getByTestId("error")).toContainText("prepared in another way");
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
 });
 
 test("what is no whole task is refused, and of several the adapters are modules", async ({ page }) => {
