@@ -1,9 +1,10 @@
 //! Project files of the page: a zip of pictures, modules, settings and results that computes the same numbers anywhere.
 
-use std::io::{Cursor, Read};
+mod archive;
+pub mod task;
 
+use archive::Archive;
 use serde::{Deserialize, Serialize};
-use zip::ZipArchive;
 
 use crate::{
     dataset::{Dataset, Example},
@@ -14,9 +15,6 @@ use crate::{
     report::{MethodReport, TestAnswer},
     session::{Session, adapt::AdaptConfig},
 };
-
-/// Largest single file in a project, in bytes: a zip can claim any size.
-const MAX_FILE: u64 = 256 << 20;
 
 /// `project.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +52,7 @@ pub struct ProjectClass {
 /// An opened project.
 pub struct Project {
     name: String,
-    zip: ZipArchive<Cursor<Vec<u8>>>,
+    archive: Archive,
     /// Its description.
     pub file: ProjectFile,
 }
@@ -65,12 +63,10 @@ impl Project {
     /// # Errors
     /// Not a zip, or not one that the page saved.
     pub fn open(name: &str, bytes: Vec<u8>) -> Result<Self> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
-            Error::config(name, "-", format!("{error}; is it a project saved by the page?"))
-        })?;
+        let archive = Archive::open(name, bytes, "is it a project saved by the page?")?;
         let mut project = Self {
             name: name.into(),
-            zip,
+            archive,
             file: ProjectFile {
                 format: 1,
                 model: String::new(),
@@ -82,11 +78,11 @@ impl Project {
                 results: Vec::new(),
             },
         };
-        if project.zip.index_for_name("project.json").is_none() {
+        if !project.archive.has("project.json") {
             let reason = "no project.json in it; is it a project saved by the page?";
             return Err(Error::config(name, "-", reason));
         }
-        let text = project.text("project.json")?;
+        let text = project.archive.text("project.json")?;
         project.file = serde_json::from_str(&text)
             .map_err(|error| Error::config(&format!("{name}/project.json"), "-", error.to_string()))?;
         match project.file.format {
@@ -101,8 +97,8 @@ impl Project {
     /// A module is missing, refused, or does not fit the model.
     pub fn add_modules(&mut self, session: &mut Session) -> Result<()> {
         for module in self.file.modules.clone() {
-            let config = self.text(&format!("modules/{module}/adapter_config.json"))?;
-            let weights = self.bytes(&format!("modules/{module}/adapter_model.safetensors"))?;
+            let config = self.archive.text(&format!("modules/{module}/adapter_config.json"))?;
+            let weights = self.archive.bytes(&format!("modules/{module}/adapter_model.safetensors"))?;
             session.add_module(LoraModule::from_bytes(&module, &config, &weights)?.0)?;
         }
         Ok(())
@@ -128,30 +124,13 @@ impl Project {
         let mut examples = Vec::new();
         for (class, own) in classes.iter().enumerate() {
             for path in paths(own) {
-                let crop = session.crop(path, &self.bytes(path)?)?;
+                let crop = session.crop(path, &self.archive.bytes(path)?)?;
                 let name = path.rsplit('/').next().unwrap_or(path).to_string();
                 examples.push(Example { name, class, crop });
             }
         }
         let name = format!("{} ({part})", self.name);
         Ok(Dataset { name, classes: classes.into_iter().map(|class| class.name).collect(), examples })
-    }
-
-    fn bytes(&mut self, path: &str) -> Result<Vec<u8>> {
-        let place = format!("{}/{path}", self.name);
-        let bad = |reason: String| Error::config(&place, "-", reason);
-        let file = self.zip.by_name(path).map_err(|error| bad(error.to_string()))?;
-        if file.size() > MAX_FILE {
-            return Err(bad(format!("{} bytes; at most {MAX_FILE} are read", file.size())));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
-        Ok(bytes)
-    }
-
-    fn text(&mut self, path: &str) -> Result<String> {
-        let place = format!("{}/{path}", self.name);
-        String::from_utf8(self.bytes(path)?).map_err(|_| Error::config(&place, "-", "it is not UTF-8"))
     }
 }
 

@@ -52,7 +52,6 @@ fn an_archive_where_a_folder_is_wanted_is_to_be_unpacked() {
         (["adapt", "--model", &model, "--train", &train, "--modules", &zip], &zip),
         (["adapt", "--model", &model, "--modules", "none", "--train", &tar], &tar),
         (["adapt", "--modules", "none", "--train", &train, "--model", &zip], &zip),
-        (["predict", &photo, &photo, "--top", "1", "--task", &zip], &zip),
         (["adapt", "--model", &model, "--modules", "none", "--train", &photo], &photo),
     ] {
         let (code, _, err) = run(&[&arguments[..], &["--device", "cpu"]].concat());
@@ -60,6 +59,8 @@ fn an_archive_where_a_folder_is_wanted_is_to_be_unpacked() {
         let expected = format!("{file}: it is a file, and a folder is wanted; {advice}");
         assert!(code == 2 && err.contains(&expected), "{arguments:?}: {err}");
     }
+    let (code, _, err) = run(&["predict", "--task", &tar, &photo]);
+    assert!(code == 2 && err.contains("give the folder that --save wrote, or the zip"), "{err}");
 }
 
 #[test]

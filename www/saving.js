@@ -6,8 +6,8 @@ import { method } from "./methods.js";
 const JOIN_RANK = 8;
 const MERGED = "merged";
 const WHOLE = "full";
-const OF_MODELS = "In Python, transformers loads the folder like any model.";
-const OF_ADAPTERS = "In Python, PEFT loads the folder with transformers 5.9 or newer (DINOv2: 5.18). For an older one: loraloom compose --adapters FOLDER --names old --out OLD.";
+const OF_MODELS = "In Python, transformers loads the unpacked folder like any model.";
+const OF_ADAPTERS = "In Python, PEFT loads the unpacked folder with transformers 5.9 or newer (DINOv2: 5.18). For an older one: loraloom compose --adapters FOLDER --names old --out OLD.";
 
 export class Saving {
   #engine;
@@ -55,7 +55,7 @@ export class Saving {
     download(await zip(Object.fromEntries(Object.entries(files).map(([file, content]) => [`${stem}/${file}`, content]))), `${stem}.zip`);
     const lost = Number(form) ? ` At rank ${form} ${percent(error, 1)} of the update's norm is lost.` : "";
     const base = form !== MERGED && this.#isOwnModel() ? " --model FOLDER-OF-THE-MODEL" : "";
-    $("export-note").textContent = `Saved: unpack it, then “loraloom predict --task ${stem}${base} photo.jpg” answers.${lost} ${form === MERGED ? OF_MODELS : OF_ADAPTERS}`;
+    $("export-note").textContent = `Saved: “loraloom predict --task ${stem}.zip${base} photo.jpg” answers, and so does this page once it is opened here.${lost} ${form === MERGED ? OF_MODELS : OF_ADAPTERS}`;
   }
 
   async #join() {

@@ -3,6 +3,7 @@
 use loraloom::{
     block_on,
     error::{Error, Result},
+    project::task::ZippedTask,
     session::{Session, task::TaskFile},
 };
 
@@ -13,8 +14,12 @@ use super::{Outcome, args::PredictArgs, classify::say_all, model, output, score}
 /// # Errors
 /// The task or its model cannot be loaded, or no image can be read.
 pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
-    let task = TaskFile::read(&arguments.task)?;
-    let (session, opened) = open(arguments, &task)?;
+    let path = &arguments.task;
+    let (task, zip) = match path.is_file() {
+        true => ZippedTask::open(path).map(|(task, zip)| (task, Some(zip)))?,
+        false => (TaskFile::read(path)?, None),
+    };
+    let (session, opened) = open(arguments, &task, zip)?;
     let outcome = match &arguments.test {
         Some(dir) => score::run(&session, dir, arguments)?,
         None => say_all(&session, &arguments.images, arguments.top, &arguments.answers)?,
@@ -22,24 +27,30 @@ pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
     Ok(if opened == Outcome::Warned { opened } else { outcome })
 }
 
-fn open(arguments: &PredictArgs, task: &TaskFile) -> Result<(Session, Outcome)> {
+fn open(arguments: &PredictArgs, task: &TaskFile, zip: Option<ZippedTask>) -> Result<(Session, Outcome)> {
+    let (path, device) = (&arguments.task, arguments.answers.compute.device);
     let options = task.model_options();
     if task.is_whole_model() {
-        let dir = arguments.task.display().to_string();
-        let session = model::open_named(&dir, &options, arguments.answers.compute.device)?;
+        let session = match zip {
+            Some(mut zip) => block_on(zip.open_model(device.into(), &options))?,
+            None => model::open_named(&path.display().to_string(), &options, device)?,
+        };
         return Ok((session, Outcome::Fine));
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);
-    let opened = model::open_named(base, &options, arguments.answers.compute.device);
+    let opened = model::open_named(base, &options, device);
     let mut session = opened.map_err(|error| match (&arguments.model, &error) {
         (None, Error::Mismatch { .. } | Error::Download { .. }) => {
-            let task = arguments.task.display();
+            let task = path.display();
             let reason = format!("the base model of {task} is not there ({error}); say where it is now");
             Error::mismatch("--model", reason)
         }
         _ => error,
     })?;
-    let warnings = block_on(session.load_task(&arguments.task, task))?;
+    let warnings = match zip {
+        Some(mut zip) => block_on(zip.load_into(&mut session, task))?,
+        None => block_on(session.load_task(path, task))?,
+    };
     warnings.iter().for_each(output::warning);
     Ok((session, if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned }))
 }

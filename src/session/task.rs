@@ -277,17 +277,28 @@ impl Session {
     /// # Errors
     /// The device was lost, or the adapter cannot be read or does not fit.
     pub async fn load_task(&mut self, dir: &Path, task: &TaskFile) -> Result<Vec<Error>> {
-        let (module, mut warnings) = LoraModule::from_dir(dir)?;
-        let name = dir.display().to_string();
+        self.load_adapter(&dir.display().to_string(), LoraModule::from_dir(dir)?, task).await
+    }
+
+    /// As [`Session::load_task`], of an adapter and the warnings that came with it; `name` is for messages.
+    ///
+    /// # Errors
+    /// The device was lost, or the adapter does not fit.
+    pub async fn load_adapter(
+        &mut self,
+        name: &str,
+        (module, mut warnings): (LoraModule, Vec<Error>),
+        task: &TaskFile,
+    ) -> Result<Vec<Error>> {
         if let Some(reason) = self.other_model(task).await? {
-            warnings.push(Error::mismatch(&*name, format!("{reason}: answers can be wrong")));
+            warnings.push(Error::mismatch(name, format!("{reason}: answers can be wrong")));
         }
         self.modules.clear();
         self.digests.clear();
         self.library = None;
         self.add_module(module)?;
         warnings.extend(self.merge(&[1.0])?);
-        task.check_head(&name, self.model.head.as_ref(), |head| head.classes())?;
+        task.check_head(name, self.model.head.as_ref(), |head| head.classes())?;
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

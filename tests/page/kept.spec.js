@@ -143,7 +143,7 @@ test("after full fine-tuning a whole model is saved", async ({ page }) => {
   const download = page.waitForEvent("download");
   await page.getByTestId("export-adapter").click();
   expect((await download).suggestedFilename()).toBe("loraloom-full-model.zip");
-  await expect(page.locator("#export-note")).toContainText("loraloom predict --task loraloom-full-model photo.jpg");
+  await expect(page.locator("#export-note")).toContainText("loraloom predict --task loraloom-full-model.zip photo.jpg");
   await page.locator("#export-method").selectOption("nearest-mean");
   await expect(page.locator("#export-form")).toHaveValue("cat");
   await expect(page.getByTestId("join-library")).toBeEnabled();

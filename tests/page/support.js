@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test as base, expect } from "@playwright/test";
-import { unzipSync, zipSync } from "fflate";
+import { zipSync } from "fflate";
 import { module, pictures, tinyModel, writeFolder } from "./files.js";
 
 /** Playwright's test, which fails where an error of the page is caught by nobody, or something is sent anywhere. */
@@ -181,11 +181,9 @@ export function replay(path, model, methods) {
 /** What the command line says of pictures by a saved task in a zip, as [`predictions`] gives it. */
 export function predict(path, name, images) {
   const root = mkdtempSync(join(tmpdir(), "loraloom-"));
-  const files = Object.entries(unzipSync(readFileSync(path)));
-  writeFolder(root, Object.fromEntries([...files, ...images.map((image) => [image.name, image.buffer])]));
+  writeFolder(root, Object.fromEntries(images.map((image) => [image.name, image.buffer])));
   const out = join(root, "out.json");
-  const task = join(root, files[0][0].split("/")[0]);
-  execFileSync(process.env.LORALOOM, ["predict", "--task", task, "--device", "cpu", "--json", out, ...images.map((image) => join(root, image.name))]);
+  execFileSync(process.env.LORALOOM, ["predict", "--task", path, "--device", "cpu", "--json", out, ...images.map((image) => join(root, image.name))]);
   return JSON.parse(readFileSync(out, "utf8")).map(({ top: [best] }) => [name, best.label, best.probability]);
 }
 

@@ -27,8 +27,8 @@ Examples:
   loraloom predict --task my-task --top 1 --csv answers.csv photos
   loraloom predict --task my-task --test photos/test --unsure 0.6")]
 pub struct PredictArgs {
-    /// Folder that `adapt --save` wrote, or that the page saved (unpacked).
-    #[arg(long, value_name = "DIR")]
+    /// Folder that `adapt --save` wrote, or what the page saved: its zip, or the folder in it.
+    #[arg(long, value_name = "DIR|ZIP")]
     pub task: PathBuf,
     /// The base model, if it is no longer where it was.
     #[arg(long, value_name = "DIR|ID")]
