@@ -172,7 +172,8 @@ impl Measured {
             held_out_folds: report.held_out_folds,
             trainable_parameters: report.trainable_parameters,
             steps: report.steps,
-            seconds: report.seconds,
+            // A number of few digits is read as it was written.
+            seconds: (1e3 * report.seconds).round() / 1e3,
         }
     }
 }

@@ -105,10 +105,14 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
             TaskFile::parse("task.json", std::str::from_utf8(&files[2].1).expect("text")).expect("reads");
         let again = block_on(second.take_back(&task, Some(module.clone()))).expect("fits");
         let other = TaskFile { model_sha256: Some("0".repeat(64)), ..task.clone() };
+        let older = TaskFile { model_sha256: None, ..task.clone() };
+        assert!(block_on(second.take_back(&older, Some(module.clone()))).is_ok(), "{name}");
+        let unknown = TaskFile { model: "some/one".into(), ..older };
         let third = TaskFile { classes: vec!["one".into(); 3], ..task.clone() };
         let headless = LoraModule { head: None, ..module.clone() };
         for (task, module, part) in [
             (&other, Some(module.clone()), "another version"),
+            (&unknown, Some(module.clone()), "does not say on which version"),
             (&task, Some(headless), "knows no classes"),
             (&third, Some(module), "names 3 classes"),
             (&task, None, "adapter is missing"),

@@ -122,18 +122,23 @@ async function takeIn(files, onto) {
   const own = new Set((project ?? task)?.values());
   const rest = files.filter((file) => !own.has(file));
   const folderOf = (found, file) => pathOf(found.get(file)).split("/").at(-2) ?? file;
-  // The classes of a task take in pictures that came with it.
-  if (task && !(await reopening.task(folderOf(task, "task.json"), task))) return;
+  if (task) return takeTask(folderOf(task, "task.json"), task, sort(rest), onto);
   if (rest.length) await take(sort(rest), onto);
   if (project) await reopening.project(folderOf(project, "project.json"), project);
 }
 
-/** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. */
-async function take(found, onto) {
+/** A saved task, on the model that came with it if need be; its classes take in pictures that did. */
+async function takeTask(name, task, { model, ...rest }, onto) {
+  if (await reopening.task(name, task, model)) await take({ ...rest, model: [] }, onto, false);
+}
+
+/** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. One saved task can be open: of several,
+ *  or where one is, the adapters are modules. */
+async function take(found, onto, alone = found.projects.length === 1 && !found.modules.length) {
   if (found.classes.size) await classes.addTogether(found.classes);
   if (found.model.length) await chooseModel(() => droppedModel(found.model));
   if (found.modules.length) await join(found.modules);
-  for (const file of found.projects) await open(file, onto);
+  for (const file of found.projects) await open(file, onto, alone);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
   if (found.other.length) fail({ message: `not used: ${listed(found.other.map((file) => file.name))}; pictures, PEFT modules, models and projects can be dropped here` });
 }
@@ -143,25 +148,26 @@ async function join(modules) {
   else await library.addFiles(modules);
 }
 
-/** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip and a task that is open already. */
-async function openZip(name, files, onto, task) {
+/** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip. */
+async function openZip(name, files, onto) {
   const { projects, other, ...found } = sort(unpacked(name, files));
   const { classes: { size }, loose, modules, model } = found;
-  if (!task && !size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
+  if (!size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
   await take({ ...found, projects: [], other: [...projects, ...other] }, onto);
 }
 
 /** A project or a saved task, or else another zip. */
-async function open(file, onto) {
+async function open(file, onto, alone = true) {
   try {
     const files = await unzip(file);
     const entries = Object.entries(files);
     const project = projectAmong(entries);
     if (project) return await reopening.project(file.name, project);
-    const task = taskAmong(entries);
-    if (task && !(await reopening.task(file.name, task))) return;
-    const own = [...(task?.values() ?? [])];
-    await openZip(file.name, Object.fromEntries(entries.filter(([, blob]) => !own.includes(blob))), onto, task);
+    const task = alone ? taskAmong(entries) : undefined;
+    if (!task) return await openZip(file.name, files, onto);
+    const own = [...task.values()];
+    const { projects, other, ...rest } = sort(unpacked(file.name, Object.fromEntries(entries.filter(([, blob]) => !own.includes(blob)))));
+    await takeTask(file.name, task, { ...rest, projects: [], other: [...projects, ...other] }, onto);
   } catch (error) {
     fail(error);
   }

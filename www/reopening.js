@@ -25,7 +25,7 @@ export class Reopening {
     const { project, classes: own, modules } = await openProject(name, files);
     await this.#ready();
     const isOpen = () => this.#isOpen(project.model, project.img_size);
-    if (!isOpen()) await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
+    await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
     const { train = {}, folds } = project.config;
     settings.set({ steps: train.num_steps, seed: train.seed, folds });
     const loaded = await this.#instead(async () => {
@@ -44,14 +44,22 @@ export class Reopening {
     say(isOpen() ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);
   }
 
-  /** A saved task, from its files: its classes come without pictures, and it answers; says whether it does. */
-  async task(name, files) {
+  /** A saved task, from its files: its classes come without pictures, and it answers; says whether it does. `beside` are files of a model
+   *  that came with it. */
+  async task(name, files, beside = []) {
     const { run, classes, testZone, bringBack } = this.#parts;
     const { task, adapter, model } = await openTask(name, files);
     await this.#ready();
     // What a person trains does not end for what may be refused.
     if (run.busy) throw { code: "mismatch", message: `${name}: a saved task opens when no method runs: stop first` };
-    if (!(await this.#takes(task, adapter, model))) return false;
+    let taken = false;
+    try {
+      taken = await this.#takes(task, adapter, [...model, ...beside]);
+    } finally {
+      // First answers made room for nothing.
+      if (!taken) run.quick();
+    }
+    if (!taken) return false;
     const loaded = await this.#instead(() => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] }))));
     if (!loaded) return false;
     run.restore([{ report: measured(task), names: task.classes, fresh: true, config: run.config, adapter }]);
@@ -67,14 +75,14 @@ export class Reopening {
    *  failure is told already. */
   async #takes(task, adapter, model) {
     const { engine, run, chooseModel } = this.#parts;
-    if (model && !(await chooseModel(() => droppedModel(model)))) return false;
+    if (adapter.whole && !(await chooseModel(() => droppedModel(model)))) return false;
     await run.settle();
     try {
       await engine.takeBack(adapter);
       return true;
     } catch (error) {
-      if (error.code !== "other-model" || this.#isOpen(task.model, task.img_size)) throw error;
-      const opened = await this.#modelOf(task.model, task.img_size, OF_TASKS);
+      if (error.code !== "other-model") throw error;
+      const opened = model.length ? await chooseModel(() => droppedModel(model)) : await this.#modelOf(task.model, task.img_size, OF_TASKS);
       if (opened === undefined) throw error;
       if (!opened) return false;
     }
@@ -112,10 +120,11 @@ export class Reopening {
     return model === name && (side ? inputSize.every((own) => own === side) : !imgSize);
   }
 
-  /** The model that something was made with; says whether it is open, and undefined if nobody but its owner has it. One of the Hub is
+  /** The model that something was made with; says whether it opened, and undefined if it is open or nobody but its owner has it. One of the Hub is
    *  fetched when a person agrees: nothing else goes out of the page. */
   async #modelOf(model, side, words) {
     const { chooseModel } = this.#parts;
+    if (this.#isOpen(model, side)) return undefined;
     const imgSize = side ?? undefined;
     if (!isHubId(model)) {
       const folder = await shippedAs(model);

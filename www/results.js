@@ -140,8 +140,10 @@ function accuracy(value, range) {
 /** What is known of results whose pictures are elsewhere. */
 function opened(reports) {
   const count = reports.reduce((most, report) => Math.max(most, report.train_images ?? 0), 0);
-  const from = count ? `It was measured where it was learned, from ${count} ${count === 1 ? "picture" : "pictures"}.` : "It does not say how well it did.";
-  return `A saved task comes without pictures. ${from} Give its classes pictures, and Start measures here.`;
+  const from = count ? `, from ${count} ${count === 1 ? "picture" : "pictures"}` : "";
+  const isMeasured = reports.some((report) => (report.test_accuracy ?? report.held_out_accuracy) !== null);
+  const how = isMeasured ? "and was measured there" : "and does not say how well it did";
+  return `A saved task comes without pictures: it was learned elsewhere${from}, ${how}. Give its classes pictures, and Start measures here.`;
 }
 
 /** What held-out accuracies are, in words. */

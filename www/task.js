@@ -34,8 +34,8 @@ export function taskAmong(entries) {
 }
 
 /**
- * A saved task from its files: {task, adapter, model}. `adapter` is what the engine takes back, and `model` the files of the whole model
- * that it is of, where the task is no adapter.
+ * A saved task from its files: {task, adapter, model}. `adapter` is what the engine takes back, and `model` the files of a model that lie
+ * beside it: the whole model that was saved, where the task is no adapter, or else maybe the one that it was learned on.
  */
 export async function openTask(name, files) {
   const bad = (reason) => ({ code: "mismatch", message: `${name}: ${reason}` });
@@ -44,11 +44,12 @@ export async function openTask(name, files) {
   const missing = (isWhole ? MODEL : ADAPTER).find((file) => !files.has(file));
   if (missing) throw bad(`${missing} is missing; open the folder or the zip as it was saved`);
   const text = await files.get(DESCRIPTION).text();
-  if (!isWhole) return { task, adapter: { task: text, config: await files.get(ADAPTER[0]).text(), weights: files.get(ADAPTER[1]) } };
   // Loose files have no name of their own.
   const folder = name === DESCRIPTION ? "" : `${name.replace(/\.zip$/i, "")}/`;
   const model = [...files].map(([file, blob]) => Object.assign(new File([blob], file), { path: `${folder}${file}` }));
-  return { task, adapter: { task: text, whole: true }, model };
+  if (isWhole) return { task, adapter: { task: text, whole: true }, model };
+  const isThere = MODEL.every((file) => files.has(file));
+  return { task, adapter: { task: text, config: await files.get(ADAPTER[0]).text(), weights: files.get(ADAPTER[1]) }, model: isThere ? model : [] };
 }
 
 /** What a task says of how its method did; tasks of older versions say nothing. */

@@ -95,7 +95,7 @@ impl Scores {
         if let Some(Sure { at_least, accuracy }) = &self.sure {
             let (sure, percent) = (accuracy.total, 100.0 * at_least);
             let right = if sure == 0 { String::new() } else { format!(", accuracy {}", share(accuracy)) };
-            output::print(&format!("sure (at least {percent:.0} %) of {sure}{right}"));
+            output::print(&format!("sure (at least {percent:.1} %) of {sure}{right}"));
         }
         output::print("");
         tables::table(&self.rows());

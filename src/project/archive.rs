@@ -7,7 +7,7 @@ use zip::ZipArchive;
 use crate::error::{Error, Result};
 
 /// Largest single file, in bytes: a zip can claim any size.
-const MAX_FILE: u64 = 1 << 30;
+const MAX_FILE: u64 = 2 << 30;
 
 pub(super) struct Archive {
     name: String,

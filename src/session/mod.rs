@@ -326,8 +326,9 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     {
         return Err(Error::mismatch("--mean, --std", "they must be numbers, and deviations above 0"));
     }
-    let mut preprocess = preprocess.with_mean_std(mean, std);
-    preprocess.filter = options.filter.unwrap_or(preprocess.filter);
+    let own = preprocess.with_mean_std(mean, std);
+    let mut preprocess = own.clone();
+    preprocess.filter = options.filter.unwrap_or(own.filter);
     if let Some(cropping) = options.cropping {
         preprocess = preprocess.with_cropping(cropping)?;
     }
@@ -342,17 +343,15 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
     let named = checkpoint.info.labels.len() == classes;
     let labels = if named { checkpoint.info.labels } else { Vec::new() };
     let (timm, name) = (checkpoint.info.timm, files.name.into());
-    // Its own size, named, is no other size: projects and results with and without it are the same.
-    let other_size = options.img_size.filter(|_| img_size != own_size);
-    Ok(Model {
-        name,
-        vit: checkpoint.vit,
-        head: checkpoint.head,
-        labels,
-        timm,
-        preprocess,
-        options: ModelOptions { img_size: other_size, ..options.clone() },
-    })
+    // What is its own, named, is nothing else: projects, tasks and results with and without it are the same.
+    let cropped = (preprocess.scale, preprocess.center_crop) != (own.scale, own.center_crop);
+    let options = ModelOptions {
+        img_size: options.img_size.filter(|_| img_size != own_size),
+        filter: options.filter.filter(|_| preprocess.filter != own.filter),
+        cropping: options.cropping.filter(|_| cropped),
+        ..options.clone()
+    };
+    Ok(Model { name, vit: checkpoint.vit, head: checkpoint.head, labels, timm, preprocess, options })
 }
 
 /// The most probable classes of some logits.

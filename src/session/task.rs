@@ -179,15 +179,14 @@ impl Session {
         }
     }
 
-    /// Why a task is not of this session's model, where it was learned on another one.
+    /// Why a task is not of this session's model, where it was learned on another one; one of an older version does not say.
     async fn other_model(&self, task: &TaskFile) -> Result<Option<String>> {
-        let digest = hex(&self.model_digest().await?);
-        let ours = task.model_sha256.as_ref().is_none_or(|own| *own == digest);
-        let (theirs, model) = (&task.model, &self.model.name);
+        let Some(theirs) = &task.model_sha256 else { return Ok(None) };
+        let (name, model) = (&task.model, &self.model.name);
         let reason = || {
-            format!("the task was learned on {theirs}, and {model} is another model or another version of it")
+            format!("the task was learned on {name}, and {model} is another model or another version of it")
         };
-        Ok((!ours).then(reason))
+        Ok((*theirs != hex(&self.model_digest().await?)).then(reason))
     }
 
     /// Whether a task's pictures reached the model in another way than this session's do.
@@ -214,7 +213,10 @@ impl Session {
         let name = task.method.name();
         // What is wrong with any model is told before another one is asked for.
         let saved = task.check_head(name, module.head.clone(), |head| head.classes)?;
-        if let Some(reason) = self.other_model(task).await? {
+        let unknown = (task.model_sha256.is_none() && task.model != self.model.name).then(|| {
+            format!("the task was learned on {}, and does not say on which version of it", task.model)
+        });
+        if let Some(reason) = self.other_model(task).await?.or(unknown) {
             if self.prepares_otherwise(task) {
                 let reason = "its pictures were prepared in another way than the model's own (mean, deviation, resampling or cropping); \
                               `loraloom predict` prepares them so";

@@ -1,13 +1,13 @@
 // Saved tasks open again: here, after a reload, on another model, and from the command line.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { unzipSync, zipSync } from "fflate";
-import { pictures, writeFolder } from "./files.js";
+import { pictures, tinyModel, writeFolder } from "./files.js";
 import { TINY as TINY_MODEL } from "./setup.js";
-import { choose, chooseOwnModel, drop, expectSame, open, openLibrary, predictions, saveAs, startAndFinish, test, twoClasses, withModules } from "./support.js";
+import { addClass, choose, chooseOwnModel, drop, expectSame, open, openLibrary, predictions, saveAs, startAndFinish, test, twoClasses, withModules } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const tried = pictures(1, 1, 90);
@@ -42,11 +42,11 @@ async function startAnew(page, query) {
 }
 
 /** A task that the command line learned on stripes and saved, and what it says of the picture that is tried. */
-function learnedElsewhere(root, method) {
+function learnedElsewhere(root, method, model = TINY_MODEL) {
   const kinds = [["across", 0], ["along", 1]].map(([name, kind]) => [name, pictures(kind, 3)]);
   writeFolder(root, Object.fromEntries([...kinds.flatMap(([name, own]) => own.map((file) => [`train/${name}/${file.name}`, file.buffer])), [tried[0].name, tried[0].buffer]]));
   const loraloom = (...args) => execFileSync(process.env.LORALOOM, [...args, "--device", "cpu"]);
-  loraloom("adapt", "--model", TINY_MODEL, "--train", join(root, "train"), "--modules", "none", "--methods", method, "--steps", "4", "--folds", "2", "--save", join(root, "stripes"));
+  loraloom("adapt", "--model", model, "--train", join(root, "train"), "--modules", "none", "--methods", method, "--steps", "4", "--folds", "2", "--save", join(root, "stripes"));
   loraloom("predict", "--task", join(root, "stripes"), "--json", join(root, "out.json"), join(root, tried[0].name));
   const [{ top: [best] }] = JSON.parse(readFileSync(join(root, "out.json"), "utf8"));
   return [[method, best.label, best.probability]];
@@ -204,14 +204,52 @@ test("a saved task that is not to be opened costs nothing", async ({ page }) => 
   await drop(page, page.locator("footer"), [join(root, "stripes")]);
   await expect(page.locator("#fetch-model")).toContainText("some/one");
   await page.getByRole("button", { name: "Do not open it" }).click();
+  await expect(page.locator("#fetch-model")).toBeHidden();
+  // What comes after the answer comes before the worker's next one.
+  await page.getByTestId("try-files").setInputFiles(tried);
+  await expect.poll(async () => (await answering(page)).sort()).toEqual(["lora", "nearest-mean"]);
   await expect(page.getByTestId("error")).toBeHidden();
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
   await expect(page.locator("tr[data-method=lora]")).not.toHaveClass(/old/);
   // Prepared as this page does not.
   writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), cropping: "squeeze" }));
   await drop(page, page.locator("footer"), [join(root, "stripes")]);
-  await expect(page.getByTestId("error")).toContainText("prepared in another way");
+  await expect(page.getByTestId("error").locator("span")).toHaveText(/^lora: its pictures were prepared in another way/);
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+});
+
+test("a saved task and the model that it was learned on open together, and what is refused ends no first answers", async ({ page }) => {
+  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const mine = join(root, "mine");
+  writeFolder(mine, tinyModel(5));
+  const said = learnedElsewhere(root, "lora", mine);
+  await open(page, TINY);
+  await addClass(page, "across", pictures(0, 40));
+  await addClass(page, "along", pictures(1, 39));
+  // The last picture has first answers begin; they make room for what is refused, and come all the same.
+  await page.getByTestId("class-files").last().setInputFiles(pictures(1, 1, 60));
+  await drop(page, page.locator("footer"), [join(root, "stripes")]);
+  await expect(page.getByTestId("error")).toContainText("open the model that it was learned on first");
+  await expect(page.getByTestId("held-out-linear-probe")).toContainText("%");
+  await expect(page.locator("tr[data-method=linear-probe]")).not.toHaveClass(/old/);
+  await page.locator("#dismiss").click();
+
+  await drop(page, page.locator("footer"), [join(root, "stripes"), mine]);
+  await expect(page.getByTestId("status")).toHaveText("stripes is open: try it with new pictures");
+  await expect(page.getByTestId("model")).toContainText("mine");
+  await page.getByTestId("try-files").setInputFiles(tried);
+  await expect.poll(() => answering(page)).toEqual(["lora"]);
+  expectSame(await predictions(page), said);
+  // In one folder, too, and once more beside the model that is open.
+  for (const name of ["adapter_config.json", "adapter_model.safetensors", "task.json"]) copyFileSync(join(root, "stripes", name), join(mine, name));
+  await drop(page, page.locator("footer"), [mine]);
+  await expect(page.getByTestId("status")).toHaveText("mine is open: try it with new pictures");
+  await expect(page.locator("tr[data-method=lora]")).toBeVisible();
+  await chooseOwnModel(page, 6);
+  await expect(page.getByTestId("model")).toContainText("dropped model");
+  await drop(page, page.locator("footer"), [mine]);
+  await expect(page.getByTestId("status")).toHaveText("mine is open: try it with new pictures");
+  await expect(page.getByTestId("model")).toContainText("mine");
 });
 
 test("what is no whole task is refused, and of several the adapters are modules", async ({ page }) => {
@@ -242,5 +280,13 @@ test("what is no whole task is refused, and of several the adapters are modules"
   for (const name of ["first", "second"]) writeFolder(join(root, "several", name), Object.fromEntries(["task.json", "adapter_config.json", "adapter_model.safetensors"].map((own) => [own, file(own)])));
   await drop(page, page.locator("footer"), [join(root, "several")]);
   await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
+  const zips = ["third", "fourth"].map((name) => {
+    const path = join(root, `${name}.zip`);
+    writeFileSync(path, zipSync(Object.fromEntries(["task.json", "adapter_config.json", "adapter_model.safetensors"].map((own) => [own, new Uint8Array(file(own))]))));
+    return path;
+  });
+  await drop(page, page.locator("footer"), zips);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(4);
   await expect(page.getByTestId("class-card").locator(".thumb canvas")).toHaveCount(6);
 });

@@ -12,8 +12,8 @@ pub struct AnswerArgs {
     /// Also write the classes of every image as CSV: `image`, with --test `class`, `rank`, `label`, `probability`.
     #[arg(long, value_name = "FILE.csv", value_parser = csv)]
     pub csv: Option<PathBuf>,
-    /// Say "not sure" of images whose most probable class has less than this, between 0 and 1; with --test, also how many
-    /// images are left and how many of those are right.
+    /// Say "not sure" of images whose most probable class has less than this, between 0 and 1; of labelled images (`predict
+    /// --test`) say how many are left, and how many of those are right.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub unsure: Option<f32>,
     #[command(flatten)]
