@@ -140,7 +140,7 @@ async function take(found, onto, alone = found.projects.length === 1 && !found.m
   if (found.modules.length) await join(found.modules);
   for (const file of found.projects) await open(file, onto, alone);
   if (found.loose.length) await classes.addFiles(onto ?? classes.current ?? classes.add("class 1"), found.loose);
-  if (found.other.length) fail({ message: `not used: ${listed(found.other.map((file) => file.name))}; pictures, PEFT modules, models and projects can be dropped here` });
+  if (found.other.length) fail({ message: `not used: ${listed(found.other.map((file) => file.name))}; pictures, PEFT modules, models, projects and saved tasks can be dropped here` });
 }
 
 async function join(modules) {
