@@ -124,35 +124,3 @@ fn a_task_is_measured_on_folders_and_answers_go_into_a_table() {
     let (code, _, err) = run(&["predict", "--task", &task, "--csv", &place.path("test/down/011.png"), &test]);
     assert!(code == 2 && err.contains("does not end in .csv"), "{err}");
 }
-
-#[test]
-fn what_is_not_sure_enough_is_said_and_counted() {
-    let place = Place::new();
-    let (task, test, out) = (place.path("task"), place.path("test"), place.path("out.json"));
-    assert_eq!(place.adapt(&["--methods", "nearest-mean", "--save", &task]).0, 0);
-    let predict = ["predict", "--task", &task, "--device", "cpu", "--json", &out];
-    succeed(&[&predict[..], &["--top", "1", &test]].concat());
-    let answers = json(Path::new(&out));
-    let highest = |answer: &serde_json::Value| answer["top"][0]["probability"].as_f64().expect("a number");
-    let mut all: Vec<f64> = answers.as_array().expect("answers").iter().map(highest).collect();
-    all.sort_by(f64::total_cmp);
-    // Between two of them, so that some are on either side.
-    let bound = format!("{:.6}", all[3].midpoint(all[4]));
-    let is_sure = |answer: &serde_json::Value| highest(answer) >= bound.parse().expect("a number");
-    let text = succeed(&[&predict[..], &["--unsure", &bound, &test]].concat());
-    assert_eq!(text.matches(": not sure: ").count(), 4, "{text}");
-    assert_eq!(succeed(&[&predict[..], &["--unsure", "0", &test]].concat()).matches("not sure").count(), 0);
-
-    let text = succeed(&[&predict[..], &["--test", &test, "--unsure", &bound]].concat());
-    let scores = json(Path::new(&out));
-    let images = scores["images"].as_array().expect("images");
-    let sure: Vec<_> = images.iter().filter(|image| is_sure(image)).collect();
-    let right = sure.iter().filter(|image| image["class"] == image["top"][0]["index"]).count();
-    let counted = ["total", "correct"].map(|field| scores["sure"]["accuracy"][field].as_u64());
-    assert_eq!(counted, [Some(5), Some(right as u64)]);
-    assert!(sure.len() == 5 && text.contains(" of 5, accuracy "), "{text}");
-    let text = succeed(&[&predict[..], &["--test", &test, "--unsure", "1"]].concat());
-    assert!(text.contains(" of 0\n"), "{text}");
-    let (code, _, err) = run(&[&predict[..], &["--unsure", "60", &test]].concat());
-    assert!(code == 2 && err.contains("no number between 0 and 1"), "{err}");
-}

@@ -56,6 +56,17 @@ fn sent(adapted: &Adapted) -> Handover {
     serde_json::from_str(&text).expect("reads")
 }
 
+/// Two sessions say the same of all images.
+fn assert_same_answers(before: (&Session, &Adapted), after: (&Session, &Adapted), data: &Dataset) {
+    for example in &data.examples {
+        let [before, after] = [before, after].map(|(session, adapted)| {
+            block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
+        });
+        assert_eq!(after[0].label, before[0].label, "{}", example.name);
+        assert_close(&[after[0].probability], &[before[0].probability], 1e-4, &example.name);
+    }
+}
+
 #[test]
 fn every_trained_method_goes_on_in_another_session() {
     let (first, second) = (open(&MODULES), open(&MODULES));
@@ -120,14 +131,7 @@ fn what_is_saved_as_an_adapter_answers_and_is_saved_as_before() {
             let error = block_on(second.take_back(task, module)).expect_err("refused").to_string();
             assert!(error.contains(part), "{error}");
         }
-        for example in &data.examples {
-            let answer = |session: &Session, adapted: &Adapted| {
-                block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
-            };
-            let (before, after) = (answer(&first, &learned), answer(&second, &again));
-            assert_eq!(after[0].label, before[0].label, "{name}");
-            assert_close(&[after[0].probability], &[before[0].probability], 1e-4, name);
-        }
+        assert_same_answers((&first, &learned), (&second, &again), &data);
         assert!(save(&second, &again) == files, "{name} is saved otherwise");
         tested += 1;
     }
@@ -156,14 +160,7 @@ fn a_whole_model_that_was_saved_answers_and_is_saved_as_before() {
         let second = block_on(Session::open(DeviceChoice::Cpu, model, &options)).expect("opens");
         let again = block_on(second.take_back(&TaskFile::parse("task.json", text(3)).expect("reads"), None));
         let again = again.expect("answers");
-        for example in &data.examples {
-            let answer = |session: &Session, adapted: &Adapted| {
-                block_on(session.predict(adapted, &data.classes, example)).expect("answers").top
-            };
-            let (before, after) = (answer(&session, &learned), answer(&second, &again));
-            assert_eq!(after[0].label, before[0].label, "{name}");
-            assert_close(&[after[0].probability], &[before[0].probability], 1e-4, name);
-        }
+        assert_same_answers((&session, &learned), (&second, &again), &data);
         assert!(save(&second, &again) == files, "{name} is saved otherwise");
         // An adapter for it changes nothing but the head, and there is none after full fine-tuning.
         let module = second.module_at_rank(&again, None).map(|(module, _)| module.changes_nothing());

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use loraloom::{
     DeviceChoice, Dialect, Method, block_on,
@@ -57,37 +57,6 @@ fn strong_modules(place: &Place) -> [String; 2] {
 }
 
 #[test]
-fn a_saved_task_says_how_well_it_did() {
-    let place = Place::new();
-    let (task, out) = (place.path("task"), place.path("out.json"));
-    let (code, _, err) =
-        place.adapt(&["--methods", "lora", "--modules", "none", "--save", &task, "--json", &out]);
-    assert_eq!(code, 0, "{err}");
-    let report = json(Path::new(&out));
-    let (measured, method) = (&json(&Path::new(&task).join("task.json"))["measured"], &report["methods"][0]);
-    for field in [
-        "test_accuracy",
-        "test_interval",
-        "held_out_accuracy",
-        "held_out_folds",
-        "trainable_parameters",
-        "steps",
-    ] {
-        assert!(!method[field].is_null(), "{field}");
-        assert_eq!(measured[field], method[field], "{field}");
-    }
-    assert_eq!(measured["train_images"], report["num_train"]);
-    let share = |field: &str| 100.0 * method[field].as_f64().expect("a number");
-    let (test, held_out) = (share("test_accuracy"), share("held_out_accuracy"));
-    let line = format!(
-        "saved task of lora, 3 classes, {} images: test {test:.1} %, held out {held_out:.1} %",
-        report["num_train"]
-    );
-    let text = succeed(&["info", "--modules", &task]);
-    assert!(text.contains(&line), "{text}");
-}
-
-#[test]
 fn every_composition_is_saved_as_it_was_measured() {
     let place = Place::new();
     let modules = strong_modules(&place);
@@ -104,45 +73,6 @@ fn every_composition_is_saved_as_it_was_measured() {
     // What has the weight zero takes no rank.
     let best = json(Path::new(&place.path("best-module/adapter_config.json")));
     assert_eq!(best["r"], 2, "the rank of one module");
-}
-
-/// Zips the files of a saved task, but for one, in each of some folders.
-fn zipped(place: &Place, task: &str, folders: &[&str], without: &str) -> String {
-    let path = place.path("task.zip");
-    let mut zip = zip::ZipWriter::new(fs::File::create(&path).expect("file"));
-    for folder in folders {
-        for entry in fs::read_dir(task).expect("lists").map(|entry| entry.expect("an entry")) {
-            let name = entry.file_name().into_string().expect("text");
-            if name != without {
-                let options = zip::write::SimpleFileOptions::default();
-                zip.start_file(format!("{folder}{name}"), options).expect("starts");
-                zip.write_all(&fs::read(entry.path()).expect("reads")).expect("writes");
-            }
-        }
-    }
-    zip.finish().expect("finishes");
-    path
-}
-
-#[test]
-fn a_saved_task_answers_out_of_its_zip() {
-    let place = Place::new();
-    for (method, folder) in [("lora", "mine/"), ("full", "")] {
-        let task = place.path(method);
-        let report = adapt(&place, &tiny_model(), method, &task);
-        let zip = zipped(&place, &task, &[folder, "__MACOSX/"], "");
-        assert_eq!(difference(&place, &report, &zip), difference(&place, &report, &task), "{method}");
-        let weights = if method == "lora" { "adapter_model.safetensors" } else { "model.safetensors" };
-        for (folders, without, part) in [
-            (&["mine/"][..], weights, weights),
-            (&["mine/"][..], "task.json", "no task.json in it"),
-            (&["one/", "two/"][..], "", "2 of task.json in it"),
-        ] {
-            let zip = zipped(&place, &task, folders, without);
-            let (code, _, err) = run(&["predict", "--task", &zip, &place.path("test/down/010.png")]);
-            assert!(code == 2 && err.contains(part), "{method}, {part}: {err}");
-        }
-    }
 }
 
 #[test]

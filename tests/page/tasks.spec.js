@@ -41,6 +41,15 @@ async function startAnew(page, query) {
   await expect(page.getByTestId("class-card")).toHaveCount(0);
 }
 
+/** A method answers on the next visit, and no other one. */
+async function answersAfterReload(page, name) {
+  await page.waitForTimeout(1500); // What is kept is written a moment later.
+  await page.reload();
+  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 180_000 });
+  await page.getByTestId("try-files").setInputFiles(tried);
+  await expect.poll(() => answering(page)).toEqual([name]);
+}
+
 /** A task that the command line learned on stripes and saved, and what it says of the picture that is tried. */
 function learnedElsewhere(root, method, model = TINY_MODEL) {
   const kinds = [["across", 0], ["along", 1]].map(([name, kind]) => [name, pictures(kind, 3)]);
@@ -74,11 +83,7 @@ test("a saved task answers again without its pictures, and after a reload", asyn
   await expect(page.getByTestId("honest")).toContainText("from 6 pictures");
   await openZip(page, paths[0], "mine.zip");
   await expect(page.locator("tr[data-method=learned]")).toBeVisible();
-  await page.waitForTimeout(1500); // What is kept is written a moment later.
-  await page.reload();
-  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 180_000 });
-  await page.getByTestId("try-files").setInputFiles(tried);
-  await expect.poll(() => answering(page)).toEqual(["learned"]);
+  await answersAfterReload(page, "learned");
   expectSame(await predictions(page), of(before, "learned"));
   // It is saved as it came, and can go on from pictures of its classes.
   expect(unzipSync(readFileSync(await saveAs(page, "export-adapter")))).toEqual(unzipSync(readFileSync(paths[0])));
@@ -169,11 +174,7 @@ test("neither settings nor modules of the page are part of a saved task", async 
   await page.getByTestId("seed").fill("7");
   await withModules(page);
   await expect(page.getByTestId("stale")).toBeHidden();
-  await page.waitForTimeout(1500); // What is kept is written a moment later.
-  await page.reload();
-  await expect(page.getByTestId("class-card")).toHaveCount(2, { timeout: 180_000 });
-  await page.getByTestId("try-files").setInputFiles(tried);
-  await expect.poll(() => answering(page)).toEqual(["lora"]);
+  await answersAfterReload(page, "lora");
   const project = saveAs(page, "save-project");
   await expect(page.getByTestId("status")).toContainText("without the saved task that is open");
   await project;
