@@ -2,6 +2,7 @@
 import { $, fail, say } from "./dom.js";
 import { droppedModel, hubModel, isHubId, shippedAs, shippedModel } from "./models.js";
 import { openProject } from "./project.js";
+import { fromConfig, toConfig } from "./settings.js";
 import { measured, openTask } from "./task.js";
 import { isSame } from "./visit.js";
 
@@ -26,8 +27,8 @@ export class Reopening {
     await this.#ready();
     const isOpen = () => this.#isOpen(project.model, project.img_size);
     await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
-    const { train = {}, folds } = project.config;
-    settings.set({ steps: train.num_steps, seed: train.seed, folds });
+    const chosen = fromConfig(project.config);
+    settings.set(chosen);
     const loaded = await this.#instead(async () => {
       await library.exchange(modules);
       run.setModules(library.list, project.methods);
@@ -37,7 +38,7 @@ export class Reopening {
     if (!loaded) return;
     const names = own.map((each) => each.name);
     // Under another model or other settings the results are shown, as out of date.
-    const config = { train: { num_steps: train.num_steps, seed: train.seed }, folds };
+    const config = toConfig(chosen);
     run.restore(project.results.map((report) => ({ report, names, fresh: isOpen() && isSame(classes.files, own), config })));
     testZone.refresh();
     const size = project.img_size ? ` at ${project.img_size} px` : "";

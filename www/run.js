@@ -94,8 +94,7 @@ export class Run {
   }
 
   get config() {
-    const { steps, seed, folds } = this.#settings;
-    return { train: { num_steps: steps, seed }, folds };
+    return this.#settings.config;
   }
 
   /** Why nothing can start, or an empty string. */

@@ -1,16 +1,20 @@
-// What decides a run: from the address (?device=&model=&img_size=&example&steps=&seed=&folds=), from the fields, from the last visit.
+// What decides a run: from the address (?device=&model=&img_size=&example&steps=&seed=&folds=&augment=), from the fields, from the last visit.
 import { $ } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const NUMBERS = { steps: 40, seed: 0, folds: 3 };
+/** How training pictures are varied, and what the worker is told of it. Nothing for the default: what was learned before there was a choice stays up to date. */
+const AUGMENTS = { none: {}, crops: { augment: true, mirror: false }, mirrored: { augment: true, mirror: true } };
+const CHOICES = [...Object.keys(NUMBERS), "augment"];
 
 const whole = (text, field) => {
   const value = Math.round(Number(text));
   return text !== "" && Number.isFinite(value) ? Math.min(Math.max(value, Number(field.min)), Number(field.max)) : undefined;
 };
 
-/** What a number can be. One fold would hold everything out, so that nothing would be left to learn from. */
+/** What a setting can be; undefined if the text is none. One fold would hold everything out, so that nothing would be left to learn from. */
 const possible = (name, text) => {
+  if (name === "augment") return Object.hasOwn(AUGMENTS, text) ? text : undefined;
   const value = whole(text, $(name));
   return name === "folds" && value === 1 ? 2 : value;
 };
@@ -24,29 +28,44 @@ export const settings = {
   imgSize: Number(query.get("img_size")) || undefined,
   example: query.has("example"),
   ...NUMBERS,
+  augment: "none",
 
-  /** The three numbers. */
+  /** Those that a person can change. */
   get chosen() {
-    return { steps: this.steps, seed: this.seed, folds: this.folds };
+    return Object.fromEntries(CHOICES.map((name) => [name, this[name]]));
   },
 
-  /** Takes numbers from elsewhere; those in the address win. */
+  get config() {
+    return toConfig(this.chosen);
+  },
+
+  /** Takes settings from elsewhere; those in the address win. */
   set(values) {
-    for (const name of Object.keys(NUMBERS)) {
+    for (const name of CHOICES) {
       this[name] = possible(name, query.get(name) ?? String(values[name] ?? "")) ?? this[name];
     }
     this.show();
   },
 
   show() {
-    for (const name of Object.keys(NUMBERS)) $(name).value = String(this[name]);
-    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds`;
+    for (const name of CHOICES) $(name).value = String(this[name]);
+    const varied = { none: "", crops: ", pictures cropped", mirrored: ", pictures cropped and mirrored" }[this.augment];
+    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds${varied}`;
   },
 };
 
-/** Calls back when a person changes a number; one that is out of range becomes the nearest, what is none falls back to the last one. */
+/** What the worker is told to learn with. */
+export const toConfig = ({ steps, seed, folds, augment }) => ({ train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds });
+
+/** The settings that gave it. */
+export function fromConfig({ train: { num_steps: steps, seed, augment, mirror = true }, folds }) {
+  const varied = mirror ? "mirrored" : "crops";
+  return { steps, seed, folds, augment: augment ? varied : "none" };
+}
+
+/** Calls back when a person changes a setting; a number that is out of range becomes the nearest, what is none falls back to the last one. */
 export function bindSettings(changed) {
-  for (const name of Object.keys(NUMBERS)) {
+  for (const name of CHOICES) {
     $(name).addEventListener("change", () => {
       settings[name] = possible(name, $(name).value) ?? settings[name];
       settings.show();

@@ -318,12 +318,14 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await page.getByTestId("seed").fill("3");
   await page.getByTestId("folds").fill("2");
   await page.getByTestId("folds").press("Tab");
+  await page.getByTestId("augment").selectOption("crops");
   await twoClasses(page);
   await addTests(page, "across", 0);
   await choose(page, ["nearest-mean", "lora"]);
   await startAndFinish(page);
   const shown = await page.getByTestId("held-out-lora").textContent();
   const path = await saveAs(page, "save-project");
+  await expect(page.getByTestId("stale")).toBeHidden();
   await cards(page).first().getByTestId("class-files").setInputFiles(pictures(0, 1, 70));
   await expect(page.getByTestId("stale")).toBeVisible();
   await expect(page.getByTestId("status")).toHaveText("first answers are in");
@@ -336,7 +338,8 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await expect(cards(page)).toHaveCount(0);
   await page.getByTestId("open-project").setInputFiles(path);
   await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
-  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds");
+  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds, pictures cropped");
+  await expect(page.getByTestId("augment")).toHaveValue("crops");
   await expect(page.getByTestId("stale")).toBeHidden();
   await expect(thumbs(page, 0)).toHaveCount(3);
   // What a project takes the place of comes back.

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
-import { unzipSync, zipSync } from "fflate";
+import { strFromU8, unzipSync, zipSync } from "fflate";
 import { projectAmong, safe } from "../../www/project.js";
 import { suggested } from "../../www/suggestion.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
@@ -271,11 +271,12 @@ test("a project that was unpacked opens as its folder, and packed again as anoth
   await expect(page.getByTestId("error")).toContainText("a/project.json and b/project.json: only one project can be open");
 });
 
-test("picture names in other scripts survive a project, which replays in the command line", async ({ page }) => {
+test("picture names in other scripts survive a project, which replays in the command line with varied pictures", async ({ page }) => {
   const across = ["фото.png", "写真.png", "हिन्दी (2).png"];
   const along = ["صورة.png", "été.png", `${"長".repeat(120)}.png`];
   const named = (own, kind) => pictures(kind, own.length).map((picture, index) => ({ ...picture, name: own[index] }));
-  await open(page, TINY);
+  await open(page, `${TINY}&augment=mirrored`);
+  await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds, pictures cropped and mirrored");
   await choose(page, ["nearest-mean", "lora"]);
   await addClass(page, "猫", named(across, 0));
   await addClass(page, "Hunde/große", named(along, 1));
@@ -286,6 +287,7 @@ test("picture names in other scripts survive a project, which replays in the com
   const shown = await page.getByTestId("held-out-lora").textContent();
   const path = await saveAs(page, "save-project");
   replay(path, MODEL, ["lora", "nearest-mean"]);
+  expect(JSON.parse(strFromU8(unzipSync(readFileSync(path))["project.json"])).config.train).toEqual({ num_steps: 4, seed: 0, augment: true, mirror: true });
   for (const own of Object.keys(unzipSync(readFileSync(path)))) {
     expect(own).toMatch(/^(train|test)\/[^/]+\/[^/.][^/]*$|^project\.json$/);
     expect(Buffer.byteLength(own.split("/").at(-1))).toBeLessThan(256);
