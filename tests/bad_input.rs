@@ -358,7 +358,7 @@ fn what_cannot_work_ends_with_code_2_and_a_reason() {
         (&["adapt", "--model", &model, "--train", &train, "--methods", "magic"], "the methods are"),
         (&["adapt", "--model", &model, "--train", &train, "--methods", "uniform"], "--modules"),
         (&["adapt", "--model", &model, "--train", &train, "--modules", &empty], "adapter_config.json"),
-        (&["predict", "--task", &empty, &picture], "task.json"),
+        (&["predict", "--task", &empty, &picture], "no task.json in it; give the folder"),
         (&["compose", "--adapters", &empty, "--out", &place.path("x")], "adapter_config.json"),
     ];
     for (arguments, part) in cases {

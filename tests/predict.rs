@@ -78,6 +78,9 @@ fn a_saved_task_answers_out_of_its_zip() {
             assert!(code == 2 && err.contains(part), "{method}, {part}: {err}");
         }
     }
+    let (code, _, err) =
+        run(&["predict", "--task", &place.path("nowhere"), &place.path("test/down/010.png")]);
+    assert!(code == 2 && err.contains("nowhere: there is no such folder or file; give the folder"), "{err}");
 }
 
 #[test]

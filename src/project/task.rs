@@ -11,7 +11,7 @@ use crate::{
         ModelFiles, ModelOptions, Session,
         files::read_bytes,
         place::{MODEL_FILES, TASK},
-        task::TaskFile,
+        task::{ASKED, TaskFile},
     },
 };
 
@@ -28,7 +28,6 @@ impl ZippedTask {
     /// # Errors
     /// It cannot be read, is no zip, or holds no saved task or several.
     pub fn open(path: &Path) -> Result<(TaskFile, Self)> {
-        const ASKED: &str = "give the folder that --save wrote, or the zip that the page saved";
         let name = path.display().to_string();
         let mut archive = Archive::open(&name, read_bytes(path)?, ASKED)?;
         let folder = match &archive.folders_with(TASK)[..] {

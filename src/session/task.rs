@@ -59,6 +59,9 @@ pub struct TaskFile {
     pub measured: Option<Measured>,
 }
 
+/// What to give where a saved task is wanted.
+pub const ASKED: &str = "give the folder that --save wrote, or the zip that the page saved";
+
 impl TaskFile {
     /// Reads `task.json` of a folder.
     ///
@@ -66,7 +69,13 @@ impl TaskFile {
     /// It is absent or not of this layout, or the folder is a file.
     pub fn read(dir: &Path) -> Result<Self> {
         check_folder(dir)?;
-        let path = dir.join(TASK);
+        let (path, name) = (dir.join(TASK), dir.display().to_string());
+        if !dir.exists() {
+            return Err(Error::mismatch(name, format!("there is no such folder or file; {ASKED}")));
+        }
+        if !path.exists() {
+            return Err(Error::mismatch(name, format!("no {TASK} in it; {ASKED}")));
+        }
         Self::parse(&path.display().to_string(), &read_text(&path)?)
     }
 
