@@ -243,7 +243,7 @@ fn between_sizes() -> BTreeMap<&'static str, Vec<String>> {
     let columns = [1, 2, 5, 10, 20].map(Shots::PerClass).into_iter().chain([Shots::Full]);
     let difference = |method, shots| {
         let differences = paired(&accuracies(&small, method, shots), &accuracies(&own, method, shots));
-        let interval = Interval::clustered(&by_set(differences, &exhausted(&small, shots)));
+        let interval = Interval::clustered(&by_set(differences, &exhausted(&small, shots, Draw::Even)));
         interval.map_or(String::new(), |interval| points(Some(interval)))
     };
     let row = |method| (method, columns.clone().map(|shots| difference(method, shots)).collect());

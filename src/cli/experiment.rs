@@ -123,6 +123,7 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     train.num_steps = arguments.steps.unwrap_or(train.num_steps);
     train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
     train.augment = arguments.augment.unwrap_or(train.augment);
+    train.mirror = arguments.mirror.unwrap_or(train.mirror);
     config.check_for(&session.model().vit.config)?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);

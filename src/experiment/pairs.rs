@@ -56,17 +56,21 @@ pub fn short(runs: &[Run]) -> Vec<(String, Shots, usize)> {
 
 /// Tasks of which every seed takes all images at a number of shots: their runs learn from the same images.
 ///
-/// Runs say it; of older ones, how many images a task has is known from runs on all of them, or else from two numbers of
-/// shots that give as many.
-pub fn exhausted(runs: &[Run], shots: Shots) -> BTreeSet<String> {
-    let even = || runs.iter().filter(|run| run.draw == Draw::Even);
+/// Runs say it; of older ones with even classes, how many images a task has is known from runs on all of them, or else from
+/// two numbers of shots that give as many.
+pub fn exhausted(runs: &[Run], shots: Shots, draw: Draw) -> BTreeSet<String> {
+    let own = || runs.iter().filter(|run| run.draw == draw);
     let cells: BTreeSet<(&String, usize, Shots)> =
-        even().map(|run| (&run.task, run.train_images, run.shots)).collect();
+        own().map(|run| (&run.task, run.train_images, run.shots)).collect();
     let said: BTreeMap<&String, bool> =
-        even().filter(|run| run.shots == shots).filter_map(|run| Some((&run.task, run.took_all?))).collect();
+        own().filter(|run| run.shots == shots).filter_map(|run| Some((&run.task, run.took_all?))).collect();
     let has_all = |(task, images, _): &(&String, usize, Shots)| {
         if let Some(all) = said.get(*task) {
             return *all;
+        }
+        // As many images, unequally, can be others.
+        if draw != Draw::Even {
+            return false;
         }
         let alike = || cells.iter().filter(|other| (other.0, other.1) == (*task, *images));
         alike().any(|other| other.2 == Shots::Full) || alike().count() > 1
@@ -107,16 +111,18 @@ mod tests {
             of("c", many, 20),
             of("c", more, 20),
         ];
-        let of = |shots| exhausted(&runs, shots).into_iter().collect::<Vec<_>>();
+        let of = |shots| exhausted(&runs, shots, Draw::Even).into_iter().collect::<Vec<_>>();
         assert_eq!(of(few), Vec::<String>::new());
         assert_eq!(of(many), ["a", "c"]);
         assert_eq!(of(more), ["c"]);
         assert_eq!(of(Shots::Full), ["a", "b"]);
         // What runs say counts, whatever else was run.
-        let says = |task, all| Run { took_all: Some(all), ..self::of(task, more, 20) };
-        assert_eq!(
-            exhausted(&[says("a", true), says("b", false)], more).into_iter().collect::<Vec<_>>(),
-            ["a"]
-        );
+        for draw in [Draw::Even, Draw::Uneven] {
+            let says = |task, all| Run { took_all: all, draw, ..self::of(task, more, 20) };
+            let said = [says("a", Some(true)), says("b", Some(false))];
+            assert_eq!(exhausted(&said, more, draw).into_iter().collect::<Vec<_>>(), ["a"]);
+            let silent = [says("a", None), Run { shots: many, ..says("a", None) }];
+            assert_eq!(exhausted(&silent, more, draw).len(), usize::from(draw == Draw::Even));
+        }
     }
 }

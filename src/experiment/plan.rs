@@ -110,10 +110,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All cells, task by task and number of shots by number of shots.
+    /// All cells, task by task and number of shots by number of shots; one that is named twice is one.
     pub fn cells(&self) -> Vec<Cell> {
-        let even = self.shots.iter().map(|shots| (*shots, Draw::Even));
-        let draws: Vec<(Shots, Draw)> = even.chain(self.uneven.map(|shots| (shots, Draw::Uneven))).collect();
+        let mut draws = Vec::new();
+        for shots in &self.shots {
+            if !draws.contains(&(*shots, Draw::Even)) {
+                draws.push((*shots, Draw::Even));
+            }
+        }
+        draws.extend(self.uneven.map(|shots| (shots, Draw::Uneven)));
         let cells = self.tasks.iter().flat_map(|task| {
             draws.iter().flat_map(move |(shots, draw)| {
                 let cell = |seed| Cell { task: task.clone(), shots: *shots, seed, draw: *draw };
@@ -202,6 +207,8 @@ mod tests {
     fn every_cell_is_in_exactly_one_shard() {
         let all: Vec<Cell> = plan().cells();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 3 * 4 * 5);
+        let twice = Plan { shots: [plan().shots, plan().shots].concat(), ..plan() };
+        assert_eq!(twice.cells(), all);
         for count in [1, 2, 5, 7, 60, 100] {
             let mut taken: Vec<Cell> =
                 (1..=count).flat_map(|index| Shard { index, count }.take(plan().cells())).collect();

@@ -26,12 +26,12 @@ use crate::{
 /// # Errors
 /// The folder holds no runs, or runs of different settings, or a file cannot be written.
 pub fn write(dir: &Path, runs: &[Run]) -> Result<Summary> {
-    let settings = Settings::read(dir)?;
+    let (settings, hash) = Settings::read(dir)?;
     let name = dir.display().to_string();
     if runs.is_empty() {
         return Err(Error::Dataset { name, reason: "no runs to report; run some first".into() });
     }
-    check_runs(dir, runs, &settings.hash())?;
+    check_runs(dir, runs, &hash)?;
     let summary = Summary::new(runs);
     let mut shown = Vec::new();
     for plot in plots(&summary)? {
@@ -76,7 +76,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             summary.seeds,
             summary.methods.len()
         ),
-        format!("Model: sha256 `{}`{size}. Settings: `{}`.", start(&settings.model_sha256), settings.hash()),
+        format!("Model: sha256 `{}`{size}. Settings: `{}`.", start(&settings.model_sha256), summary.settings),
         format!("Modules: {}.", if modules.is_empty() { "none".into() } else { modules.join(", ") }),
         format!(
             "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, scales {}, free \
@@ -84,7 +84,11 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             train.num_steps,
             train.batch_size,
             settings.full_steps,
-            if train.augment { "augmented" } else { "not augmented" },
+            match (train.augment, train.mirror) {
+                (false, _) => "not augmented",
+                (true, false) => "cropped at random",
+                (true, true) => "cropped and mirrored at random",
+            },
             train.head_rate,
             train.logit_rate,
             train.scale_rate,
@@ -155,14 +159,19 @@ fn accuracies(summary: &Summary, settings: &Settings) -> String {
         "## Accuracy over shots\n\nMean test accuracy over tasks and seeds, in percent. {}\n\n",
         kind_of_shift(summary, settings)
     );
-    text += &by_shots(summary, &|row| match row.missing {
-        0 => percent(row.accuracy),
-        _ => format!("{} ({})", percent(row.accuracy), count(row.runs, "run", "runs")),
-    });
+    text += &by_shots(summary, &accuracy);
     for from in REFERENCES.into_iter().filter(|from| summary.methods.contains(from)) {
         text += &differences(summary, from);
     }
     text
+}
+
+/// Mean accuracy, and of how many runs where others have more.
+fn accuracy(row: &Row) -> String {
+    match row.missing {
+        0 => percent(row.accuracy),
+        _ => format!("{} ({})", percent(row.accuracy), count(row.runs, "run", "runs")),
+    }
 }
 
 /// What the modules know of the tasks, as far as names tell.
@@ -253,14 +262,9 @@ fn label_shift(summary: &Summary) -> String {
         );
         let head = ["method", "even classes", "uneven classes", "uneven: against linear-probe"];
         let row = |row: &Row| {
-            let plain = even.and_then(|even| even.row(row.method)).map(|row| percent(row.accuracy));
+            let plain = even.and_then(|even| even.row(row.method)).map(accuracy);
             let name = row.method.name().to_string();
-            vec![
-                name,
-                plain.unwrap_or("-".into()),
-                percent(row.accuracy),
-                points(row.over(Method::LinearProbe)),
-            ]
+            vec![name, plain.unwrap_or("-".into()), accuracy(row), points(row.over(Method::LinearProbe))]
         };
         text += &table(&head.map(String::from), &block.rows.iter().map(row).collect::<Vec<_>>());
     }
@@ -280,10 +284,15 @@ fn corrupted(shots: Shots, found: &[CorruptedRow]) -> String {
             strength => format!("{} {strength}", kind.name()),
         }
     }));
+    let most = found.iter().map(|row| row.runs).max().unwrap_or(0);
     let rows = |cell: &dyn Fn(f64, Option<Interval>) -> String| -> Vec<Vec<String>> {
         let row = |row: &CorruptedRow| {
             let cells = row.accuracies.iter().map(|(_, _, accuracy, gain)| cell(*accuracy, *gain));
-            std::iter::once(row.method.name().to_string()).chain(cells).collect()
+            let name = match row.runs == most {
+                true => row.method.name().to_string(),
+                false => format!("{} ({})", row.method.name(), count(row.runs, "run", "runs")),
+            };
+            std::iter::once(name).chain(cells).collect()
         };
         found.iter().map(row).collect()
     };

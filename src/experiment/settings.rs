@@ -88,7 +88,7 @@ impl Settings {
 
     /// A short hash, written into every line of results.
     pub fn hash(&self) -> String {
-        hex(&sha256([self.to_value().to_string().as_bytes()]))[..16].into()
+        hash_of(&self.to_value())
     }
 
     /// The configuration of one cell.
@@ -107,7 +107,12 @@ impl Settings {
     /// The folder holds results of other settings: the first one that differs is named.
     pub fn claim(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        let runs = if dir.exists() { read_dir(dir)?.0 } else { Vec::new() };
+        let (runs, unread) = if dir.exists() { read_dir(dir)? } else { Default::default() };
+        // Whatever it is that cannot be read, it is not of these settings.
+        if let (true, Some(reason)) = (runs.is_empty(), unread.first()) {
+            let reason = format!("no run in it can be read ({reason}); {OTHERWISE}");
+            return Err(Error::config(&dir.display().to_string(), "-", reason));
+        }
         // A shard that has begun will have results.
         if runs.is_empty() && !(path.exists() && has_shards(dir)?) {
             if !path.exists() {
@@ -120,8 +125,7 @@ impl Settings {
             return Err(Error::config(&path.display().to_string(), "-", reason));
         }
         // As it was written: a setting that did not exist then is a difference.
-        let old: Value = serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+        let old = written(&path)?;
         match difference("", &old, &self.to_value()) {
             None => check_runs(dir, &runs, &self.hash()),
             Some((field, [old, new])) => {
@@ -132,14 +136,18 @@ impl Settings {
         }
     }
 
-    /// The settings of a folder of results.
+    /// The settings of a folder of results, and the hash that its runs have: what was no setting when they were made has
+    /// its default, and no part in the hash.
     ///
     /// # Errors
     /// There are none, or they cannot be read.
-    pub fn read(dir: &Path) -> Result<Self> {
+    pub fn read(dir: &Path) -> Result<(Self, String)> {
         let path = dir.join(FILE);
-        serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))
+        let written = written(&path)?;
+        let hash = hash_of(&written);
+        let settings = serde_json::from_value(written)
+            .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))?;
+        Ok((settings, hash))
     }
 
     fn to_value(&self) -> Value {
@@ -148,6 +156,15 @@ impl Settings {
         let text = serde_json::to_string(self).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
+}
+
+fn hash_of(settings: &Value) -> String {
+    hex(&sha256([settings.to_string().as_bytes()]))[..16].into()
+}
+
+fn written(path: &Path) -> Result<Value> {
+    serde_json::from_str(&read_text(path)?)
+        .map_err(|error| Error::config(&path.display().to_string(), "-", error.to_string()))
 }
 
 /// What a person can do about results of other settings.
@@ -248,5 +265,42 @@ mod tests {
         results.append(Run { settings: "22".into(), seed: 1, ..made }).expect("writes");
         let error = settings().claim(dir.path()).expect_err("two kinds of runs").to_string();
         assert!(error.contains("a run of settings 22"), "{error}");
+    }
+
+    #[test]
+    fn results_from_before_a_setting_existed_are_reported_by_the_hash_that_they_have() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut old = settings().to_value();
+        old["adapt"]["train"]
+            .as_object_mut()
+            .expect("fields")
+            .remove("mirror")
+            .expect("a setting with a default");
+        write_json(&dir.path().join(FILE), &old).expect("writes");
+        let made = Run { settings: hash_of(&old), ..run("a", 1, 0, Method::LinearProbe, 0.5) };
+        assert_ne!(made.settings, settings().hash());
+        let (read, hash) = Settings::read(dir.path()).expect("reads");
+        assert_eq!((read.hash(), &hash), (settings().hash(), &made.settings));
+        let (mut results, _) = Results::open(dir.path(), Shard::default()).expect("opens");
+        results.append(made).expect("writes");
+        let (runs, _) = read_dir(dir.path()).expect("reads");
+        let summary = crate::experiment::report::write(dir.path(), &runs).expect("reports");
+        assert_eq!(summary.settings, hash);
+        // They go on with their own settings alone.
+        let error = settings().claim(dir.path()).expect_err("differs").to_string();
+        assert!(error.contains("adapt.train.mirror"), "{error}");
+    }
+
+    #[test]
+    fn results_that_cannot_be_read_are_not_written_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        settings().claim(dir.path()).expect("the first claim");
+        std::fs::write(dir.path().join("results.jsonl"), "{\"method\":\"of-tomorrow\"}\n").expect("writes");
+        let mut other = settings();
+        other.full_steps += 1;
+        for claimed in [settings(), other] {
+            let error = claimed.claim(dir.path()).expect_err("not ours").to_string();
+            assert!(error.contains("no run in it can be read") && error.contains("of-tomorrow"), "{error}");
+        }
     }
 }

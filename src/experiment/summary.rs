@@ -105,6 +105,8 @@ pub struct Block {
 pub struct CorruptedRow {
     /// The method.
     pub method: Method,
+    /// Number of runs.
+    pub runs: usize,
     /// What was done to the images, how strongly, mean accuracy and its paired difference from `linear-probe`.
     pub accuracies: Vec<(Corruption, usize, f64, Option<Interval>)>,
 }
@@ -114,6 +116,8 @@ pub struct CorruptedRow {
 pub struct Summary {
     /// Last part of the model's name.
     pub model: String,
+    /// Hash of the settings, as the runs have it.
+    pub settings: String,
     /// Names of the tasks.
     pub tasks: Vec<String>,
     /// Number of seeds.
@@ -151,6 +155,7 @@ impl Summary {
             |shots| methods.iter().filter_map(|method| corrupted_row(runs, *method, shots)).collect();
         Self {
             model: runs.first().map(|run| run.model.clone()).unwrap_or_default(),
+            settings: runs.first().map(|run| run.settings.clone()).unwrap_or_default(),
             tasks: tasks.into_iter().cloned().collect(),
             seeds: seeds.len(),
             runs: runs.len(),
@@ -185,7 +190,7 @@ fn block(runs: &[Run], methods: &[Method], (draw, shots): (Draw, Shots)) -> Bloc
     let complete: Vec<&(String, u64)> =
         pairs.iter().copied().filter(|pair| present.iter().all(|own| own.contains_key(*pair))).collect();
     let ranks = mean_ranks(&accuracies, &complete);
-    let exhausted = if draw == Draw::Even { exhausted(runs, shots) } else { BTreeSet::new() };
+    let exhausted = exhausted(runs, shots, draw);
     let mut rows: Vec<Row> =
         methods.iter().filter_map(|method| row(&own, &accuracies, &ranks, &exhausted, *method)).collect();
     rows.iter_mut().for_each(|row| row.missing = pairs.len() - row.runs);
@@ -279,7 +284,7 @@ fn corrupted_row(runs: &[Run], method: Method, shots: Shots) -> Option<Corrupted
         });
         found.collect()
     };
-    let exhausted = exhausted(runs, shots);
+    let exhausted = exhausted(runs, shots, Draw::Even);
     let accuracy = |(kind, strength): (Corruption, usize)| {
         let own = of(method, kind, strength);
         let average = mean(&own.values().copied().collect::<Vec<_>>())?;
@@ -288,7 +293,9 @@ fn corrupted_row(runs: &[Run], method: Method, shots: Shots) -> Option<Corrupted
         Some((kind, strength, average, gain.filter(|_| method != Method::LinearProbe)))
     };
     let accuracies: Vec<_> = Corruption::all().into_iter().filter_map(accuracy).collect();
-    (!accuracies.is_empty()).then_some(CorruptedRow { method, accuracies })
+    let tested = |run: &&Run| run.method == method && run.shots == shots && !run.corrupted.is_empty();
+    let count = runs.iter().filter(tested).count();
+    (!accuracies.is_empty()).then_some(CorruptedRow { method, runs: count, accuracies })
 }
 
 #[cfg(test)]

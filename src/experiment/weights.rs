@@ -65,13 +65,10 @@ impl Composition {
         let found: Vec<&CoefficientReport> =
             learned.iter().filter_map(|run| run.composition.as_ref()).collect();
         let weights = average(&found)?;
-        let compared = |run: &&Run| {
-            run.method == reference(runs)
-                && run.shots == shots
-                && run.draw == Draw::Even
-                && !run.cka.is_empty()
-        };
-        let similar: Vec<&Run> = runs.iter().filter(compared).collect();
+        let compared = |run: &&Run| run.shots == shots && run.draw == Draw::Even && !run.cka.is_empty();
+        let mut similar: Vec<&Run> = runs.iter().filter(compared).collect();
+        let reference = reference(&similar);
+        similar.retain(|run| run.method == reference);
         let pairs: Vec<(Vec<f64>, Vec<f64>)> = learned
             .iter()
             .filter_map(|run| {
@@ -86,7 +83,7 @@ impl Composition {
             effective_modules: effective(&weights.means),
             effective_in_a_layer: mean(&layers)?,
             similarity: similarity(&weights, &pairs),
-            one_set: exhausted(runs, shots).contains(&task),
+            one_set: exhausted(runs, shots, Draw::Even).contains(&task),
             correlations: pairs.iter().filter_map(|(cka, weight)| spearman(cka, weight)).collect(),
             preferences: learned.iter().filter_map(|run| preference(run, &similar)).collect(),
             task,
@@ -105,8 +102,8 @@ impl Composition {
 }
 
 /// The method that modules are compared with: a LoRA from scratch, or full fine-tuning where there is none.
-fn reference(runs: &[Run]) -> Method {
-    let has_lora = runs.iter().any(|run| run.method == Method::Lora && !run.cka.is_empty());
+fn reference(compared: &[&Run]) -> Method {
+    let has_lora = compared.iter().any(|run| run.method == Method::Lora);
     if has_lora { Method::Lora } else { Method::Full }
 }
 

@@ -53,7 +53,8 @@ pub struct AdaptConfig {
     pub folds: usize,
     /// Most folds of the class-mean heads by which a scale or a module is chosen; up to this many images it is leave-one-out.
     pub head_folds: usize,
-    /// Most training images that LoraHub's search looks at, evenly over the classes; its head is fitted on all.
+    /// Most training images that LoraHub's search looks at, evenly over the classes, but two of each where there are two;
+    /// its head is fitted on all.
     pub search_images: usize,
 }
 

@@ -199,7 +199,8 @@ impl FrozenArm<'_> {
         let session = self.session;
         let modules = session.ingredients(self.config).library(Method::LoraHub)?.num_modules();
         let mut search = Search::new(modules, self.config.train.seed);
-        let looked_at = first_of_each_class(examples, self.config.search_images);
+        // With one image of a class nothing of it can be held out.
+        let looked_at = first_of_each_class(examples, self.config.search_images.max(2 * self.classes));
         while let Some(weights) = search.ask() {
             let updates = lorahub::combine(&session.modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);

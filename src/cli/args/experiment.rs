@@ -84,6 +84,9 @@ pub struct ExperimentArgs {
     /// Crop and mirror training images at random.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
+    /// Whether augmentation mirrors; `false` for letters, digits and signs.
+    #[arg(long)]
+    pub mirror: Option<bool>,
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity)]
     pub granularity: Option<Granularity>,
