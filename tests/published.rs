@@ -208,6 +208,8 @@ fn tables_of_augmented_runs_are_those_of_their_reports() {
                 made.retain(|_, cell| !cell.is_empty());
                 assert_eq!(published, made, "{document}: {name} {}", row[1]);
             }
+            let recorded = tables_after(&report, ACCURACY).remove(0).rows.len();
+            assert_eq!(rows.len(), recorded, "{document}: {name} lacks a method");
         }
     }
 }

@@ -58,8 +58,8 @@ export const settings = {
 export const toConfig = ({ steps, seed, folds, augment }) => ({ train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds });
 
 /** The settings that gave it. */
-export function fromConfig({ train: { num_steps: steps, seed, augment, mirror = true }, folds }) {
-  const varied = mirror ? "mirrored" : "crops";
+export function fromConfig({ train: { num_steps: steps, seed, augment, mirror }, folds }) {
+  const varied = (mirror ?? true) ? "mirrored" : "crops";
   return { steps, seed, folds, augment: augment ? varied : "none" };
 }
 

@@ -70,10 +70,11 @@ impl TaskFile {
     pub fn read(dir: &Path) -> Result<Self> {
         check_folder(dir)?;
         let (path, name) = (dir.join(TASK), dir.display().to_string());
-        if !dir.exists() {
+        // What the system does not let us see is for it to tell.
+        if matches!(dir.try_exists(), Ok(false)) {
             return Err(Error::mismatch(name, format!("there is no such folder or file; {ASKED}")));
         }
-        if !path.exists() {
+        if matches!(path.try_exists(), Ok(false)) {
             return Err(Error::mismatch(name, format!("no {TASK} in it; {ASKED}")));
         }
         Self::parse(&path.display().to_string(), &read_text(&path)?)
