@@ -104,7 +104,7 @@ impl Settings {
     /// Writes the settings into a folder without results, or compares them with those of the results.
     ///
     /// # Errors
-    /// The folder holds results of other settings: the first one that differs is named.
+    /// The folder holds results of other settings: the first one that differs is named; or results of which none can be read.
     pub fn claim(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let (runs, unread) = if dir.exists() { read_dir(dir)? } else { Default::default() };
