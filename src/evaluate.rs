@@ -6,7 +6,7 @@ use crate::{
     dataset::Example,
     device,
     error::{Error, Result},
-    head::{Features, Head},
+    head::{Features, Head, views::Views},
     image::preprocess::Preprocess,
     report::Accuracy,
     vit::model::Vit,
@@ -74,16 +74,16 @@ pub fn confusion(head: &Head, features: &Features) -> Vec<Vec<usize>> {
 
 /// Held-out predictions of a head that is refitted for every fold.
 ///
-/// `fit` sees the features outside a fold, fold by fold on all cores. Logits of each fold's images, `[n, C]`.
+/// `fit` sees the features of the images outside a fold and of their views, fold by fold on all cores. Logits of each fold's
+/// images, `[n, C]`.
 pub fn held_out_logits(
-    features: &Features,
+    features: &Views,
     folds: &[Vec<usize>],
     fit: &(dyn Fn(&Features) -> Head + Sync),
 ) -> Vec<Vec<f32>> {
     device::parallel(folds.iter().collect(), |fold: &Vec<usize>| {
-        let rest: Vec<usize> = (0..features.labels.len()).filter(|index| !fold.contains(index)).collect();
-        let head = fit(&features.select(&rest));
-        logits(&head, &features.select(fold))
+        let head = fit(&features.without(fold));
+        logits(&head, &features.images().select(fold))
     })
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn what_is_held_out_is_not_seen() {
         let values: Vec<f32> = (0..6).map(|index| index as f32).collect();
-        let features = Features { dim: 1, values, labels: vec![0, 1, 0, 1, 0, 1] };
+        let features = Views::none(Features { dim: 1, values, labels: vec![0, 1, 0, 1, 0, 1] });
         let folds = [vec![0, 3], vec![1, 4], vec![2, 5]];
         let seen = std::sync::Mutex::new(Vec::new());
         let fit = |rest: &Features| {

@@ -6,6 +6,7 @@
 pub mod class_sums;
 mod logistic;
 pub mod temperature;
+pub mod views;
 
 use burn::tensor::{Device, Tensor, TensorData};
 

@@ -35,6 +35,8 @@ pub enum Purpose {
     Mix = 12,
     /// Which images representations are compared on.
     Compared = 13,
+    /// Views of training images that heads are fitted on.
+    Views = 14,
 }
 
 /// The stream of a seed for a purpose.

@@ -35,6 +35,28 @@ fn settings_of_a_file_are_taken_and_what_is_typed_comes_on_top() {
 }
 
 #[test]
+fn heads_are_fitted_on_views_unless_none_are_wanted() {
+    let place = Place::new();
+    let (file, out) = (place.path("settings.json"), place.path("out.json"));
+    let answers = |settings: &str, more: &[&str]| {
+        fs::write(&file, settings).expect("writes");
+        let fixed = ["--methods", "nearest-mean,linear-probe,lora", "--settings", &file, "--json", &out];
+        assert_eq!(place.adapt(&[&fixed[..], more].concat()).0, 0);
+        let report = json(Path::new(&out));
+        let methods = report["methods"].as_array().expect("methods");
+        methods.iter().map(|own| own["answers"].clone()).collect::<Vec<_>>()
+    };
+    // A trained head is not refitted by itself here.
+    let (unsaid, none) = (r#"{"refit": "always"}"#, r#"{"refit": "always", "views": 0}"#);
+    let views = answers(unsaid, &[]);
+    assert_eq!(answers(none, &["--views", "4"]), views, "the default");
+    let without = answers(none, &[]);
+    assert_eq!(answers(unsaid, &["--views", "0"]), without);
+    assert!(views.iter().zip(&without).all(|(with, without)| with != without), "every head");
+    assert_ne!(answers(unsaid, &["--mirror"]), views);
+}
+
+#[test]
 fn copies_and_classes_of_one_image_are_told_where_something_is_held_out() {
     let place = Place::new();
     fs::copy(place.path("train/down/000.png"), place.path("train/down/copy.png")).expect("copies");

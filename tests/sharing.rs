@@ -83,8 +83,8 @@ fn every_trained_method_goes_on_in_another_session() {
         assert_eq!(taken.scale, learned.scale, "{name}");
         // Its weights, by what they make of pictures.
         let anew = block_on(second.adapted_features(&taken, &data.examples)).expect("passes");
-        assert_close(&anew.values, &learned.features.values, 1e-5, name);
-        assert_eq!(taken.features.values, learned.features.values, "{name}");
+        assert_close(&anew.values, &learned.features.images().values, 1e-5, name);
+        assert_eq!(taken.features.images().values, learned.features.images().values, "{name}");
         let saved =
             |session: &Session, adapted: &Adapted| session.module_at_rank(adapted, None).map(|(own, _)| own);
         match (saved(&first, &learned), saved(&second, &taken)) {
@@ -243,7 +243,7 @@ fn what_was_learned_answers_as_before_when_the_modules_change() {
             let features = block_on(session.adapted_features(own, &data.examples)).expect("passes");
             assert_close(
                 &features.values,
-                &own.features.values,
+                &own.features.images().values,
                 1e-5,
                 &format!("{} {when}", own.method.name()),
             );

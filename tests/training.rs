@@ -100,7 +100,7 @@ fn a_lora_that_stays_still_is_the_composition_that_it_starts_from() {
     let features = |method| {
         let mut go_on = |_| Flow::GoOn;
         let run = session.adapt_method(method, &data, None, &config, &mut go_on);
-        block_on(run).expect("runs").1.features.values
+        block_on(run).expect("runs").1.features.images().values.clone()
     };
     for (still, composed) in
         [(Method::UniformLora, Method::Uniform), (Method::UniformScaledLora, Method::UniformScaled)]

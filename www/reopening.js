@@ -2,7 +2,7 @@
 import { $, fail, say } from "./dom.js";
 import { droppedModel, hubModel, isHubId, shippedAs, shippedModel } from "./models.js";
 import { openProject } from "./project.js";
-import { fromConfig, toConfig } from "./settings.js";
+import { fromConfig, isOffered, toConfig } from "./settings.js";
 import { measured, openTask } from "./task.js";
 import { isSame } from "./visit.js";
 
@@ -39,7 +39,8 @@ export class Reopening {
     const names = own.map((each) => each.name);
     // Under another model or other settings the results are shown, as out of date.
     const config = toConfig(chosen);
-    run.restore(project.results.map((report) => ({ report, names, fresh: isOpen() && isSame(classes.files, own), config })));
+    const same = () => isOpen() && isSame(classes.files, own) && isOffered(project.config);
+    run.restore(project.results.map((report) => ({ report, names, fresh: same(), config })));
     testZone.refresh();
     const size = project.img_size ? ` at ${project.img_size} px` : "";
     say(isOpen() ? "project opened" : `project opened; it was made with ${project.model}${size}, and results can differ`);

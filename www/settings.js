@@ -3,7 +3,9 @@ import { $ } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const NUMBERS = { steps: 40, seed: 0, folds: 3 };
-/** How training pictures are varied, and what the worker is told of it. Nothing for the default: what was learned before there was a choice stays up to date. */
+/** Views of every picture that heads are fitted on where pictures are varied. */
+const VIEWS = 4;
+/** How training pictures are varied, and what the worker is told of it. Nothing for pictures as they are: what was learned before there was a choice stays up to date. */
 const AUGMENTS = { none: {}, crops: { augment: true, mirror: false }, mirrored: { augment: true, mirror: true } };
 const CHOICES = [...Object.keys(NUMBERS), "augment"];
 
@@ -28,7 +30,7 @@ export const settings = {
   imgSize: Number(query.get("img_size")) || undefined,
   example: query.has("example"),
   ...NUMBERS,
-  augment: "none",
+  augment: "crops",
 
   /** Those that a person can change. */
   get chosen() {
@@ -55,13 +57,18 @@ export const settings = {
 };
 
 /** What the worker is told to learn with. */
-export const toConfig = ({ steps, seed, folds, augment }) => ({ train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds });
+export const toConfig = ({ steps, seed, folds, augment }) => ({
+  train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }),
+});
 
 /** The settings that gave it. */
 export function fromConfig({ train: { num_steps: steps, seed, augment, mirror }, folds }) {
   const varied = (mirror ?? true) ? "mirrored" : "crops";
   return { steps, seed, folds, augment: augment ? varied : "none" };
 }
+
+/** Whether the page can have these settings: those of another version, in a project, may be others. */
+export const isOffered = (config) => JSON.stringify(toConfig(fromConfig(config))) === JSON.stringify(config);
 
 /** Calls back when a person changes a setting; a number that is out of range becomes the nearest, what is none falls back to the last one. */
 export function bindSettings(changed) {

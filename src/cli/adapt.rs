@@ -237,7 +237,7 @@ pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
 
 fn config(arguments: &AdaptArgs) -> Result<AdaptConfig> {
     let mut config = match &arguments.settings {
-        Some(path) => settings::read(path, AdaptConfig::default().folds, "say it with --seed")?,
+        Some(path) => settings::read(path, AdaptConfig::default(), "say it with --seed")?,
         None => AdaptConfig::default(),
     };
     config.granularity = arguments.granularity.unwrap_or(config.granularity);

@@ -136,7 +136,7 @@ pub struct InputArgs {
 Examples:
   loraloom adapt --train photos/train --test photos/test --shots 5
   loraloom adapt --model DIR --train train --test test --shots 5 --modules lora/* --methods all --json out.json
-  loraloom adapt --train train --methods uniform+lora --augment --steps 100 --save my-task  # slower, and mostly more accurate
+  loraloom adapt --train train --methods uniform+lora --steps 100 --save my-task  # slower, and mostly more accurate
   loraloom adapt --model DIR --train train --methods linear-probe,lora --save my-task")]
 pub struct AdaptArgs {
     #[command(flatten)]

@@ -114,7 +114,9 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     }
     let mut config = match &arguments.settings {
         // Folds are off here unless they are asked for, with a file or without.
-        Some(path) => settings::read(path, 0, "every run has its own seed; say how many with --seeds")?,
+        Some(path) => {
+            settings::read(path, defaults(), "every run has its own seed; say how many with --seeds")?
+        }
         None => defaults(),
     };
     config.folds = arguments.folds.unwrap_or(config.folds);
@@ -124,6 +126,7 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
     train.augment = arguments.augment.unwrap_or(train.augment);
     train.mirror = arguments.mirror.unwrap_or(train.mirror);
+    config.views = arguments.views.unwrap_or(config.views);
     config.check_for(&session.model().vit.config)?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);

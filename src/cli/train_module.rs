@@ -112,9 +112,10 @@ fn run_method(
 
 /// What a module for others gets where nothing is said: that of the modules that ship (`docs/models.md`).
 pub fn defaults() -> AdaptConfig {
-    let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
+    let mut config = AdaptConfig { folds: 0, views: 0, ..AdaptConfig::default() };
     config.train.num_steps = 100;
     config.train.augment = true;
+    config.train.mirror = true;
     config
 }
 

@@ -79,7 +79,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
         format!("Model: sha256 `{}`{size}. Settings: `{}`.", start(&settings.model_sha256), summary.settings),
         format!("Modules: {}.", if modules.is_empty() { "none".into() } else { modules.join(", ") }),
         format!(
-            "Training: {} steps of at most {} images ({} steps on all images), {}; rates of head {}, logits {}, scales {}, free \
+            "Training: {} steps of at most {} images ({} steps on all images), {}{}; rates of head {}, logits {}, scales {}, free \
              weights {}, LoRA {}, all weights {}.",
             train.num_steps,
             train.batch_size,
@@ -88,6 +88,13 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
                 (false, _) => "not augmented",
                 (true, false) => "cropped at random",
                 (true, true) => "cropped and mirrored at random",
+            },
+            match settings.adapt.views {
+                0 => String::new(),
+                views => format!(
+                    ", heads on {} of every image besides",
+                    count(views, "varied copy", "varied copies")
+                ),
             },
             train.head_rate,
             train.logit_rate,

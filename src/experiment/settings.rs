@@ -202,8 +202,13 @@ fn difference(field: &str, old: &Value, new: &Value) -> Option<(String, [String;
         (Value::Array(a), Value::Array(b)) => {
             Some((field.into(), [a.len(), b.len()].map(|count| format!("{count} entries"))))
         }
-        _ => (old != new).then(|| (field.into(), [old.to_string(), new.to_string()])),
+        _ => (old != new).then(|| (field.into(), [old, new].map(words))),
     }
+}
+
+/// A setting as a person reads it.
+fn words(value: &Value) -> String {
+    if value.is_null() { "none".into() } else { value.to_string() }
 }
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ pub struct AdaptConfig {
     pub lora: LoraConfig,
     /// L2 penalty of logistic regression.
     pub l2: f32,
+    /// Augmented views of every training image that heads are fitted on besides, fewer of classes with more than ten images, none of
+    /// those with more than 40.
+    ///
+    /// Configurations that do not say it were made when there were none, and look as they did then.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub views: usize,
     /// When trained heads are refitted.
     pub refit: Refit,
     /// Folds of the held-out estimate, the same ones for every method; 0 leaves the estimate out.
@@ -58,6 +64,10 @@ pub struct AdaptConfig {
     pub search_images: usize,
 }
 
+fn is_none(views: &usize) -> bool {
+    *views == 0
+}
+
 impl Default for AdaptConfig {
     fn default() -> Self {
         Self {
@@ -65,6 +75,7 @@ impl Default for AdaptConfig {
             granularity: Granularity::default(),
             lora: LoraConfig::default(),
             l2: DEFAULT_L2,
+            views: 4,
             refit: Refit::default(),
             folds: 3,
             head_folds: 50,
@@ -305,7 +316,7 @@ impl Session {
             method: adapted.method.name().into(),
             test_accuracy: None,
             test_interval: None,
-            train_accuracy: evaluate::accuracy(&adapted.head, &adapted.features).value,
+            train_accuracy: evaluate::accuracy(&adapted.head, adapted.features.images()).value,
             held_out_accuracy: held.map(|held| held.value),
             held_out_interval: held.map(|held| [held.low, held.high]),
             held_out_folds: held_out.map_or(0, |held| held.folds.len()),
@@ -347,8 +358,27 @@ fn refit(adapted: &mut Adapted, held_out: Option<&HeldOut>, classes: usize, conf
         Refit::Never => false,
     };
     if wanted && adapted.method.is_trained() {
-        adapted.head = Head::logistic(&adapted.features, classes, config.l2);
+        adapted.head = Head::logistic(&adapted.features.all(), classes, config.l2);
         return true;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_from_before_there_were_views_mean_none_and_stay_as_they_are() {
+        let none = AdaptConfig { views: 0, ..AdaptConfig::default() };
+        let text = serde_json::to_string(&none).expect("JSON");
+        assert!(!text.contains("views"), "{text}");
+        assert_eq!(serde_json::from_str::<AdaptConfig>(&text).expect("a configuration"), none);
+        let some = serde_json::to_string(&AdaptConfig::default()).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<AdaptConfig>(&some).expect("a configuration"),
+            AdaptConfig::default()
+        );
+        assert_ne!(AdaptConfig::default().views, 0);
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     device,
     error::{Error, Result},
     evaluate,
-    head::{Features, Head},
+    head::{Features, Head, views::Views},
     lora::{cat::Updates, library::LayerKey},
     methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::{CoefficientReport, Measured},
@@ -28,8 +28,8 @@ pub struct Adapted {
     pub library: Vec<Digest>,
     /// The trained head.
     pub head: Head,
-    /// Features of the training images under the adapted model.
-    pub features: Features,
+    /// Features of the training images, and of their views, under the adapted model.
+    pub features: Views,
     /// What was trained, read back; absent for methods that only fit a head.
     pub trained: Option<Trained>,
     /// What the mean update was multiplied by where training started; 1 but for scaled methods that train.
@@ -156,7 +156,7 @@ impl Session {
         losses.extend(finite(method, &mut trainer).await?.iter().map(|result| result.loss));
         let trained = trainer.trained().await?;
         let vit = trainer.adapted();
-        let features = self.features(&vit, examples).await?;
+        let features = self.views(&vit, examples, config).await?;
         Ok(self.learned(method, &plan, (vit, features), trained, losses, config))
     }
 
@@ -165,7 +165,7 @@ impl Session {
         &self,
         method: Method,
         plan: &Plan,
-        (vit, features): (Vit, Features),
+        (vit, features): (Vit, Views),
         trained: Trained,
         losses: Vec<f32>,
         config: &AdaptConfig,

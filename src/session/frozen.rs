@@ -9,7 +9,7 @@ use super::{
 use crate::{
     dataset::{Example, folds},
     error::{Error, Result},
-    head::Features,
+    head::{Features, views::Views},
     lora::{cat::Updates, library::merge_updates},
     methods::{
         lorahub::{self, Search},
@@ -29,7 +29,7 @@ pub(super) struct FrozenArm<'a> {
 /// Fixed weights that a method decided on.
 struct Chosen {
     vit: Vit,
-    features: Features,
+    features: Views,
     frozen: Option<FrozenWeights>,
     weights: Option<Vec<f32>>,
     module: Option<usize>,
@@ -54,7 +54,7 @@ impl FrozenArm<'_> {
             Method::LoraHub => self.lorahub(examples, ask).await?,
             _ => self.base(examples).await?,
         };
-        let head = self.config.fit_head(method, &chosen.features, self.classes);
+        let head = self.config.fit_head(method, &chosen.features.all(), self.classes);
         let trained_head = if method == Method::NearestMean { 0 } else { head.num_parameters() };
         let names = self.session.module_names();
         let report = |weights| CoefficientReport::new(names, vec!["model".into()], vec![weights]);
@@ -92,7 +92,7 @@ impl FrozenArm<'_> {
             shares.as_ref().zip(library).map(|(shares, library)| library.updates(|_| shares.clone()));
         Ok(Chosen {
             vit: self.session.frozen_vit(weights)?,
-            features: self.session.frozen_features(weights, examples).await?,
+            features: self.session.frozen_views(weights, examples, self.config).await?,
             frozen: Some(weights),
             weights: shares,
             module: None,
@@ -213,7 +213,7 @@ impl FrozenArm<'_> {
         let best = search.best().to_vec();
         let updates = lorahub::combine(&session.modules, &best)?;
         let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
-        let features = session.features(&vit, examples).await?;
+        let features = session.views(&vit, examples, self.config).await?;
         let weights = Some(best);
         Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters: modules, updates })
     }
@@ -255,7 +255,7 @@ mod tests {
     use crate::{
         device::DeviceChoice,
         device::block_on,
-        evaluate::accuracy,
+        evaluate::logits,
         image::Picture,
         lora::module::LoraModule,
         random::{Purpose, stream, uniform},
@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Compares a held-out choice among noise with that of a run without the fold; how many folds change the choice.
+    /// Compares held-out answers of noise with those of a run without the fold; how many folds change the weights.
     fn compare_choices(session: &Session, method: Method, seed: u64) -> usize {
         let config = AdaptConfig { folds: 9, ..AdaptConfig::default() };
         let (height, width) = session.preprocess().input_size();
@@ -330,15 +330,17 @@ mod tests {
             let adapted = run(&rest.map(|index| examples[index].clone()).collect::<Vec<_>>());
             let held: Vec<Example> = fold.iter().map(|&index| examples[index].clone()).collect();
             let features = block_on(session.adapted_features(&adapted, &held)).expect("features");
-            let correct = accuracy(&adapted.head, &features).correct;
-            assert_eq!((answered.labels.len(), answered.hits(false)), (1, correct), "{method:?}");
+            assert_eq!(answered.labels, features.labels, "{method:?}");
+            for (own, alone) in answered.trained.iter().zip(logits(&adapted.head, &features)) {
+                assert!((own - alone).abs() < 1e-2, "{method:?}: {own} {alone}");
+            }
             others += usize::from(adapted.weights != whole.weights);
         }
         others
     }
 
     #[test]
-    fn a_held_out_choice_is_the_one_that_is_made_without_the_fold() {
+    fn held_out_answers_are_those_of_a_run_without_the_fold_and_its_views() {
         let session = session(["qv", "qv-other"]);
         for method in [Method::BestModule, Method::UniformScaled] {
             let others: usize = (0..5).map(|seed| compare_choices(&session, method, seed)).sum();
@@ -346,6 +348,9 @@ mod tests {
                 others > 0,
                 "{method:?}: no fold changes the choice, so nothing shows that it was left out"
             );
+        }
+        for method in [Method::NearestMean, Method::LinearProbe, Method::Uniform] {
+            assert_eq!(compare_choices(&session, method, 0), 0, "{method:?} chooses nothing");
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Session, adapt::AdaptConfig, arm::Adapted};
 use crate::{
     error::{Error, Result},
-    head::{Features, Head},
+    head::{Features, Head, views::Views},
     methods::registry::{Ingredients, Method, Plan},
     report::Measured,
     train::trainer::Trained,
@@ -75,8 +75,8 @@ impl Adapted {
             trained_head: Numbers::of_head(&trained.head),
             values: trained.values.iter().map(Numbers::new).collect(),
             head: Numbers::of_head(&self.head),
-            features: Numbers::new(&self.features.values),
-            labels: self.features.labels.clone(),
+            features: Numbers::new(&self.features.images().values),
+            labels: self.features.images().labels.clone(),
             losses: Numbers::new(&self.losses),
             measured: self.measured.clone(),
         })
@@ -101,8 +101,14 @@ impl Session {
         let values: Vec<Vec<f32>> = handed.values.iter().map(Numbers::get).collect();
         let vit = plan.adapt.apply(&plan.vit, &self.tensors(handed.method, &plan, &values)?);
         let trained = Trained { head: trained_head, values };
-        let learned =
-            self.learned(handed.method, &plan, (vit, features), trained, handed.losses.get(), config);
+        let learned = self.learned(
+            handed.method,
+            &plan,
+            (vit, Views::none(features)),
+            trained,
+            handed.losses.get(),
+            config,
+        );
         Ok(Adapted { head, measured: handed.measured.clone(), ..learned })
     }
 

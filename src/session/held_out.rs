@@ -12,7 +12,7 @@ use crate::{
     dataset::{Dataset, Example, folds},
     error::Result,
     evaluate,
-    head::{Features, Head, argmax, temperature::temperature},
+    head::{Features, Head, argmax, temperature::temperature, views::Views},
     methods::registry::Method,
     report::Accuracy,
 };
@@ -131,7 +131,7 @@ impl Session {
                 return Ok(None);
             }
             let answer = match chooses {
-                true => choose_without(fold, method, &arm, &candidates),
+                true => choose_without(fold, method, examples, &arm, &candidates).await?,
                 false => self.run_without(fold, method, examples, &arm, &mut ask).await?,
             };
             let Some(answer) = answer else { return Ok(None) };
@@ -180,31 +180,34 @@ impl Session {
         }
         let features = self.adapted_features(&run, &held).await?;
         let trained = evaluate::logits(&run.head, &features);
-        let head = Head::logistic(&run.features, arm.classes, arm.config.l2);
+        let head = Head::logistic(&run.features.all(), arm.classes, arm.config.l2);
         let refitted = evaluate::logits(&head, &features);
         Ok(Some(Fold { labels: features.labels, trained, refitted }))
     }
 }
 
-/// Chooses among frozen weights without a fold, from features under each of them: nothing passes the model again and nothing
-/// is merged. `None` if no weights give finite features.
-fn choose_without(
+/// Chooses among frozen weights without a fold, from features under each of them; only views pass the model, under the weights
+/// that are chosen. `None` if no weights give finite features.
+async fn choose_without(
     fold: &[usize],
     method: Method,
-    arm: &FrozenArm,
+    examples: &[Example],
+    arm: &FrozenArm<'_>,
     candidates: &[Option<Features>],
-) -> Option<Fold> {
+) -> Result<Option<Fold>> {
     let without = |all: &Features| {
         let rest: Vec<usize> = (0..all.labels.len()).filter(|index| !fold.contains(index)).collect();
         all.select(&rest)
     };
     let rests: Vec<Option<Features>> = candidates.iter().map(|all| all.as_ref().map(without)).collect();
     let chosen = arm.choose(method, &rests);
-    let (rest, all) = (rests[chosen].as_ref()?, candidates[chosen].as_ref()?);
-    let head = arm.config.fit_head(method, rest, arm.classes);
+    let Some(all) = &candidates[chosen] else { return Ok(None) };
+    let weights = arm.candidates(method)[chosen];
+    let views = arm.session.frozen_views(weights, &split(examples, fold).1, arm.config).await?;
+    let head = arm.config.fit_head(method, &views.all(), arm.classes);
     let held = all.select(fold);
     let logits = evaluate::logits(&head, &held);
-    Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits })
+    Ok(Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits }))
 }
 
 fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
@@ -216,14 +219,14 @@ fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
 
 fn head_only(
     method: Method,
-    features: &Features,
+    features: &Views,
     folds: &[Vec<usize>],
     classes: usize,
     config: &AdaptConfig,
 ) -> Vec<Fold> {
     let fit = |rest: &Features| config.fit_head(method, rest, classes);
     let answer = |(fold, logits): (&Vec<usize>, Vec<f32>)| {
-        let labels = fold.iter().map(|index| features.labels[*index]).collect();
+        let labels = features.images().select(fold).labels;
         Fold { labels, trained: logits.clone(), refitted: logits }
     };
     folds.iter().zip(evaluate::held_out_logits(features, folds, &fit)).map(answer).collect()

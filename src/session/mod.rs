@@ -22,6 +22,7 @@ pub mod place;
 mod store;
 pub mod task;
 pub mod tensors;
+mod views;
 pub mod warm_up;
 
 use std::cell::Cell;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     files::{Together, check_folder, check_free, follow},
-    head::{Features, Head},
+    head::{Features, Head, views::Views},
     image::{preprocess::Cropping, resize::Filter},
     lora::{cat::Updates, folder, library::LoraLibrary, module::LoraModule, names::Dialect},
     methods::registry::{FrozenWeights, Method},
@@ -272,7 +272,7 @@ impl Session {
                 .measured
                 .as_ref()
                 .map_or(head.num_parameters(), |own| own.trainable_parameters),
-            features: Features { dim: head.features, values: Vec::new(), labels: Vec::new() },
+            features: Views::none(Features { dim: head.features, values: Vec::new(), labels: Vec::new() }),
             head,
             trained: None,
             scale: 1.0,

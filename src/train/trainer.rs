@@ -49,9 +49,11 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest global norm of the gradients.
     pub clip_norm: f64,
-    /// Whether training images are cropped at random and, with `mirror`, half of them mirrored.
+    /// Whether training images are cropped at random in every step and, with `mirror`, half of them mirrored. Configurations that do
+    /// not say it were made when none were.
+    #[serde(default)]
     pub augment: bool,
-    /// Whether augmentation mirrors: letters, digits and signs do not mean the same in a mirror.
+    /// Whether augmentation and views mirror: letters, digits and signs do not mean the same in a mirror.
     pub mirror: bool,
     /// Seed of order, initial values and augmentation.
     pub seed: u64,
@@ -70,8 +72,8 @@ impl Default for TrainConfig {
             full_rate: 1e-4,
             weight_decay: 1e-4,
             clip_norm: 1.0,
-            augment: false,
-            mirror: true,
+            augment: true,
+            mirror: false,
             seed: 0,
         }
     }
@@ -123,7 +125,12 @@ impl TrainConfig {
 
     /// The augmentation that the configuration asks for.
     pub fn augmentation(&self) -> Option<Augment> {
-        self.augment.then_some(Augment { min_scale: 0.5, flip: self.mirror })
+        self.augment.then(|| self.variation())
+    }
+
+    /// How images are varied where they are: crops of half the area or more, half of them mirrored with `mirror`.
+    pub fn variation(&self) -> Augment {
+        Augment { min_scale: 0.5, flip: self.mirror }
     }
 }
 

@@ -318,7 +318,7 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await page.getByTestId("seed").fill("3");
   await page.getByTestId("folds").fill("2");
   await page.getByTestId("folds").press("Tab");
-  await page.getByTestId("augment").selectOption("crops");
+  await page.getByTestId("augment").selectOption("mirrored");
   await twoClasses(page);
   await addTests(page, "across", 0);
   await choose(page, ["nearest-mean", "lora"]);
@@ -338,8 +338,8 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await expect(cards(page)).toHaveCount(0);
   await page.getByTestId("open-project").setInputFiles(path);
   await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
-  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds, pictures cropped");
-  await expect(page.getByTestId("augment")).toHaveValue("crops");
+  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds, pictures cropped and mirrored");
+  await expect(page.getByTestId("augment")).toHaveValue("mirrored");
   await expect(page.getByTestId("stale")).toBeHidden();
   await expect(thumbs(page, 0)).toHaveCount(3);
   // What a project takes the place of comes back.

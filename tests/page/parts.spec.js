@@ -287,7 +287,8 @@ test("picture names in other scripts survive a project, which replays in the com
   const shown = await page.getByTestId("held-out-lora").textContent();
   const path = await saveAs(page, "save-project");
   replay(path, MODEL, ["lora", "nearest-mean"]);
-  expect(JSON.parse(strFromU8(unzipSync(readFileSync(path))["project.json"])).config.train).toEqual({ num_steps: 4, seed: 0, augment: true, mirror: true });
+  const saved = JSON.parse(strFromU8(unzipSync(readFileSync(path))["project.json"]));
+  expect(saved.config).toEqual({ train: { num_steps: 4, seed: 0, augment: true, mirror: true }, folds: 2, views: 4 });
   for (const own of Object.keys(unzipSync(readFileSync(path)))) {
     expect(own).toMatch(/^(train|test)\/[^/]+\/[^/.][^/]*$|^project\.json$/);
     expect(Buffer.byteLength(own.split("/").at(-1))).toBeLessThan(256);
@@ -298,6 +299,33 @@ test("picture names in other scripts survive a project, which replays in the com
   for (const name of [...across, "صورة.png", "été.png", `${"長".repeat(76)}.png`]) await expect(page.getByRole("button", { name: `Remove ${name}`, exact: true })).toHaveCount(1);
   await expect(page.getByTestId("class-name").last()).toHaveValue("Hunde/große");
   await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
+});
+
+test("a project from before pictures were varied opens as it was, and one of settings that the page does not have as out of date", async ({ page }) => {
+  await open(page, `${TINY}&augment=none`);
+  await choose(page, ["nearest-mean", "lora"]);
+  await twoClasses(page);
+  await addTests(page, "across", 0);
+  await startAndFinish(page);
+  const shown = await page.getByTestId("held-out-lora").textContent();
+  const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
+  const project = JSON.parse(strFromU8(files["project.json"]));
+  expect(project.config).toEqual({ train: { num_steps: 4, seed: 0 }, folds: 2 });
+  await open(page, TINY.replace("folds=2", ""));
+  const give = async (config) => {
+    const described = new TextEncoder().encode(JSON.stringify({ ...project, config }));
+    const buffer = Buffer.from(zipSync({ ...files, "project.json": described }));
+    await page.getByTestId("open-project").setInputFiles({ name: "old.zip", mimeType: "application/zip", buffer });
+    await expect(page.getByTestId("status")).toHaveText(/project opened|first answers/);
+    await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
+  };
+  await give(project.config);
+  await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds");
+  await expect(page.getByTestId("stale")).toBeHidden();
+  const train = { ...project.config.train, augment: true, mirror: true };
+  await give({ ...project.config, train });
+  await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds, pictures cropped and mirrored");
+  await expect(page.getByTestId("stale")).toBeVisible();
 });
 
 test("a name is one part of a path and no more", () => {
@@ -313,7 +341,7 @@ test("one fold would hold everything out: it becomes two", async ({ page }) => {
   const folds = page.getByTestId("folds");
   const line = page.locator("#settings-line");
   await expect(folds).toHaveValue("2");
-  await expect(line).toHaveText("4 steps, seed 0, 2 folds");
+  await expect(line).toHaveText("4 steps, seed 0, 2 folds, pictures cropped");
   for (const [typed, taken] of [["0", "0"], ["1", "2"], ["5", "5"], ["1", "2"]]) {
     await folds.fill(typed);
     await folds.press("Tab");

@@ -81,12 +81,16 @@ pub struct ExperimentArgs {
     /// Images per step, at most.
     #[arg(long, value_parser = at_least_one())]
     pub batch_size: Option<usize>,
-    /// Crop and mirror training images at random.
+    /// Crop training images at random in every step; `--augment false` takes them as they are.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub augment: Option<bool>,
-    /// Whether augmentation mirrors; `false` for letters, digits and signs.
-    #[arg(long)]
+    /// Mirror half of the crops and views, too; not for letters, digits and signs, which mean something else in a mirror.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub mirror: Option<bool>,
+    /// Varied copies of every training image that heads are fitted on, too: cropped and, with --mirror, mirrored at random; fewer of
+    /// classes of more than ten images, none of those of more than 40, and none at all with 0.
+    #[arg(long)]
+    pub views: Option<usize>,
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity)]
     pub granularity: Option<Granularity>,

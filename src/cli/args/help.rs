@@ -44,6 +44,8 @@ fn values<T: Serialize>(config: &T) -> BTreeMap<String, String> {
     gather(&serde_json::from_str(&text).unwrap_or_default(), &mut found);
     let moved = found.remove("num_steps");
     found.extend(moved.map(|steps| ("steps".into(), steps)));
+    // None are not written.
+    found.entry("views".into()).or_insert_with(|| "0".into());
     // It follows the rank, which its help says.
     found.remove("alpha");
     found

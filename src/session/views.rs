@@ -1,0 +1,90 @@
+//! Augmented views of training images, on whose features a head is fitted besides those of the images.
+//!
+//! What an image's views are follows from its pixels and the seed alone: folds and methods share their features, and a picture
+//! that comes in later changes those of no other.
+
+use std::collections::BTreeMap;
+
+use super::{Session, adapt::AdaptConfig, digest::picture_digest};
+use crate::{
+    dataset::Example,
+    error::Result,
+    head::views::Views,
+    methods::registry::FrozenWeights,
+    random::{self, Purpose},
+    vit::model::Vit,
+};
+
+/// Most views of the images of one class together: with 20 images upstream tasks gained nothing any more, and passes cost time.
+const MOST_OF_CLASS: usize = 40;
+
+impl AdaptConfig {
+    /// The views of examples, and which example each one is of.
+    fn views_of(&self, examples: &[Example]) -> Result<(Vec<Example>, Vec<usize>)> {
+        let augment = self.train.variation();
+        let (mut views, mut of) = (Vec::new(), Vec::new());
+        let mut sizes = BTreeMap::new();
+        examples.iter().for_each(|example| *sizes.entry(example.class).or_insert(0) += 1);
+        for (index, example) in examples.iter().enumerate() {
+            let [a, b, c, d, e, f, g, h, ..] = picture_digest(&example.crop);
+            let own = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            let mut rng = random::stream(self.train.seed ^ own, Purpose::Views);
+            for _ in 0..self.views.min(MOST_OF_CLASS / sizes[&example.class]) {
+                views.push(Example { crop: augment.apply(&example.crop, &mut rng)?, ..example.clone() });
+                of.push(index);
+            }
+        }
+        Ok((views, of))
+    }
+}
+
+impl Session {
+    /// Features of training images and their views under frozen weights.
+    ///
+    /// # Errors
+    /// As [`Session::frozen_features`].
+    pub(super) async fn frozen_views(
+        &self,
+        weights: FrozenWeights,
+        examples: &[Example],
+        config: &AdaptConfig,
+    ) -> Result<Views> {
+        let (views, of) = config.views_of(examples)?;
+        let images = self.frozen_features(weights, examples).await?;
+        Ok(Views::new(images, self.frozen_features(weights, &views).await?, of))
+    }
+
+    /// Features of training images and their views under a model.
+    ///
+    /// # Errors
+    /// The device was lost, or a feature is not finite.
+    pub(super) async fn views(&self, vit: &Vit, examples: &[Example], config: &AdaptConfig) -> Result<Views> {
+        let (views, of) = config.views_of(examples)?;
+        let images = self.features(vit, examples).await?;
+        Ok(Views::new(images, self.features(vit, &views).await?, of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Picture;
+
+    #[test]
+    fn views_of_an_image_depend_on_it_and_on_the_seed_alone() {
+        let picture = |from: u8| Picture { width: 9, height: 5, rgb: (from..from + 135).collect() };
+        let example = |from, class| Example { name: String::new(), class, crop: picture(from) };
+        let examples = [example(0, 0), example(100, 1)];
+        let mut config = AdaptConfig { views: 3, ..AdaptConfig::default() };
+        let (views, of) = config.views_of(&examples).expect("views");
+        assert_eq!(of, [0, 0, 0, 1, 1, 1]);
+        assert_eq!(views.iter().map(|view| view.class).collect::<Vec<_>>(), of);
+        assert!(views[3..].iter().all(|view| view.crop != examples[1].crop), "they are varied");
+        assert_eq!(config.views_of(&examples[1..]).expect("views").0, views[3..]);
+        let many = vec![examples[0].clone(); MOST_OF_CLASS / 2];
+        assert_eq!(config.views_of(&many).expect("views").1.len(), MOST_OF_CLASS);
+        assert!(config.views_of(&vec![examples[0].clone(); MOST_OF_CLASS + 1]).expect("views").1.is_empty());
+        config.train.seed = 1;
+        assert_ne!(config.views_of(&examples).expect("views").0, views);
+    }
+}
