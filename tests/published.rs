@@ -27,9 +27,21 @@ use support::{json, succeed};
 const MODELS: [(&str, &str); 3] =
     [("embedded", "embedded"), ("DeiT-Tiny", "deit-tiny"), ("DeiT-Tiny at 128 px", "deit-tiny-128px")];
 
+/// The same of runs with heads on varied copies of the images, as is the default.
+const VIEWS: [(&str, &str); 2] =
+    [("embedded", "embedded-views"), ("DeiT-Tiny at 128 px", "deit-tiny-128px-views")];
+
 /// The same of runs with augmentation and 100 steps.
 const AUGMENTED: [(&str, &str); 2] =
     [("embedded", "embedded-augmented"), ("DeiT-Tiny at 128 px", "deit-tiny-128px-augmented")];
+
+/// Tables of accuracies: their document, the first cell of their heads, their models, and whether they have all methods.
+const ACCURACIES: [(&str, &str, &[(&str, &str)], bool); 4] = [
+    ("README.md", "images per class", &VIEWS, false),
+    ("docs/comparison/README.md", "images per class", &VIEWS, true),
+    ("docs/comparison/README.md", "as they are, 40 steps", &MODELS, true),
+    ("docs/comparison/README.md", "augmented, 100 steps", &AUGMENTED, true),
+];
 
 /// Rows of the documents' tables of shifts, the report's table and the column there.
 const SHIFTS: [(&str, &str, &str); 6] = [
@@ -132,7 +144,7 @@ fn the_comparison_is_of_what_ships() {
 #[test]
 fn reports_and_plots_are_what_their_records_give() {
     let folders = folders();
-    assert_eq!(folders.len(), 2 * MODELS.len() + AUGMENTED.len());
+    assert_eq!(folders.len(), 2 * MODELS.len() + VIEWS.len() + AUGMENTED.len());
     for folder in folders {
         let out = tempfile::tempdir().expect("a folder");
         for file in ["experiment.json", "results.jsonl"] {
@@ -169,47 +181,26 @@ fn report_row(report: &str, method: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn tables_of_accuracies_are_those_of_the_reports() {
-    for (document, all_methods) in [("README.md", false), ("docs/comparison/README.md", true)] {
+    for (document, head, folders, all_methods) in ACCURACIES {
         let tables = tables(&read(document));
-        let table = tables.iter().find(|table| table.head[0] == "images per class").expect(document);
+        let table = tables.iter().find(|table| table.head[0] == head).unwrap_or_else(|| panic!("no {head}"));
         // Only the first row of a model names it.
         let models: Vec<&[Vec<String>]> = table.rows.chunk_by(|_, row| row[0].is_empty()).collect();
-        assert_eq!(models.len(), MODELS.len(), "{document}");
-        for (rows, (name, folder)) in models.into_iter().zip(MODELS) {
-            assert_eq!(rows[0][0], name, "{document}");
-            let report = read(&format!("docs/comparison/{folder}/report.md"));
-            for row in rows {
-                let cells = table.head.iter().zip(row).skip(2);
-                let published: BTreeMap<String, String> =
-                    cells.map(|(name, cell)| (name.clone(), cell.clone())).collect();
-                assert_eq!(published, report_row(&report, &row[1]), "{document}: {name} {}", row[1]);
-            }
-            let recorded = tables_after(&report, ACCURACY).remove(0).rows.len();
-            assert!(!all_methods || rows.len() == recorded, "{document}: {name} lacks a method");
-        }
-    }
-}
-
-#[test]
-fn tables_of_augmented_runs_are_those_of_their_reports() {
-    for document in ["README.md", "docs/comparison/README.md"] {
-        let tables = tables(&read(document));
-        let table = tables.iter().find(|table| table.head[0] == "augmented, 100 steps").expect(document);
-        let models: Vec<&[Vec<String>]> = table.rows.chunk_by(|_, row| row[0].is_empty()).collect();
-        assert_eq!(models.len(), AUGMENTED.len(), "{document}");
-        for (rows, (name, folder)) in models.into_iter().zip(AUGMENTED) {
-            assert_eq!(rows[0][0], name, "{document}");
+        assert_eq!(models.len(), folders.len(), "{document}: {head}");
+        for (rows, (name, folder)) in models.into_iter().zip(folders) {
+            assert_eq!(rows[0][0], *name, "{document}: {head}");
             let report = read(&format!("docs/comparison/{folder}/report.md"));
             for row in rows {
                 let cells = table.head.iter().zip(row).skip(2).filter(|(_, cell)| !cell.is_empty());
                 let published: BTreeMap<String, String> =
                     cells.map(|(name, cell)| (name.clone(), cell.clone())).collect();
+                // Models have columns of their own.
                 let mut made = report_row(&report, &row[1]);
                 made.retain(|_, cell| !cell.is_empty());
-                assert_eq!(published, made, "{document}: {name} {}", row[1]);
+                assert_eq!(published, made, "{document}: {head}, {name} {}", row[1]);
             }
             let recorded = tables_after(&report, ACCURACY).remove(0).rows.len();
-            assert_eq!(rows.len(), recorded, "{document}: {name} lacks a method");
+            assert!(!all_methods || rows.len() == recorded, "{document}: {head}, {name} lacks a method");
         }
     }
 }
@@ -264,27 +255,48 @@ fn accuracies(runs: &[Run], method: &str, shots: Shots) -> ByPair {
     own.map(|run| ((run.task.clone(), run.seed), run.test_accuracy)).collect()
 }
 
-/// The table of one input size less the other, which no report has: {method: differences by number of shots}.
-fn between_sizes() -> BTreeMap<&'static str, Vec<String>> {
-    let [small, own] = ["deit-tiny-128px", "deit-tiny"]
-        .map(|folder| read_dir(&root().join("docs/comparison").join(folder)).expect("results").0);
+/// Tables of one folder's runs less another one's, which no report has: the first cell of their heads, both folders.
+const BETWEEN: [(&str, &str, &str); 3] = [
+    ("128 px − 224 px", "deit-tiny-128px", "deit-tiny"),
+    ("embedded, varied − as they are", "embedded-views", "embedded"),
+    ("at 128 px, varied − as they are", "deit-tiny-128px-views", "deit-tiny-128px"),
+];
+
+/// The paired differences of some methods between two folders, by number of shots.
+fn between(folders: [&str; 2], methods: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let [first, second] =
+        folders.map(|folder| read_dir(&root().join("docs/comparison").join(folder)).expect("results").0);
     let columns = [1, 2, 5, 10, 20].map(Shots::PerClass).into_iter().chain([Shots::Full]);
-    let difference = |method, shots| {
-        let differences = paired(&accuracies(&small, method, shots), &accuracies(&own, method, shots));
-        let interval = Interval::clustered(&by_set(differences, &exhausted(&small, shots, Draw::Even)));
+    let difference = |method: &str, shots| {
+        let differences = paired(&accuracies(&first, method, shots), &accuracies(&second, method, shots));
+        let interval = Interval::clustered(&by_set(differences, &exhausted(&second, shots, Draw::Even)));
         interval.map_or(String::new(), |interval| points(Some(interval)))
     };
-    let row = |method| (method, columns.clone().map(|shots| difference(method, shots)).collect());
-    ["uniform", "learned"].map(row).into()
+    let row = |method: &&str| {
+        (method.to_string(), columns.clone().map(|shots| difference(method, shots)).collect())
+    };
+    methods.iter().map(row).collect()
+}
+
+/// The tables of [`BETWEEN`] as they are published, and as the records give them.
+fn tables_between() -> Vec<[BTreeMap<String, Vec<String>>; 2]> {
+    let all = tables(&read("docs/comparison/README.md").replace("\n  |", "\n|"));
+    let one = |(head, first, second)| {
+        let table = all.iter().find(|table| table.head[0] == head).unwrap_or_else(|| panic!("no {head}"));
+        let published: BTreeMap<String, Vec<String>> =
+            table.rows.iter().map(|row| (row[0].clone(), row[1..].to_vec())).collect();
+        let methods: Vec<&str> = published.keys().map(String::as_str).collect();
+        let made = between([first, second], &methods);
+        [published, made]
+    };
+    BETWEEN.into_iter().map(one).collect()
 }
 
 #[test]
-fn the_table_between_two_sizes_is_of_their_records() {
-    let tables = tables(&read("docs/comparison/README.md").replace("\n  |", "\n|"));
-    let table = tables.iter().find(|table| table.head[0] == "128 px − 224 px").expect("a table");
-    let published: BTreeMap<&str, Vec<String>> =
-        table.rows.iter().map(|row| (row[0].as_str(), row[1..].to_vec())).collect();
-    assert_eq!(published, between_sizes());
+fn tables_between_folders_are_of_their_records() {
+    for [published, made] in tables_between() {
+        assert_eq!(published, made);
+    }
 }
 
 #[test]
@@ -293,8 +305,11 @@ fn every_interval_in_the_documents_is_in_a_report() {
         .iter()
         .map(|folder| fs::read_to_string(folder.join("report.md")).expect("a report"))
         .collect();
-    between_sizes().into_values().flatten().for_each(|difference| reports += &difference);
-    for (document, fewest) in [("README.md", 80), ("docs/comparison/README.md", 300)] {
+    tables_between()
+        .into_iter()
+        .flat_map(|[_, made]| made.into_values().flatten())
+        .for_each(|difference| reports += &difference);
+    for (document, fewest) in [("README.md", 40), ("docs/comparison/README.md", 380)] {
         let all = intervals(&read(document));
         assert!(all.len() >= fewest, "{document}: {}", all.len());
         for interval in all {
