@@ -35,8 +35,11 @@ const VIEWS: [(&str, &str); 2] =
 const AUGMENTED: [(&str, &str); 2] =
     [("embedded", "embedded-augmented"), ("DeiT-Tiny at 128 px", "deit-tiny-128px-augmented")];
 
+/// Names of models and the folders of their records.
+type Models = &'static [(&'static str, &'static str)];
+
 /// Tables of accuracies: their document, the first cell of their heads, their models, and whether they have all methods.
-const ACCURACIES: [(&str, &str, &[(&str, &str)], bool); 4] = [
+const ACCURACIES: [(&str, &str, Models, bool); 4] = [
     ("README.md", "images per class", &VIEWS, false),
     ("docs/comparison/README.md", "images per class", &VIEWS, true),
     ("docs/comparison/README.md", "as they are, 40 steps", &MODELS, true),

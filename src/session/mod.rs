@@ -4,7 +4,7 @@
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
 //! held-out images, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
 //! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
-//! [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
+//! `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
 pub mod arm;
