@@ -94,7 +94,7 @@ fn learned_step(vit: &Vit, batch: usize, modules: usize, rank: usize, device: &O
         })
         .collect();
     let head = Head { features: 192, weight: vec![0.01; CLASSES * 192], bias: vec![0.0; CLASSES] };
-    let config = TrainConfig { num_steps: 100, batch_size: batch, ..TrainConfig::default() };
+    let config = TrainConfig { num_steps: 100, batch_size: batch, ..TrainConfig::unvaried() };
     let mut trainer = Trainer::new(&method, vit, &head, &examples, &preprocess, &config, &device.autodiff);
     median(|| {
         trainer.train_step().expect("steps");

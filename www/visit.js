@@ -45,7 +45,8 @@ export class Visit {
   async begin() {
     const { state: kept, lost } = await restore();
     this.lost = lost;
-    this.#settings.set(kept?.settings ?? {});
+    // Visits from before pictures could be varied.
+    this.#settings.set(kept?.settings ? { augment: "none", ...kept.settings } : {});
     this.#tryIt.asked = kept?.settings?.unsureBelow;
     this.#library.removed = new Set(kept?.removed);
     this.#last = kept ?? {};

@@ -114,6 +114,7 @@ fn run_method(
 pub fn defaults() -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, views: 0, ..AdaptConfig::default() };
     config.train.num_steps = 100;
+    // Whatever else is the default.
     config.train.augment = true;
     config.train.mirror = true;
     config

@@ -92,7 +92,7 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             match settings.adapt.views {
                 0 => String::new(),
                 views => format!(
-                    ", heads on {} of every image besides",
+                    ", heads on {} of every image besides (40 of a class at most)",
                     count(views, "varied copy", "varied copies")
                 ),
             },

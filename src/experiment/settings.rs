@@ -136,8 +136,8 @@ impl Settings {
         }
     }
 
-    /// The settings of a folder of results, and the hash that its runs have: what was no setting when they were made has
-    /// its default, and no part in the hash.
+    /// The settings of a folder of results, and the hash that its runs have: what was no setting when they were made is
+    /// as it was then, and has no part in the hash.
     ///
     /// # Errors
     /// There are none, or they cannot be read.
@@ -279,7 +279,7 @@ mod tests {
         old["adapt"]["train"]
             .as_object_mut()
             .expect("fields")
-            .remove("mirror")
+            .remove("clip_norm")
             .expect("a setting with a default");
         write_json(&dir.path().join(FILE), &old).expect("writes");
         let made = Run { settings: hash_of(&old), ..run("a", 1, 0, Method::LinearProbe, 0.5) };
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(summary.settings, hash);
         // They go on with their own settings alone.
         let error = settings().claim(dir.path()).expect_err("differs").to_string();
-        assert!(error.contains("adapt.train.mirror"), "{error}");
+        assert!(error.contains("adapt.train.clip_norm"), "{error}");
     }
 
     #[test]

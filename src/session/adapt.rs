@@ -40,6 +40,7 @@ pub enum Refit {
 #[serde(default, deny_unknown_fields)]
 pub struct AdaptConfig {
     /// Steps, rates, seed.
+    #[serde(default = "TrainConfig::unvaried")]
     pub train: TrainConfig,
     /// How many sets of composition weights.
     pub granularity: Granularity,
@@ -47,8 +48,8 @@ pub struct AdaptConfig {
     pub lora: LoraConfig,
     /// L2 penalty of logistic regression.
     pub l2: f32,
-    /// Augmented views of every training image that heads are fitted on besides, fewer of classes with more than ten images, none of
-    /// those with more than 40.
+    /// Augmented views of every training image that heads are fitted on besides; fewer where a class has more than ten images, none
+    /// where one has more than 40.
     ///
     /// Configurations that do not say it were made when there were none, and look as they did then.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -254,6 +255,7 @@ impl Session {
             return Err(Error::Dataset { name: train.name.clone(), reason });
         }
         config.check_for(&self.model.vit.config)?;
+        let config = &config.for_images(&train.examples);
         let name = method.name().to_string();
         let started = web_time::Instant::now();
         let num_steps = config.train.num_steps;
@@ -380,5 +382,11 @@ mod tests {
             AdaptConfig::default()
         );
         assert_ne!(AdaptConfig::default().views, 0);
+        for text in ["{}", r#"{"train": {}, "folds": 3}"#] {
+            let said = serde_json::from_str::<AdaptConfig>(text).expect("a configuration");
+            assert_eq!((said.views, said.train.augmentation()), (0, None), "{text}");
+        }
+        let mirrors: TrainConfig = serde_json::from_str(r#"{"augment": true}"#).expect("a configuration");
+        assert!(mirrors.mirror, "as all that augmented did");
     }
 }

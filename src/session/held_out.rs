@@ -1,5 +1,7 @@
 //! Accuracy on held-out training images: every fold is left out of everything a method learns from.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -124,6 +126,7 @@ impl Session {
             }
             candidates.push(arm.finite_features(weights, examples).await?);
         }
+        let mut views = BTreeMap::new();
         let mut answered = Vec::with_capacity(folds.len());
         for (index, fold) in folds.iter().enumerate() {
             let mut ask = || on_fold(index, folds.len());
@@ -131,7 +134,7 @@ impl Session {
                 return Ok(None);
             }
             let answer = match chooses {
-                true => choose_without(fold, method, examples, &arm, &candidates).await?,
+                true => choose_without(fold, method, examples, &arm, &candidates, &mut views).await?,
                 false => self.run_without(fold, method, examples, &arm, &mut ask).await?,
             };
             let Some(answer) = answer else { return Ok(None) };
@@ -156,6 +159,7 @@ impl Session {
         let labels: Vec<usize> = train.examples.iter().map(|example| example.class).collect();
         let folds = folds(&labels, config.folds, config.train.seed);
         let Some(fold) = folds.get(index) else { return Ok(None) };
+        let config = &config.for_images(&train.examples);
         let arm = FrozenArm { session: self, config, classes: train.classes.len() };
         let mut ask = || {
             let method = method.name().into();
@@ -186,14 +190,15 @@ impl Session {
     }
 }
 
-/// Chooses among frozen weights without a fold, from features under each of them; only views pass the model, under the weights
-/// that are chosen. `None` if no weights give finite features.
+/// Chooses among frozen weights without a fold, from features under each of them; `views` are those under weights that a fold has
+/// chosen before. `None` if no weights give finite features.
 async fn choose_without(
     fold: &[usize],
     method: Method,
     examples: &[Example],
     arm: &FrozenArm<'_>,
     candidates: &[Option<Features>],
+    views: &mut BTreeMap<usize, Views>,
 ) -> Result<Option<Fold>> {
     let without = |all: &Features| {
         let rest: Vec<usize> = (0..all.labels.len()).filter(|index| !fold.contains(index)).collect();
@@ -201,11 +206,18 @@ async fn choose_without(
     };
     let rests: Vec<Option<Features>> = candidates.iter().map(|all| all.as_ref().map(without)).collect();
     let chosen = arm.choose(method, &rests);
-    let Some(all) = &candidates[chosen] else { return Ok(None) };
-    let weights = arm.candidates(method)[chosen];
-    let views = arm.session.frozen_views(weights, &split(examples, fold).1, arm.config).await?;
-    let head = arm.config.fit_head(method, &views.all(), arm.classes);
-    let held = all.select(fold);
+    if candidates[chosen].is_none() {
+        return Ok(None);
+    }
+    let views = match views.entry(chosen) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => {
+            let weights = arm.candidates(method)[chosen];
+            new.insert(arm.session.frozen_views(weights, examples, arm.config).await?)
+        }
+    };
+    let head = arm.config.fit_head(method, &views.without(fold), arm.classes);
+    let held = views.images().select(fold);
     let logits = evaluate::logits(&head, &held);
     Ok(Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits }))
 }

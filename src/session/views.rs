@@ -1,7 +1,6 @@
 //! Augmented views of training images, on whose features a head is fitted besides those of the images.
 //!
-//! What an image's views are follows from its pixels and the seed alone: folds and methods share their features, and a picture
-//! that comes in later changes those of no other.
+//! What an image's views are follows from its pixels and the seed alone: folds and methods share their features.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +14,28 @@ use crate::{
     vit::model::Vit,
 };
 
-/// Most views of the images of one class together: with 20 images upstream tasks gained nothing any more, and passes cost time.
+/// Most views of the images of a class together: with 20 images upstream tasks gained nothing any more, and passes cost time.
 const MOST_OF_CLASS: usize = 40;
 
 impl AdaptConfig {
+    /// The configuration for some training images: fewer views of each where the largest class has many. Decided before folds are
+    /// left out, so that what is estimated is what is done.
+    pub(super) fn for_images(&self, examples: &[Example]) -> Self {
+        let mut sizes = BTreeMap::new();
+        examples.iter().for_each(|example| *sizes.entry(example.class).or_insert(0) += 1);
+        let largest = sizes.into_values().max().unwrap_or(1);
+        Self { views: self.views.min(MOST_OF_CLASS / largest), ..self.clone() }
+    }
+
     /// The views of examples, and which example each one is of.
     fn views_of(&self, examples: &[Example]) -> Result<(Vec<Example>, Vec<usize>)> {
         let augment = self.train.variation();
         let (mut views, mut of) = (Vec::new(), Vec::new());
-        let mut sizes = BTreeMap::new();
-        examples.iter().for_each(|example| *sizes.entry(example.class).or_insert(0) += 1);
         for (index, example) in examples.iter().enumerate() {
             let [a, b, c, d, e, f, g, h, ..] = picture_digest(&example.crop);
             let own = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
             let mut rng = random::stream(self.train.seed ^ own, Purpose::Views);
-            for _ in 0..self.views.min(MOST_OF_CLASS / sizes[&example.class]) {
+            for _ in 0..self.views {
                 views.push(Example { crop: augment.apply(&example.crop, &mut rng)?, ..example.clone() });
                 of.push(index);
             }
@@ -81,10 +87,36 @@ mod tests {
         assert_eq!(views.iter().map(|view| view.class).collect::<Vec<_>>(), of);
         assert!(views[3..].iter().all(|view| view.crop != examples[1].crop), "they are varied");
         assert_eq!(config.views_of(&examples[1..]).expect("views").0, views[3..]);
-        let many = vec![examples[0].clone(); MOST_OF_CLASS / 2];
-        assert_eq!(config.views_of(&many).expect("views").1.len(), MOST_OF_CLASS);
-        assert!(config.views_of(&vec![examples[0].clone(); MOST_OF_CLASS + 1]).expect("views").1.is_empty());
         config.train.seed = 1;
         assert_ne!(config.views_of(&examples).expect("views").0, views);
+    }
+
+    #[test]
+    fn views_mirror_if_training_does() {
+        let picture = Picture { width: 9, height: 5, rgb: (0..135).collect() };
+        let examples = [Example { name: String::new(), class: 0, crop: picture }];
+        let mut config = AdaptConfig { views: 20, ..AdaptConfig::default() };
+        let mut crops = |mirror| {
+            config.train.mirror = mirror;
+            let (views, _) = config.views_of(&examples).expect("views");
+            views.into_iter().map(|view| view.crop).collect::<Vec<_>>()
+        };
+        let pairs: Vec<_> = crops(false).into_iter().zip(crops(true)).collect();
+        assert!(pairs.iter().all(|(plain, other)| plain == other || plain.mirrored() == *other));
+        assert!(pairs.iter().any(|(plain, other)| plain != other));
+    }
+
+    #[test]
+    fn large_classes_have_fewer_views() {
+        let of_class = |class, count| {
+            let crop = Picture::filled(2, 2, [0; 3]);
+            vec![Example { name: String::new(), class, crop }; count]
+        };
+        let config = AdaptConfig { views: 4, ..AdaptConfig::default() };
+        for (largest, views) in [(1, 4), (10, 4), (11, 3), (20, 2), (40, 1), (41, 0)] {
+            let examples = [of_class(0, largest), of_class(1, 1)].concat();
+            assert_eq!(config.for_images(&examples).views, views, "{largest}");
+        }
+        assert_eq!(config.for_images(&[]).views, 4);
     }
 }

@@ -17,14 +17,14 @@ impl Session {
     /// The device was lost.
     pub async fn warm_up(&self) -> Result<()> {
         let (height, width) = self.info().input_size;
-        let train = TrainConfig { num_steps: 1, ..TrainConfig::default() };
+        let train = TrainConfig { num_steps: 1, ..TrainConfig::unvaried() };
         let blank = |index| Example {
             name: String::new(),
             class: index % CLASSES,
             crop: Picture::filled(width, height, [128; 3]),
         };
         let examples: Vec<Example> = (0..train.batch_size).map(blank).collect();
-        let config = AdaptConfig { train, ..AdaptConfig::default() };
+        let config = AdaptConfig { train, views: 0, ..AdaptConfig::default() };
         self.run_arm(Method::Lora, &examples, CLASSES, &config, &mut |_| Flow::GoOn).await?;
         Ok(())
     }

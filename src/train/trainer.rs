@@ -53,10 +53,16 @@ pub struct TrainConfig {
     /// not say it were made when none were.
     #[serde(default)]
     pub augment: bool,
-    /// Whether augmentation and views mirror: letters, digits and signs do not mean the same in a mirror.
+    /// Whether augmentation and views mirror: letters, digits and signs do not mean the same in a mirror. It was so where a
+    /// configuration does not say it.
+    #[serde(default = "yes")]
     pub mirror: bool,
     /// Seed of order, initial values and augmentation.
     pub seed: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for TrainConfig {
@@ -80,6 +86,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// The defaults of configurations that say nothing of training: images as they are.
+    pub fn unvaried() -> Self {
+        Self { augment: false, mirror: yes(), ..Self::default() }
+    }
+
     /// Refuses what teaches nothing, or the opposite.
     ///
     /// # Errors

@@ -320,6 +320,7 @@ test("a project from before pictures were varied opens as it was, and one of set
     await expect(page.getByTestId("status")).toHaveText(/project opened|first answers/);
     await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
   };
+  await page.getByTestId("augment").selectOption("crops");
   await give(project.config);
   await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds");
   await expect(page.getByTestId("stale")).toBeHidden();

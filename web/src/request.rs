@@ -27,7 +27,7 @@ pub struct AdaptRequest {
     pub train: Vec<ClassPictures>,
     /// Test pictures, of the same classes in the same order; may be empty.
     pub test: Vec<ClassPictures>,
-    /// Settings; absent fields have their defaults.
+    /// Settings; absent fields have their defaults, and images stay as they are where nothing is said of varying them.
     #[serde(default)]
     pub config: AdaptConfig,
 }
