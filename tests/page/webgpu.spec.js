@@ -168,7 +168,8 @@ async function runInPage({ device, train, modules, pixels, steps }) {
   };
   const classes = train.map((pictures, kind) => ({ name: `kind${kind}`, pictures: pictures.map(taken) }));
   let report;
-  const config = { train: { num_steps: steps, seed: 3 }, folds: 0 };
+  // As the command line does where nothing is said, and mirrored.
+  const config = { train: { num_steps: steps, seed: 3, augment: true, mirror: true }, folds: 0, views: 4 };
   await engine.adapt({ methods: ["learned"], train: classes, test: [], config }, (event) => {
     if (event.type === "done") report = event.report;
   });
@@ -201,7 +202,7 @@ function runNatively(train, modules) {
     return path;
   });
   const out = join(folder, "out.json");
-  execFileSync(process.env.LORALOOM, ["adapt", "--model", TINY, "--train", join(folder, "train"), "--modules", ...paths, "--methods", "learned", "--steps", String(STEPS), "--seed", "3", "--folds", "0", "--device", "cpu", "--json", out]);
+  execFileSync(process.env.LORALOOM, ["adapt", "--model", TINY, "--train", join(folder, "train"), "--modules", ...paths, "--methods", "learned", "--steps", String(STEPS), "--seed", "3", "--folds", "0", "--mirror", "--device", "cpu", "--json", out]);
   const { methods } = JSON.parse(readFileSync(out, "utf8"));
   return { losses: methods[0].losses, weights: methods[0].coefficients.weights };
 }
