@@ -14,7 +14,7 @@ use crate::{
     vit::model::Vit,
 };
 
-/// Most views of the images of a class together: with 20 images upstream tasks gained nothing any more, and passes cost time.
+/// Most views of the images of a class together: with 20 images upstream tasks gained nothing clear any more, and passes cost time.
 const MOST_OF_CLASS: usize = 40;
 
 impl AdaptConfig {

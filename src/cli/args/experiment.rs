@@ -87,8 +87,8 @@ pub struct ExperimentArgs {
     /// Mirror half of the crops and views, too; not for letters, digits and signs, which mean something else in a mirror.
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub mirror: Option<bool>,
-    /// Varied copies of every training image that heads are fitted on, too: cropped and, with --mirror, mirrored at random; fewer of
-    /// classes of more than ten images, none of those of more than 40, and none at all with 0.
+    /// Varied copies of every training image that heads are fitted on, too: cropped and, with --mirror, mirrored at random; fewer
+    /// where a class has more than ten images, none where one has more than 40, and none at all with 0.
     #[arg(long)]
     pub views: Option<usize>,
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
