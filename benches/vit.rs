@@ -83,7 +83,7 @@ fn forward(vit: &Vit, batch: usize, device: &Device) {
 
 fn learned_step(vit: &Vit, batch: usize, modules: usize, rank: usize, device: &OpenDevice) -> f64 {
     let modules: Vec<LoraModule> = (0..modules).map(|index| module(vit, rank, index as u64)).collect();
-    let library = LoraLibrary::new(&modules, vit, &device.plain).expect("fits");
+    let library = LoraLibrary::new(modules, vit, &device.plain).expect("fits");
     let method = Composition::new(library, Granularity::Layer, Normalization::Softmax);
     let preprocess = Preprocess::new("bench", Scale::Keep, None, (224, 224)).expect("valid");
     let examples: Vec<Example> = (0..batch)

@@ -139,7 +139,7 @@ fn composition(
     granularity: Granularity,
     normalization: Normalization,
 ) -> Composition {
-    let library = LoraLibrary::new(&modules(vit), vit, &device.plain).expect("fits");
+    let library = LoraLibrary::new(modules(vit), vit, &device.plain).expect("fits");
     Composition::new(library, granularity, normalization)
 }
 

@@ -10,12 +10,16 @@ use loraloom::{
     device::{OpenDevice, read},
     head::Head,
     image::{Picture, preprocess::Preprocess},
-    lora::{library::LoraLibrary, random_modules::randomized},
+    lora::{
+        library::{LoraLibrary, mean_shares},
+        random_modules::randomized,
+    },
     methods::{
         Adapt, Chain,
         composition::{Composition, Granularity, Normalization},
         factors::{Factors, LoraConfig},
         full::Full,
+        registry::FrozenWeights,
     },
     random::{Purpose, stream},
     train::trainer::{TrainConfig, Trainer},
@@ -36,8 +40,8 @@ fn uniform_is_the_mean_of_updates_one_hot_is_that_module_and_zero_is_the_base() 
     let device = OpenDevice::cpu();
     let vit = vit(&device, MlpKind::Gelu);
     let modules = modules(&vit);
-    let library = LoraLibrary::new(&modules, &vit, &device.plain).expect("fits");
-    let merged = library.merge_uniform(&vit);
+    let library = LoraLibrary::new(&modules[..], &vit, &device.plain).expect("fits");
+    let merged = library.merge_alike(&vit, &mean_shares(1.0, 3));
     let key = (1, Target::Value);
     let [inputs, outputs] = vit.blocks[1].attn.value.weight.dims();
     let change =
@@ -55,15 +59,16 @@ fn uniform_is_the_mean_of_updates_one_hot_is_that_module_and_zero_is_the_base() 
     assert!(close(&features(&softmax.apply(&vit, &start), &device), &features(&merged, &device), 1e-5));
     let twice = Composition::new(library.clone(), Granularity::Layer, Normalization::Scaled(2.0));
     let start: Vec<Tensor<2>> = twice.parameters().into_iter().map(|parameter| parameter.value).collect();
-    let doubled = library.merge(&vit, &library.broadcast(&[2.0 / 3.0; 3]));
+    let doubled = library.merge_alike(&vit, &mean_shares(2.0, 3));
     assert!(close(&features(&twice.apply(&vit, &start), &device), &features(&doubled, &device), 1e-5));
     let free = Composition::new(library.clone(), Granularity::Layer, Normalization::Free);
     let start: Vec<Tensor<2>> = free.parameters().into_iter().map(|parameter| parameter.value).collect();
     assert!(close(&features(&free.apply(&vit, &start), &device), &features(&merged, &device), 1e-5));
     let zero: Vec<Tensor<2>> = start.iter().map(Tensor::zeros_like).collect();
     assert_eq!(features(&free.apply(&vit, &zero), &device), features(&vit, &device));
-    let one = library.merge(&vit, &library.broadcast(&[0.0, 0.0, 1.0]));
-    assert!(close(&features(&one, &device), &features(&library.merge_one(&vit, 2), &device), 1e-6));
+    let one = library.merge_alike(&vit, &FrozenWeights::Module(2).shares(3).expect("modules"));
+    let alone = LoraLibrary::new(&modules[2..], &vit, &device.plain).expect("fits").merge_alike(&vit, &[1.0]);
+    assert!(close(&features(&one, &device), &features(&alone, &device), 1e-5));
     assert!(!close(&features(&one, &device), &features(&vit, &device), 1e-3));
 }
 
@@ -71,7 +76,7 @@ fn uniform_is_the_mean_of_updates_one_hot_is_that_module_and_zero_is_the_base() 
 fn updates_that_are_saved_compute_what_was_trained() {
     let device = OpenDevice::cpu();
     let vit = vit(&device, MlpKind::Gelu);
-    let library = LoraLibrary::new(&modules(&vit), &vit, &device.plain).expect("fits");
+    let library = LoraLibrary::new(modules(&vit), &vit, &device.plain).expect("fits");
     let logits = vec![0.5, -1.0, 2.0, 0.0, 0.3, -0.7];
     let scales = vec![0.4, -0.2];
     let tensor = |values: &[f32]| {
@@ -109,7 +114,7 @@ fn random_modules_have_the_norms_of_the_real_ones() {
 
 /// A learned composition with a fresh LoRA on top of it.
 fn composition_and_lora(vit: &Vit, device: &Device) -> Box<dyn Adapt> {
-    let library = LoraLibrary::new(&modules(vit), vit, device).expect("fits");
+    let library = LoraLibrary::new(modules(vit), vit, device).expect("fits");
     let composition = Composition::new(library, Granularity::Layer, Normalization::Softmax);
     let config = LoraConfig { rank: 2, alpha: 2.0, targets: vec![Target::Query, Target::Fc2] };
     let factors = Factors::new(vit, &config, &mut stream(3, Purpose::Init), device);

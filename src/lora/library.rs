@@ -1,7 +1,10 @@
 //! The library of upstream modules on a device: their factors joined per linear layer, so that a
 //! weighted sum of any number of modules is one small matrix product.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -29,11 +32,16 @@ pub struct LibraryLayer {
     pub expand: Tensor<2>,
 }
 
+/// The coefficients of the mean of some modules' updates, times a factor: uniform composition where it is 1.
+pub fn mean_shares(factor: f32, modules: usize) -> Vec<f32> {
+    vec![factor / modules as f32; modules]
+}
+
 /// Upstream modules, ready to be composed.
 #[derive(Clone, Debug)]
 pub struct LoraLibrary {
     /// The modules on the host, for writing what was composed.
-    pub modules: Vec<LoraModule>,
+    pub modules: Arc<[LoraModule]>,
     /// Joined factors per linear layer.
     pub layers: BTreeMap<LayerKey, LibraryLayer>,
 }
@@ -43,17 +51,18 @@ impl LoraLibrary {
     ///
     /// # Errors
     /// No modules, or a module that does not fit the model: its block, target or widths are named.
-    pub fn new(modules: &[LoraModule], vit: &Vit, device: &Device) -> Result<Self> {
+    pub fn new(modules: impl Into<Arc<[LoraModule]>>, vit: &Vit, device: &Device) -> Result<Self> {
+        let modules = modules.into();
         if modules.is_empty() {
             return Err(Error::mismatch("modules", "none given; name at least one folder of a LoRA module"));
         }
         let mut keys = BTreeSet::new();
-        for module in modules {
+        for module in &*modules {
             check_fit(module, vit)?;
             keys.extend(module.layers.keys().copied());
         }
-        let layers = keys.into_iter().map(|key| (key, join(modules, key, device))).collect();
-        Ok(Self { modules: modules.to_vec(), layers })
+        let layers = keys.into_iter().map(|key| (key, join(&modules, key, device))).collect();
+        Ok(Self { modules, layers })
     }
 
     /// Number of modules N.
@@ -91,28 +100,15 @@ impl LoraLibrary {
         merged
     }
 
-    /// The same coefficients in every layer, for [`LoraLibrary::merge`].
-    pub fn broadcast(&self, coefficients: &[f32]) -> Vec<Vec<f32>> {
-        vec![coefficients.to_vec(); self.layers.len()]
-    }
-
-    /// Uniform composition: `W0 + (1/N) sum_n dW_n`.
-    pub fn merge_uniform(&self, vit: &Vit) -> Vit {
-        let share = 1.0 / self.num_modules() as f32;
-        self.merge(vit, &self.broadcast(&vec![share; self.num_modules()]))
+    /// As [`LoraLibrary::merge`] with the same coefficients in every layer, one per module: `W0 + sum_n c_n dW_n`.
+    pub fn merge_alike(&self, vit: &Vit, coefficients: &[f32]) -> Vit {
+        self.merge(vit, &vec![coefficients.to_vec(); self.layers.len()])
     }
 
     /// The same composition as updates on the host, `weights` giving one weight per module for a layer.
     pub fn updates(&self, weights: impl Fn(usize) -> Vec<f32>) -> Updates {
         let keys: Vec<LayerKey> = self.layers.keys().copied().collect();
         weighted_sum(&self.modules, &keys, weights)
-    }
-
-    /// One module alone: `W0 + dW_n`.
-    pub fn merge_one(&self, vit: &Vit, module: usize) -> Vit {
-        let mut one_hot = vec![0.0; self.num_modules()];
-        one_hot[module] = 1.0;
-        self.merge(vit, &self.broadcast(&one_hot))
     }
 }
 

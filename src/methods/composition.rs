@@ -31,6 +31,32 @@ pub enum Granularity {
     Module,
 }
 
+/// Layers that share a set of composition weights.
+pub struct Groups {
+    /// Their names, in the order of the sets.
+    pub names: Vec<String>,
+    /// The set that serves each layer.
+    pub row_of: Vec<usize>,
+}
+
+impl Granularity {
+    /// The groups of some layers, in the layers' order.
+    pub fn groups<'a>(self, layers: impl Iterator<Item = &'a LayerKey>) -> Groups {
+        let mut groups = Groups { names: Vec::new(), row_of: Vec::new() };
+        for &(block, target) in layers {
+            let name = match self {
+                Self::Layer => format!("blocks.{block}.{}", target.name()),
+                Self::Block => format!("blocks.{block}"),
+                Self::Module => "model".into(),
+            };
+            let known = groups.names.iter().position(|own| *own == name);
+            groups.row_of.push(known.unwrap_or(groups.names.len()));
+            groups.names.extend(known.is_none().then_some(name));
+        }
+        groups
+    }
+}
+
 /// What a trained number means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Normalization {
@@ -45,40 +71,20 @@ pub enum Normalization {
 /// Learned composition of a library.
 pub struct Composition {
     library: LoraLibrary,
-    granularity: Granularity,
+    groups: Groups,
     normalization: Normalization,
 }
 
 impl Composition {
     /// A composition of all modules of a library.
     pub fn new(library: LoraLibrary, granularity: Granularity, normalization: Normalization) -> Self {
-        Self { library, granularity, normalization }
-    }
-
-    /// Row of the coefficient matrix that serves each layer, in the library's order.
-    fn rows(&self) -> Vec<usize> {
-        let mut groups: Vec<LayerKey> = Vec::new();
-        let mut rows = Vec::new();
-        for (index, key) in self.library.layers.keys().enumerate() {
-            let same = |other: &LayerKey| match self.granularity {
-                Granularity::Layer => false,
-                Granularity::Block => other.0 == key.0,
-                Granularity::Module => true,
-            };
-            let row = groups.iter().position(same).unwrap_or_else(|| {
-                groups.push(*key);
-                groups.len() - 1
-            });
-            debug_assert!(row <= index);
-            rows.push(row);
-        }
-        rows
+        Self { groups: granularity.groups(library.layers.keys()), library, normalization }
     }
 }
 
 impl Adapt for Composition {
     fn parameters(&self) -> Vec<Parameter> {
-        let groups = self.rows().into_iter().max().map_or(0, |last| last + 1);
+        let groups = self.groups.names.len();
         let Some(layer) = self.library.layers.values().next() else { return Vec::new() };
         let modules = self.library.num_modules();
         let start = if self.normalization == Normalization::Free { 1.0 / modules as f32 } else { 0.0 };
@@ -102,8 +108,7 @@ impl Adapt for Composition {
             (Normalization::Free, [value]) => value.clone(),
             _ => return composed,
         };
-        let rows = self.rows();
-        self.library.add(&mut composed, |layer| coefficients.clone().narrow(0, rows[layer], 1));
+        self.library.add(&mut composed, |layer| coefficients.clone().narrow(0, self.groups.row_of[layer], 1));
         composed
     }
 
@@ -123,7 +128,6 @@ impl Adapt for Composition {
 
     fn updates(&self, values: &[Vec<f32>]) -> Option<Updates> {
         let weights = self.coefficients(values)?;
-        let rows = self.rows();
-        Some(self.library.updates(|layer| weights[rows[layer]].clone()))
+        Some(self.library.updates(|layer| weights[self.groups.row_of[layer]].clone()))
     }
 }

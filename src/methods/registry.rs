@@ -13,8 +13,7 @@ use crate::{
     error::{Error, Result},
     lora::{
         cat::{self, Updates},
-        library::LoraLibrary,
-        module::LoraModule,
+        library::{LoraLibrary, mean_shares},
         random_modules::randomized,
     },
     random::{self, Purpose},
@@ -43,6 +42,15 @@ impl FrozenWeights {
     /// What the mean of the modules' updates is multiplied by.
     pub fn scale(self) -> f32 {
         if let Self::Scaled(index) = self { SCALES[index] } else { 1.0 }
+    }
+
+    /// The coefficient of every module, the same in every layer; `None` where modules play no part.
+    pub fn shares(self, modules: usize) -> Option<Vec<f32>> {
+        match self {
+            Self::Base => None,
+            Self::Uniform | Self::Scaled(_) => Some(mean_shares(self.scale(), modules)),
+            Self::Module(own) => Some((0..modules).map(|module| f32::from(module == own)).collect()),
+        }
     }
 }
 
@@ -220,9 +228,7 @@ impl Method {
 pub struct Ingredients<'a> {
     /// The base model.
     pub vit: &'a Vit,
-    /// The modules, as read.
-    pub modules: &'a [LoraModule],
-    /// The modules, on the device.
+    /// The modules.
     pub library: Option<&'a LoraLibrary>,
     /// How many sets of composition weights.
     pub granularity: Granularity,
@@ -287,17 +293,16 @@ impl Ingredients<'_> {
             }
             Method::LearnedFree => start(composed(self.library(method)?, Normalization::Free)),
             Method::RandomModules => {
-                self.library(method)?;
-                let noise = randomized(self.modules, self.seed);
-                let library = LoraLibrary::new(&noise, self.vit, &self.device.plain)?;
+                let noise = randomized(&self.library(method)?.modules, self.seed);
+                let library = LoraLibrary::new(noise, self.vit, &self.device.plain)?;
                 start(composed(&library, Normalization::Softmax))
             }
             Method::Lora => start(Box::new(self.factors())),
             Method::UniformLora | Method::UniformScaledLora => {
                 let library = self.library(method)?;
-                let share = vec![self.scale / library.num_modules() as f32; library.num_modules()];
-                let merged = library.updates(|_| share.clone());
-                let vit = library.merge(self.vit, &library.broadcast(&share));
+                let shares = mean_shares(self.scale, library.num_modules());
+                let merged = library.updates(|_| shares.clone());
+                let vit = library.merge_alike(self.vit, &shares);
                 Plan { merged, ..Plan::new(vit, Box::new(self.factors())) }
             }
             Method::LearnedLora => {

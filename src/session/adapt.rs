@@ -330,7 +330,7 @@ impl Session {
             head_refitted,
             temperature: None,
             coefficients: adapted.coefficients.clone(),
-            chosen_module: adapted.chosen_module.map(|index| self.modules[index].name.clone()),
+            chosen_module: adapted.chosen_module.map(|index| self.modules()[index].name.clone()),
             confusion: None,
             answers: None,
         }

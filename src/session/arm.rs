@@ -7,12 +7,12 @@ use crate::{
     error::{Error, Result},
     evaluate,
     head::{Features, Head, views::Views},
-    lora::{cat::Updates, library::LayerKey},
+    lora::cat::Updates,
     methods::registry::{FrozenWeights, Ingredients, Method, Plan},
     report::{CoefficientReport, Measured},
     session::adapt::{AdaptConfig, Flow, may_go_on},
     train::trainer::{StepResult, Trained, Trainer},
-    vit::{model::Vit, target::Target},
+    vit::model::Vit,
 };
 
 /// The result of a method: a model, a head, and how they came about.
@@ -93,10 +93,13 @@ impl Session {
     ) -> Result<Adapted> {
         let frozen = FrozenArm { session: self, config, classes };
         let mut ingredients = self.ingredients(config);
+        if method.needs_modules() {
+            ingredients.library(method)?;
+        }
         let mut start = method.starts_from();
         if method.is_scaled() && method.is_trained() {
             let mut ask = || on_steps(&Training::Within(0));
-            let chosen = frozen.scale(method, examples, &mut ask).await?;
+            let chosen = frozen.scale(examples, &mut ask).await?;
             ingredients.scale = chosen.scale();
             start = Some(chosen);
         }
@@ -109,7 +112,6 @@ impl Session {
     pub(super) fn ingredients<'a>(&'a self, config: &'a AdaptConfig) -> Ingredients<'a> {
         Ingredients {
             vit: &self.model.vit,
-            modules: &self.modules,
             library: self.library.as_ref(),
             granularity: config.granularity,
             scale: 1.0,
@@ -234,11 +236,13 @@ impl Session {
             return Err(Error::mismatch(name, reason));
         }
         let weights: Vec<Vec<f32>> = report.weights.iter().map(|row| scaled(row, factors)).collect();
-        let row_of = |key: LayerKey| {
-            let group = config.granularity.group_name(key);
-            report.groups.iter().position(|other| *other == group).unwrap_or(0)
+        let rows: Vec<Vec<f32>> = match &weights[..] {
+            [all] => vec![all.clone(); library.layers.len()],
+            _ => {
+                let row_of = config.granularity.groups(library.layers.keys()).row_of;
+                row_of.into_iter().map(|row| weights[row].clone()).collect()
+            }
         };
-        let rows: Vec<Vec<f32>> = library.layers.keys().map(|key| weights[row_of(*key)].clone()).collect();
         Ok(Adapted {
             vit: library.merge(&self.model.vit, &rows),
             weights: None,
@@ -258,13 +262,16 @@ impl Session {
     /// # Errors
     /// The device was lost.
     pub async fn adapted_features(&self, adapted: &Adapted, examples: &[Example]) -> Result<Features> {
-        // Features are kept under the modules that there are now.
-        let known =
-            |weights: &FrozenWeights| *weights == FrozenWeights::Base || adapted.library == self.digests;
-        match adapted.weights.filter(known) {
+        match self.shared_weights(adapted) {
             Some(weights) => self.frozen_features(weights, examples).await,
             None => self.features(&adapted.vit, examples).await,
         }
+    }
+
+    /// The frozen weights under which features are kept that a method ended with: those of the modules that there are now.
+    pub(super) fn shared_weights(&self, adapted: &Adapted) -> Option<FrozenWeights> {
+        let weights = adapted.weights?.canonical();
+        (weights == FrozenWeights::Base || adapted.library == self.digests).then_some(weights)
     }
 
     /// Features of examples under a model on the session's device.
@@ -280,11 +287,9 @@ impl Session {
     ) -> CoefficientReport {
         let suffix = if method == Method::RandomModules { " (random)" } else { "" };
         let modules: Vec<String> =
-            self.modules.iter().map(|module| format!("{}{suffix}", module.name)).collect();
-        let keys = self.library.iter().flat_map(|library| library.layers.keys().copied());
-        let mut groups: Vec<String> = keys.map(|key| config.granularity.group_name(key)).collect();
-        groups.dedup();
-        CoefficientReport::new(modules, groups, weights)
+            self.modules().iter().map(|module| format!("{}{suffix}", module.name)).collect();
+        let keys = self.library.iter().flat_map(|library| library.layers.keys());
+        CoefficientReport::new(modules, config.granularity.groups(keys).names, weights)
     }
 }
 
@@ -328,15 +333,4 @@ fn scaled(row: &[f32], factors: &[f32]) -> Vec<f32> {
 fn start_of(plan: &Plan) -> Vit {
     let initial: Vec<_> = plan.adapt.parameters().into_iter().map(|parameter| parameter.value).collect();
     plan.adapt.apply(&plan.vit, &initial)
-}
-
-impl crate::methods::composition::Granularity {
-    /// Name of the group that a layer belongs to.
-    pub fn group_name(self, (block, target): (usize, Target)) -> String {
-        match self {
-            Self::Layer => format!("blocks.{block}.{}", target.name()),
-            Self::Block => format!("blocks.{block}"),
-            Self::Module => "model".into(),
-        }
-    }
 }

@@ -79,6 +79,17 @@ impl FeatureCache {
         self.turns.borrow_mut().entry(weights).or_insert_with(Turn::new).clone()
     }
 
+    /// How many features are kept.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.rows.borrow().len()
+    }
+
+    /// Features of a crop, if they are kept; asks for no turn.
+    pub fn known(&self, weights: FrozenWeights, crop: &Digest) -> Option<Rc<[f32]>> {
+        self.rows.borrow().get(&(weights, *crop)).cloned()
+    }
+
     fn insert(&self, weights: FrozenWeights, rows: impl IntoIterator<Item = (Digest, Vec<f32>)>) {
         self.rows.borrow_mut().extend(rows.into_iter().map(|(crop, row)| ((weights, crop), row.into())));
     }
@@ -97,16 +108,10 @@ impl Session {
     /// There are no modules.
     pub(super) fn frozen_vit(&self, weights: FrozenWeights) -> Result<Vit> {
         let base = &self.model.vit;
-        let library = self.library.as_ref().ok_or_else(|| Error::mismatch("--modules", "there are none"));
-        match weights {
-            FrozenWeights::Base => Ok(base.clone()),
-            FrozenWeights::Uniform => Ok(library?.merge_uniform(base)),
-            FrozenWeights::Scaled(_) => {
-                let library = library?;
-                let share = weights.scale() / library.num_modules() as f32;
-                Ok(library.merge(base, &library.broadcast(&vec![share; library.num_modules()])))
-            }
-            FrozenWeights::Module(index) => Ok(library?.merge_one(base, index)),
+        match (weights.shares(self.modules().len()), &self.library) {
+            (None, _) => Ok(base.clone()),
+            (Some(shares), Some(library)) => Ok(library.merge_alike(base, &shares)),
+            (Some(_), None) => Err(Error::mismatch("--modules", "there are none")),
         }
     }
 
@@ -171,8 +176,11 @@ mod tests {
     use crate::{
         device::{DeviceChoice, block_on},
         image::Picture,
-        methods::registry::SCALES,
-        session::ModelOptions,
+        methods::registry::{Method, SCALES},
+        session::{
+            ModelOptions,
+            adapt::{AdaptConfig, Flow},
+        },
     };
 
     fn session() -> (Session, Vec<Example>) {
@@ -226,11 +234,15 @@ mod tests {
     #[test]
     fn who_comes_while_images_pass_waits_and_then_finds_them() {
         let (session, examples) = session();
+        let (config, go_on) = (AdaptConfig::default(), &mut |_: &_| Flow::GoOn);
+        let learned = block_on(session.run_arm(Method::Uniform, &[], 1, &config, go_on)).expect("learned");
         let weights = FrozenWeights::Scaled(SCALES.iter().position(|scale| *scale == 1.0).expect("1"));
         let turn = session.cache.turn(FrozenWeights::Uniform);
         let first = block_on(turn.take());
         assert!(!is_done(session.frozen_features(weights, &examples)), "waits");
         assert!(is_done(session.frozen_features(FrozenWeights::Base, &examples)), "others go on");
+        let names = ["a".to_string()];
+        assert!(is_done(session.answers(&[(&learned, &names)], &examples[0])), "who only asks goes on");
         drop(first);
         assert!(is_done(session.frozen_features(weights, &examples)));
         let known = session.cache.rows.borrow().keys().filter(|key| key.0 == FrozenWeights::Uniform).count();

@@ -48,11 +48,8 @@ impl FrozenArm<'_> {
         ask: &mut dyn FnMut() -> Flow,
     ) -> Result<Adapted> {
         let chosen = match method {
-            Method::Uniform => self.uniform(examples).await?,
-            Method::UniformScaled => self.uniform_scaled(examples, ask).await?,
-            Method::BestModule => self.best_module(examples, ask).await?,
             Method::LoraHub => self.lorahub(examples, ask).await?,
-            _ => self.base(examples).await?,
+            _ => self.frozen(self.weights(method, examples, ask).await?, examples).await?,
         };
         let head = self.config.fit_head(method, &chosen.features.all(), self.classes);
         let trained_head = if method == Method::NearestMean { 0 } else { head.num_parameters() };
@@ -76,76 +73,53 @@ impl FrozenArm<'_> {
         })
     }
 
-    async fn base(&self, examples: &[Example]) -> Result<Chosen> {
-        self.frozen(FrozenWeights::Base, None, examples).await
-    }
-
-    /// Weights that other methods share, and what they are as one weight per module.
-    async fn frozen(
-        &self,
-        weights: FrozenWeights,
-        shares: Option<Vec<f32>>,
-        examples: &[Example],
-    ) -> Result<Chosen> {
-        let library = self.session.library.as_ref();
-        let updates =
-            shares.as_ref().zip(library).map(|(shares, library)| library.updates(|_| shares.clone()));
-        Ok(Chosen {
-            vit: self.session.frozen_vit(weights)?,
-            features: self.session.frozen_views(weights, examples, self.config).await?,
-            frozen: Some(weights),
-            weights: shares,
-            module: None,
-            extra_parameters: 0,
-            updates: updates.unwrap_or_default(),
-        })
-    }
-
-    async fn uniform(&self, examples: &[Example]) -> Result<Chosen> {
-        let modules = self.session.ingredients(self.config).library(Method::Uniform)?.num_modules();
-        let shares = vec![1.0 / modules as f32; modules];
-        self.frozen(FrozenWeights::Uniform, Some(shares), examples).await
-    }
-
-    async fn uniform_scaled(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
-        let scale = self.scale(Method::UniformScaled, examples, ask).await?;
-        let modules = self.session.modules.len();
-        let shares = vec![scale.scale() / modules as f32; modules];
-        let chosen = self.frozen(scale, Some(shares), examples).await?;
-        Ok(Chosen { extra_parameters: 1, ..chosen })
-    }
-
-    /// The mean update times the one of [`SCALES`] that is closest to 1 among those whose held-out loss of a class-mean head
-    /// is within one standard error of the lowest ([`choice::simplest`]); times 1 when nothing can be held out. When `ask` says
-    /// stop, one of those that were tried.
-    pub async fn scale(
+    /// The weights that methods share; chosen, where there is a choice.
+    async fn weights(
         &self,
         method: Method,
         examples: &[Example],
         ask: &mut dyn FnMut() -> Flow,
     ) -> Result<FrozenWeights> {
-        self.session.ingredients(self.config).library(method)?;
+        match method {
+            Method::Uniform => Ok(FrozenWeights::Uniform),
+            Method::UniformScaled => self.scale(examples, ask).await,
+            Method::BestModule => self.choice(method, examples, ask).await,
+            _ => Ok(FrozenWeights::Base),
+        }
+    }
+
+    async fn frozen(&self, weights: FrozenWeights, examples: &[Example]) -> Result<Chosen> {
+        let shares = weights.shares(self.session.modules().len());
+        let updates = match (&shares, &self.session.library) {
+            (Some(shares), Some(library)) => library.updates(|_| shares.clone()),
+            _ => Updates::new(),
+        };
+        Ok(Chosen {
+            vit: self.session.frozen_vit(weights)?,
+            features: self.session.frozen_views(weights, examples, self.config).await?,
+            frozen: Some(weights),
+            weights: shares,
+            module: if let FrozenWeights::Module(index) = weights { Some(index) } else { None },
+            extra_parameters: usize::from(matches!(weights, FrozenWeights::Scaled(_))),
+            updates,
+        })
+    }
+
+    /// The mean update times the one of [`SCALES`] that is closest to 1 among those whose held-out loss of a class-mean head
+    /// is within one standard error of the lowest ([`choice::simplest`]); times 1 when nothing can be held out. When `ask` says
+    /// stop, one of those that were tried.
+    pub async fn scale(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<FrozenWeights> {
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
         if self.holds_nothing_out(&labels) {
             return Ok(FrozenWeights::Scaled(0));
         }
-        self.choice(method, examples, ask).await
+        self.choice(Method::UniformScaled, examples, ask).await
     }
 
-    /// Tries every module; the held-out loss of a class-mean head decides.
-    async fn best_module(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
-        let modules = self.session.ingredients(self.config).library(Method::BestModule)?.num_modules();
-        let best = self.choice(Method::BestModule, examples, ask).await?;
-        let one_hot = (0..modules).map(|module| f32::from(best == FrozenWeights::Module(module))).collect();
-        let module = if let FrozenWeights::Module(index) = best { Some(index) } else { None };
-        let chosen = self.frozen(best, Some(one_hot), examples).await?;
-        Ok(Chosen { module, ..chosen })
-    }
-
-    /// The weights that a method chooses among.
+    /// The weights that a method chooses among: scales, or modules.
     pub fn candidates(&self, method: Method) -> Vec<FrozenWeights> {
         match method {
-            Method::BestModule => (0..self.session.modules.len()).map(FrozenWeights::Module).collect(),
+            Method::BestModule => (0..self.session.modules().len()).map(FrozenWeights::Module).collect(),
             _ => (0..SCALES.len()).map(FrozenWeights::Scaled).collect(),
         }
     }
@@ -197,12 +171,12 @@ impl FrozenArm<'_> {
 
     async fn lorahub(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<Chosen> {
         let session = self.session;
-        let modules = session.ingredients(self.config).library(Method::LoraHub)?.num_modules();
-        let mut search = Search::new(modules, self.config.train.seed);
+        let modules = session.modules();
+        let mut search = Search::new(modules.len(), self.config.train.seed);
         // With one image of a class nothing of it can be held out.
         let looked_at = first_of_each_class(examples, self.config.search_images.max(2 * self.classes));
         while let Some(weights) = search.ask() {
-            let updates = lorahub::combine(&session.modules, &weights)?;
+            let updates = lorahub::combine(modules, &weights)?;
             let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
             let losses = self.losses(finite(session.features(&vit, &looked_at).await)?.as_ref());
             search.tell(weights, choice::mean(&losses));
@@ -211,11 +185,12 @@ impl FrozenArm<'_> {
             }
         }
         let best = search.best().to_vec();
-        let updates = lorahub::combine(&session.modules, &best)?;
+        let updates = lorahub::combine(modules, &best)?;
         let vit = merge_updates(&session.model.vit, &updates, &session.device.plain);
         let features = session.views(&vit, examples, self.config).await?;
         let weights = Some(best);
-        Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters: modules, updates })
+        let extra_parameters = modules.len();
+        Ok(Chosen { vit, features, frozen: None, weights, module: None, extra_parameters, updates })
     }
 
     /// Held-out cross-entropy of a class-mean head, image by image; with one image per class, its training losses. Weights

@@ -2,11 +2,12 @@
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
-//! held-out images, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
+//! held-out images, [`answers`] are about pictures, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
 //! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
 //! `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
+pub mod answers;
 pub mod arm;
 mod cache;
 pub mod check;
@@ -30,16 +31,14 @@ use std::cell::Cell;
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
-use arm::Adapted;
 use cache::FeatureCache;
 use digest::Digest;
 
 use crate::{
     checkpoint::load,
-    dataset::Example,
     device::{self, DeviceChoice, DeviceInfo, OpenDevice},
     error::{Error, Result},
-    head::{Head, argmax, softmax},
+    head::{Head, softmax},
     image::{
         Picture,
         decode::decode,
@@ -50,7 +49,7 @@ use crate::{
         library::LoraLibrary,
         module::{LoraModule, SavedHead},
     },
-    report::{ClassProbability, Prediction, SessionReport},
+    report::SessionReport,
     vit::model::Vit,
 };
 
@@ -106,10 +105,10 @@ pub struct Session {
     model: Model,
     /// Of the model, once it was asked for.
     base_digest: Cell<Option<Digest>>,
-    modules: Vec<LoraModule>,
-    /// Of the modules' updates, in the same order.
-    digests: Vec<Digest>,
+    /// The modules, if there are any.
     library: Option<LoraLibrary>,
+    /// Of the modules' updates, in their order.
+    digests: Vec<Digest>,
     cache: FeatureCache,
 }
 
@@ -122,8 +121,7 @@ impl Session {
         let device = device::open(choice).await?;
         let model = load_model(files, options, &device)?;
         let cache = FeatureCache::default();
-        let (modules, digests) = (Vec::new(), Vec::new());
-        Ok(Self { device, model, base_digest: Cell::new(None), modules, digests, library: None, cache })
+        Ok(Self { device, model, base_digest: Cell::new(None), library: None, digests: Vec::new(), cache })
     }
 
     /// The device in use.
@@ -166,14 +164,14 @@ impl Session {
     /// Another number of weights than modules.
     pub fn merge(&mut self, weights: &[f32]) -> Result<Vec<Error>> {
         let Some(library) = &self.library else { return Ok(Vec::new()) };
-        if weights.len() != self.modules.len() {
-            let reason = format!("{} weights for {} modules", weights.len(), self.modules.len());
+        if weights.len() != library.num_modules() {
+            let reason = format!("{} weights for {} modules", weights.len(), library.num_modules());
             return Err(Error::mismatch("--weights", reason));
         }
         if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
             return Err(Error::mismatch("--weights", format!("{weight} is not a number that can be used")));
         }
-        let used = self.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        let used = library.modules.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
         let headed: Vec<&LoraModule> =
             used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
         let warning = several_heads(&headed);
@@ -182,7 +180,7 @@ impl Session {
         }
         self.cache.clear();
         self.base_digest.set(None);
-        self.model.vit = library.merge(&self.model.vit, &library.broadcast(weights));
+        self.model.vit = library.merge_alike(&self.model.vit, weights);
         Ok(warning.into_iter().collect())
     }
 
@@ -199,48 +197,12 @@ impl Session {
         Ok(Head { features, weight, bias })
     }
 
-    /// The checkpoint's own answers about pictures, whose classes are not looked at.
-    ///
-    /// # Errors
-    /// The checkpoint has no head, an answer is not finite, or the device was lost.
-    pub async fn classify(&self, examples: &[Example], top: usize) -> Result<Vec<Prediction>> {
-        let head = self.model.head.as_ref().ok_or_else(|| {
-            Error::mismatch(
-                &*self.model.name,
-                "it has no classification head; adapt it to your classes first",
-            )
-        })?;
-        let features = self.features(&self.model.vit, examples).await?;
-        let answer = |(index, example): (usize, &Example)| {
-            let logits = head.logits(features.row(index));
-            Error::check_finite(&logits, &example.name, "logits")?;
-            Ok(prediction(&example.name, &logits, &self.model.labels, top))
-        };
-        examples.iter().enumerate().map(answer).collect()
-    }
-
     /// An image file as the model sees it: decoded, resized, cropped.
     ///
     /// # Errors
     /// It cannot be decoded, or the model does not resize and it has another size.
     pub fn crop(&self, name: &str, bytes: &[u8]) -> Result<Picture> {
         self.model.preprocess.crop(&decode(name, bytes)?).map_err(|error| error.of_image(name))
-    }
-
-    /// What an adapted model says of a picture that [`Session::crop`] gave.
-    ///
-    /// # Errors
-    /// The device was lost.
-    pub async fn predict(
-        &self,
-        adapted: &Adapted,
-        classes: &[String],
-        example: &Example,
-    ) -> Result<Prediction> {
-        let features = self.adapted_features(adapted, std::slice::from_ref(example)).await?;
-        let logits = adapted.head.logits(features.row(0));
-        Error::check_finite(&logits, &example.name, "logits")?;
-        Ok(prediction(&example.name, &logits, classes, classes.len()))
     }
 
     /// Last hidden state `[B, T, D]` and, if there is a head, logits `[B, C]` of normalised pixels.
@@ -353,17 +315,4 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
         ..options.clone()
     };
     Ok(Model { name, vit: checkpoint.vit, head: checkpoint.head, labels, timm, preprocess, options })
-}
-
-/// The most probable classes of some logits.
-pub fn prediction(image: &str, logits: &[f32], labels: &[String], top: usize) -> Prediction {
-    let mut probabilities = softmax(logits);
-    let mut best = Vec::new();
-    for _ in 0..top.min(logits.len()) {
-        let index = argmax(&probabilities);
-        let label = labels.get(index).cloned().unwrap_or_else(|| format!("class {index}"));
-        best.push(ClassProbability { label, index, probability: probabilities[index] });
-        probabilities[index] = -1.0;
-    }
-    Prediction { image: image.into(), top: best }
 }

@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::{Session, digest::module_digest};
+use super::{
+    Session,
+    digest::{Digest, module_digest},
+};
 use crate::{
     error::{Error, Result},
     lora::{library::LoraLibrary, module::LoraModule},
 };
 
 impl Session {
+    /// The modules, in the order of coefficients.
+    pub(super) fn modules(&self) -> &[LoraModule] {
+        self.library.as_ref().map_or(&[], |library| &library.modules)
+    }
+
     /// Names of the modules, in the order of coefficients.
     pub fn module_names(&self) -> Vec<String> {
-        self.modules.iter().map(|module| module.name.clone()).collect()
+        self.modules().iter().map(|module| module.name.clone()).collect()
     }
 
     /// Adds a module to the library.
@@ -19,18 +27,12 @@ impl Session {
     /// # Errors
     /// It does not fit the model, or another one has its name; the library stays as it was.
     pub fn add_module(&mut self, module: LoraModule) -> Result<()> {
-        if self.modules.iter().any(|own| own.name == module.name) {
+        if self.modules().iter().any(|own| own.name == module.name) {
             let reason = "the library has one of this name; give it another";
             return Err(Error::mismatch(format!("module {}", module.name), reason));
         }
-        let digest = module_digest(&module);
-        let mut modules = self.modules.clone();
-        modules.push(module);
-        self.library = Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?);
-        self.modules = modules;
-        self.digests.push(digest);
-        self.cache.clear();
-        Ok(())
+        let digests = [&self.digests[..], &[module_digest(&module)]].concat();
+        self.set_modules([self.modules(), &[module]].concat(), digests)
     }
 
     /// Takes a module out of the library.
@@ -38,17 +40,22 @@ impl Session {
     /// # Errors
     /// There is none of this name.
     pub fn remove_module(&mut self, name: &str) -> Result<()> {
-        let Some(index) = self.modules.iter().position(|module| module.name == name) else {
+        let Some(index) = self.modules().iter().position(|module| module.name == name) else {
             return Err(Error::mismatch(format!("module {name}"), "it is not in the library"));
         };
-        let mut modules = self.modules.clone();
+        let (mut modules, mut digests) = (self.modules().to_vec(), self.digests.clone());
         modules.remove(index);
+        digests.remove(index);
+        self.set_modules(modules, digests)
+    }
+
+    /// Takes the place of all modules; what was kept under those before is forgotten.
+    pub(super) fn set_modules(&mut self, modules: Vec<LoraModule>, digests: Vec<Digest>) -> Result<()> {
         self.library = match modules.is_empty() {
             true => None,
-            false => Some(LoraLibrary::new(&modules, &self.model.vit, &self.device.plain)?),
+            false => Some(LoraLibrary::new(modules, &self.model.vit, &self.device.plain)?),
         };
-        self.modules = modules;
-        self.digests.remove(index);
+        self.digests = digests;
         self.cache.clear();
         Ok(())
     }
@@ -59,7 +66,7 @@ impl Session {
     /// # Errors
     /// As [`Session::remove_module`].
     pub fn remove_idle_modules(&mut self) -> Result<Vec<Error>> {
-        let idle = self.modules.iter().filter(|module| module.changes_nothing());
+        let idle = self.modules().iter().filter(|module| module.changes_nothing());
         let names: Vec<String> = idle.map(|module| module.name.clone()).collect();
         let reason = "left out: all of its updates are zero, as of a method that only fits a head";
         let leave_out = |name: String| {
@@ -72,7 +79,7 @@ impl Session {
     /// Whether all modules that touch a layer have one rank there.
     pub fn has_one_rank(&self) -> bool {
         let mut ranks = BTreeMap::new();
-        let layers = self.modules.iter().flat_map(|module| &module.layers);
+        let layers = self.modules().iter().flat_map(|module| &module.layers);
         layers.into_iter().all(|(key, layer)| *ranks.entry(*key).or_insert(layer.rank) == layer.rank)
     }
 }

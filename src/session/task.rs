@@ -17,7 +17,13 @@ use crate::{
     files::{Together, check_folder, check_free, follow},
     head::{Features, Head, views::Views},
     image::{preprocess::Cropping, resize::Filter},
-    lora::{cat::Updates, folder, library::LoraLibrary, module::LoraModule, names::Dialect},
+    lora::{
+        cat::Updates,
+        folder,
+        library::LoraLibrary,
+        module::{LoraModule, SavedHead},
+        names::Dialect,
+    },
     methods::registry::{FrozenWeights, Method},
     report::Measured,
     vit::model::Vit,
@@ -235,14 +241,19 @@ impl Session {
             let reason = format!("{reason}; open the model that it was learned on first");
             return Err(Error::OtherModel { what: name.into(), reason });
         }
-        let head = self.head_of(&module.name, saved)?;
-        let idle = module.changes_nothing();
-        let mut vit = self.model.vit.clone();
-        if !idle {
-            let library = LoraLibrary::new(std::slice::from_ref(&module), &vit, &self.device.plain)?;
-            vit = library.merge(&vit, &library.broadcast(&[1.0]));
+        let idle = module.changes_nothing().then_some(FrozenWeights::Base);
+        let adapted = self.with_adapter(&module, saved)?;
+        Ok(self.taken(task, adapted, idle, Some(module.layers)))
+    }
+
+    /// The model with an adapter folded in, and the adapter's head.
+    fn with_adapter(&self, module: &LoraModule, saved: SavedHead) -> Result<(Vit, Head)> {
+        let (head, vit) = (self.head_of(&module.name, saved)?, &self.model.vit);
+        if module.changes_nothing() {
+            return Ok((vit.clone(), head));
         }
-        Ok(self.taken(task, (vit, head), idle.then_some(FrozenWeights::Base), Some(module.layers)))
+        let library = LoraLibrary::new(std::slice::from_ref(module), vit, &self.device.plain)?;
+        Ok((library.merge_alike(vit, &[1.0]), head))
     }
 
     fn take_model(&self, task: &TaskFile) -> Result<Adapted> {
@@ -305,12 +316,11 @@ impl Session {
         if let Some(reason) = self.other_model(task).await? {
             warnings.push(Error::mismatch(name, format!("{reason}: answers can be wrong")));
         }
-        self.modules.clear();
-        self.digests.clear();
-        self.library = None;
-        self.add_module(module)?;
-        warnings.extend(self.merge(&[1.0])?);
-        task.check_head(name, self.model.head.as_ref(), |head| head.classes())?;
+        let saved = task.check_head(name, module.head.clone(), |head| head.classes)?;
+        let (vit, head) = self.with_adapter(&module, saved)?;
+        self.set_modules(Vec::new(), Vec::new())?;
+        self.base_digest.set(None);
+        (self.model.vit, self.model.head) = (vit, Some(head));
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

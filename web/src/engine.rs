@@ -239,11 +239,13 @@ impl Engine {
         let session = self.session();
         let results: Vec<(String, Learned)> =
             self.results.borrow().iter().map(|(name, learned)| (name.clone(), learned.clone())).collect();
-        let mut predictions = Vec::with_capacity(results.len());
-        for (method, Learned { adapted, classes, .. }) in results {
-            let prediction = session.predict(&adapted, &classes, &example).await.map_err(to_error)?;
-            predictions.push(MethodPrediction { method, prediction });
-        }
+        let asked: Vec<_> = results.iter().map(|(_, own)| (&*own.adapted, &*own.classes)).collect();
+        let answers = session.answers(&asked, &example).await.map_err(to_error)?;
+        let named = results
+            .iter()
+            .zip(answers)
+            .map(|((method, _), prediction)| MethodPrediction { method: method.clone(), prediction });
+        let predictions: Vec<MethodPrediction> = named.collect();
         to_js(&predictions)
     }
 

@@ -1,0 +1,131 @@
+//! Answers about pictures: of the model as it came, and of what methods have learned.
+
+use std::{collections::HashMap, rc::Rc, slice};
+
+use super::{Session, arm::Adapted, digest::picture_digest};
+use crate::{
+    dataset::Example,
+    error::{Error, Result},
+    head::{argmax, softmax},
+    methods::registry::FrozenWeights,
+    report::{ClassProbability, Prediction},
+};
+
+impl Session {
+    /// The checkpoint's own answers about pictures, whose classes are not looked at.
+    ///
+    /// # Errors
+    /// The checkpoint has no head, an answer is not finite, or the device was lost.
+    pub async fn classify(&self, examples: &[Example], top: usize) -> Result<Vec<Prediction>> {
+        let head = self.model.head.as_ref().ok_or_else(|| {
+            Error::mismatch(
+                &*self.model.name,
+                "it has no classification head; adapt it to your classes first",
+            )
+        })?;
+        let features = self.features(&self.model.vit, examples).await?;
+        let answer = |(index, example): (usize, &Example)| {
+            let logits = head.logits(features.row(index));
+            Error::check_finite(&logits, &example.name, "logits")?;
+            Ok(prediction(&example.name, &logits, &self.model.labels, top))
+        };
+        examples.iter().enumerate().map(answer).collect()
+    }
+
+    /// What some results, each with the names of its classes, say of a picture that [`Session::crop`] gave.
+    ///
+    /// Nothing is kept of the picture, and no method that passes its images is waited for: a camera shows ever new ones, while
+    /// methods learn.
+    ///
+    /// # Errors
+    /// An answer is not finite, or the device was lost.
+    pub async fn answers(
+        &self,
+        results: &[(&Adapted, &[String])],
+        example: &Example,
+    ) -> Result<Vec<Prediction>> {
+        let crop = picture_digest(&example.crop);
+        let mut passed: HashMap<FrozenWeights, Rc<[f32]>> = HashMap::new();
+        let mut answers = Vec::with_capacity(results.len());
+        for (adapted, classes) in results {
+            let shared = self.shared_weights(adapted);
+            let known =
+                shared.and_then(|own| passed.get(&own).cloned().or_else(|| self.cache.known(own, &crop)));
+            let features = match known {
+                Some(features) => features,
+                None => self.features(&adapted.vit, slice::from_ref(example)).await?.values.into(),
+            };
+            passed.extend(shared.map(|own| (own, features.clone())));
+            let logits = adapted.head.logits(&features);
+            Error::check_finite(&logits, &example.name, "logits")?;
+            answers.push(prediction(&example.name, &logits, classes, classes.len()));
+        }
+        Ok(answers)
+    }
+}
+
+/// The most probable classes of some logits.
+fn prediction(image: &str, logits: &[f32], labels: &[String], top: usize) -> Prediction {
+    let mut probabilities = softmax(logits);
+    let mut best = Vec::new();
+    for _ in 0..top.min(logits.len()) {
+        let index = argmax(&probabilities);
+        let label = labels.get(index).cloned().unwrap_or_else(|| format!("class {index}"));
+        best.push(ClassProbability { label, index, probability: probabilities[index] });
+        probabilities[index] = -1.0;
+    }
+    Prediction { image: image.into(), top: best }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        device::{DeviceChoice, block_on},
+        evaluate::logits,
+        image::Picture,
+        methods::registry::Method,
+        session::{
+            ModelOptions,
+            adapt::{AdaptConfig, Flow},
+        },
+    };
+
+    #[test]
+    fn results_that_share_weights_answer_as_each_does_alone_and_nothing_is_kept() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
+        let (model, options) = (golden.join("tiny-vit"), ModelOptions::default());
+        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
+        let mut session = opened.expect("a model");
+        session.add_module_dir(&golden.join("qv"), "qv").expect("a module");
+        let (height, width) = session.preprocess().input_size();
+        let example = |value, class| Example {
+            name: format!("{value}.png"),
+            class,
+            crop: Picture::filled(width, height, [value; 3]),
+        };
+        let (examples, picture) = ([example(10, 0), example(200, 1)], example(90, 0));
+        let config = AdaptConfig::default();
+        let methods = [Method::NearestMean, Method::LinearProbe, Method::Uniform];
+        let learned = methods.map(|method| {
+            block_on(session.run_arm(method, &examples, 2, &config, &mut |_| Flow::GoOn)).expect("learned")
+        });
+        let names = ["dark".to_string(), "bright".to_string()];
+        let asked = learned.each_ref().map(|adapted| (adapted, &names[..]));
+        let kept = session.cache.len();
+        let answers = block_on(session.answers(&asked, &picture)).expect("answers");
+        assert_eq!(session.cache.len(), kept);
+        for (adapted, answer) in learned.iter().zip(&answers) {
+            let features = block_on(session.adapted_features(adapted, std::slice::from_ref(&picture)));
+            let alone = prediction("90.png", &logits(&adapted.head, &features.expect("features")), &names, 2);
+            assert_eq!((answer.top.len(), &answer.top[0].label), (2, &alone.top[0].label));
+            let pair = [&answer.top[0], &alone.top[0]].map(|best| best.probability);
+            assert!((pair[0] - pair[1]).abs() < 1e-5, "{:?}: {pair:?}", adapted.method);
+        }
+        assert!(session.cache.len() > kept, "what is known now is not passed again");
+        let known = block_on(session.answers(&asked, &picture)).expect("answers");
+        assert_eq!(known.len(), answers.len());
+    }
+}
