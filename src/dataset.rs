@@ -34,6 +34,11 @@ pub struct Dataset {
     pub examples: Vec<Example>,
 }
 
+/// Class of every example.
+pub fn labels(examples: &[Example]) -> Vec<usize> {
+    examples.iter().map(|example| example.class).collect()
+}
+
 impl Dataset {
     /// Reads the first `most` images of every class of a listing that can be read. Bad ones are returned as errors, and
     /// the next ones take their places.
@@ -88,7 +93,7 @@ impl Dataset {
     /// At most `limits[class]` examples of every class: the first ones that [`Listing::shuffled`] gives, if every image that it
     /// lists could be read. One that could not moves the draws of all classes here, where it leaves them alone there.
     pub fn few_shot(&self, limits: &[usize], seed: u64) -> Self {
-        let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
+        let labels = labels(&self.examples);
         self.pick(&draw_shots(&labels, limits, (seed, Purpose::Shots)))
     }
 
@@ -99,7 +104,7 @@ impl Dataset {
 
     /// As many, drawn so that they are no seed's shots.
     pub fn compared(&self, count: usize) -> Self {
-        let labels: Vec<usize> = self.examples.iter().map(|example| example.class).collect();
+        let labels = labels(&self.examples);
         self.pick(&draw_shots(&labels, &self.even_limits(count), (0, Purpose::Compared)))
     }
 

@@ -148,6 +148,28 @@ pub async fn breathe(milliseconds: u32) {
     platform::breathe(milliseconds).await;
 }
 
+/// A long piece of work that lets others go on now and then; not at every chance, because in each break all methods that train side by
+/// side take a step.
+pub struct Breaks(web_time::Instant);
+
+impl Breaks {
+    /// So long nobody minds to wait.
+    const EVERY: std::time::Duration = std::time::Duration::from_millis(50);
+
+    /// Begins.
+    pub fn begin() -> Self {
+        Self(web_time::Instant::now())
+    }
+
+    /// Lets a browser's event loop run if it is time.
+    pub async fn take(&mut self) {
+        if self.0.elapsed() >= Self::EVERY {
+            breathe(0).await;
+            self.0 = web_time::Instant::now();
+        }
+    }
+}
+
 fn lost(error: impl std::fmt::Display) -> Error {
     Error::Device { device: "in use".into(), reason: format!("it was lost: {error}; start again") }
 }

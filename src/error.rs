@@ -190,6 +190,11 @@ impl Error {
         Self::Mismatch { what: what.into(), reason: reason.into() }
     }
 
+    /// Whether it is about the method that was run and not about what all of them need: the others can go on.
+    pub fn is_of_one_method(&self) -> bool {
+        matches!(self, Self::Mismatch { .. } | Self::NotFinite { .. })
+    }
+
     /// A message without the method's name that it may begin with, for whoever states the name.
     pub fn after_name<'a>(message: &'a str, name: &str) -> &'a str {
         let named = message.strip_prefix("method ").unwrap_or(message);

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
-    dataset::Example,
+    dataset::{Example, labels},
     device,
     error::{Error, Result},
     head::{Features, Head, views::Views},
@@ -14,8 +14,6 @@ use crate::{
 
 /// Pooled features of examples: one read-back per batch, which also keeps a browser's GPU queue short.
 ///
-/// `on_batch` is told how many examples are done.
-///
 /// # Errors
 /// The device was lost, or a feature is not finite.
 pub async fn features(
@@ -23,13 +21,12 @@ pub async fn features(
     examples: &[Example],
     preprocess: &Preprocess,
     device: &Device,
-    on_batch: &mut dyn FnMut(usize),
 ) -> Result<Features> {
     let dim = vit.config.feature_dim();
     let most = device::images_per_pass(device, vit.config.multiplications());
     let size = device::rows(device, examples.len().max(1), most);
     let mut values = Vec::with_capacity(examples.len() * dim);
-    for (index, batch) in examples.chunks(size).enumerate() {
+    for batch in examples.chunks(size) {
         let rows = device::rows(device, batch.len(), size);
         let images = images(batch, rows, preprocess, device);
         let pooled = device::read(vit.forward_pooled(images)).await?;
@@ -37,10 +34,9 @@ pub async fn features(
             Error::check_finite(row, &example.name, "features")?;
         }
         values.extend_from_slice(&pooled[..batch.len() * dim]);
-        on_batch(index * size + batch.len());
         device::breathe(0).await;
     }
-    Ok(Features { dim, values, labels: examples.iter().map(|example| example.class).collect() })
+    Ok(Features { dim, values, labels: labels(examples) })
 }
 
 /// Normalised pixels `[size, 3, H, W]`; rows past the examples are zero.
@@ -83,7 +79,7 @@ pub fn held_out_logits(
 ) -> Vec<Vec<f32>> {
     device::parallel(folds.iter().collect(), |fold: &Vec<usize>| {
         let head = fit(&features.without(fold));
-        logits(&head, &features.images().select(fold))
+        logits(&head, &features.asked().select(fold))
     })
 }
 

@@ -56,6 +56,12 @@ impl Features {
         }
     }
 
+    /// All rows but those at some indices.
+    pub fn without(&self, fold: &[usize]) -> Self {
+        let rest: Vec<usize> = (0..self.labels.len()).filter(|index| !fold.contains(index)).collect();
+        self.select(&rest)
+    }
+
     /// Mean of all rows, `[F]`.
     fn mean(&self) -> Vec<f32> {
         let mut mean = vec![0.0; self.dim];

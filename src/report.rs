@@ -136,6 +136,19 @@ pub struct MethodReport {
     pub answers: Option<Vec<TestAnswer>>,
 }
 
+/// How a method did on test images, nothing where there are none: part of a [`MethodReport`], whose names it has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TestReport {
+    /// Share of test images classified correctly.
+    pub test_accuracy: Option<f64>,
+    /// 95 % interval of the test accuracy.
+    pub test_interval: Option<[f64; 2]>,
+    /// Counts of (true, predicted) test images.
+    pub confusion: Option<Vec<Vec<usize>>>,
+    /// The answers that `confusion` counts.
+    pub answers: Option<Vec<TestAnswer>>,
+}
+
 /// How well a method did where it was learned, as a saved task says it of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -133,6 +133,38 @@ fn one_image_of_one_class_is_counted_in_the_singular() {
 }
 
 #[test]
+fn counts_of_one_are_in_the_singular_and_names_of_nothing_are_refused() {
+    let place = Place::new();
+    let (model, train, out) = (tiny_model(), place.path("train"), place.path("module"));
+    let module = ["train-module", "--model", &model, "--device", "cpu", "--data", &train, "--out", &out];
+    let text = succeed(&[&module[..], &["--steps", "1"]].concat());
+    assert!(text.contains(" parameters, 1 step, "), "{text}");
+    let sum = place.path("sum");
+    let (code, _, err) = run(&["compose", "--adapters", &out, &out, "--weights", "1", "--out", &sum]);
+    assert!(code == 2 && err.contains("2 adapters and 1 weight; give one"), "{err}");
+    for methods in ["", "lora,"] {
+        let (code, err) = adapt(&place, &["--methods", methods]);
+        assert!(code == 2 && err.contains("--methods: a name is empty; name methods"), "{err}");
+    }
+    let (code, err) = adapt(&place, &["--methods", "uniform", "--modules", "none", &out]);
+    assert!(code == 2 && err.contains("`none` cannot stand beside others"), "{err}");
+}
+
+#[test]
+fn a_file_where_a_folder_is_to_be_written_is_refused_at_once() {
+    let place = Place::new();
+    let (file, task) = (place.path("file"), place.path(""));
+    fs::write(&file, "in the way").expect("writes");
+    let adapter = golden("adapters/qv").display().to_string();
+    for command in [&["compose", "--adapters", &adapter][..], &["experiment", "--tasks", &task]] {
+        let (code, _, err) = run(&[command, &["--out", &file]].concat());
+        assert!(code == 2 && err.contains(&format!("{file} is a file and no folder")), "{err}");
+    }
+    let (code, _, err) = run(&["experiment", "--report-only", "--out", &file]);
+    assert!(code == 2 && err.contains("it is a file, and a folder is wanted"), "{err}");
+}
+
+#[test]
 fn every_task_of_a_comparison_is_looked_at_before_the_first_runs() {
     let place = Place::new();
     let (out, missing) = (place.path("out"), place.path("missing"));
@@ -172,4 +204,8 @@ fn the_help_says_what_is_taken_where_nothing_is_said() {
         assert_eq!(help.matches(part).count(), 1, "{command} {option}: {help}");
     }
     assert!(!help_of("pretrain", "--mixed-precision").contains("default"));
+    for option in ["--csv", "--unsure"] {
+        let [predict, classify] = ["predict", "classify"].map(|command| help_of(command, option));
+        assert!(predict.contains("with --test") && !classify.contains("--test"), "{predict} {classify}");
+    }
 }

@@ -60,6 +60,23 @@ fn pictures_of_a_format_that_is_not_read_are_told_by_it() {
 }
 
 #[test]
+fn of_the_parts_of_a_task_the_one_that_is_wanted_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write_task(&dir.path().join("train"), &["a", "b"], 0, 1);
+    write_task(&dir.path().join("Val"), &["a", "b"], 1, 1);
+    let advice = |listed: loraloom::error::Result<(Listing, _)>| listed.expect_err("no classes").to_string();
+    let names = |error: String, part: &str| {
+        let ends = format!("name one of them, as {}", dir.path().join(part).display());
+        assert!(error.ends_with(&ends), "{error}");
+    };
+    names(advice(Listing::from_folder(dir.path())), "train");
+    names(advice(Listing::from_test_folder(dir.path())), "Val");
+    write_task(&dir.path().join("test"), &["a", "b"], 2, 1);
+    names(advice(Listing::from_folder(dir.path())), "train");
+    names(advice(Listing::from_test_folder(dir.path())), "test");
+}
+
+#[test]
 fn fewer_shots_are_a_subset_of_more() {
     let dir = task(&["a", "b", "c"], 8);
     let (listing, _) = Listing::from_folder(dir.path()).expect("lists");
@@ -162,7 +179,7 @@ fn a_test_folder_follows_the_training_classes() {
     let classes: Vec<usize> = aligned.files.iter().map(|(_, class)| *class).collect();
     assert_eq!((aligned.classes.len(), classes), (3, vec![0, 2]));
     let error = listing.aligned(&order[..2]).expect_err("b is unknown").to_string();
-    assert!(error.contains("`b`"), "{error}");
+    assert!(error.contains("`b` is not among the classes of the task (c, a)"), "{error}");
 }
 
 proptest! {

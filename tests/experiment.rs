@@ -104,7 +104,7 @@ fn check_report(out: &str) {
     let report = fs::read_to_string(format!("{out}/report.md")).expect("report");
     let parts = [
         "# Composition",
-        "the grid is complete",
+        "all combinations of the tasks, shots, seeds and methods seen",
         "In words",
         "Does composition beat",
         "This is task shift:",
@@ -230,6 +230,32 @@ fn results_of_other_images_are_refused_before_anything_runs() {
     assert!(code == 2 && err.contains("lines") && err.contains("use another --out"), "{err}");
     assert_eq!(fs::read_to_string(place.path("out/results.jsonl")).expect("results"), done, "nothing ran");
     assert_eq!(place.grid(&grid("1"), "other", &[]).0, 0);
+}
+
+#[test]
+fn every_module_of_a_comparison_is_usable_and_counts_once() {
+    let place = Place::new();
+    // Modules that ship are for another model of this name.
+    let (model, task, out) = (place.path("deit-tiny-patch16-224"), place.path("stripes"), place.path("out"));
+    fs::create_dir(&model).expect("a folder");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(Path::new(&tiny_model()).join(file), Path::new(&model).join(file)).expect("copies");
+    }
+    let grid = ["--tasks", &task, "--shots", "1", "--seeds", "1", "--methods", "linear-probe", "--out", &out];
+    let own = [&["experiment", "--device", "cpu", "--model", &model], &grid[..]].concat();
+    let (code, _, err) = run(&own);
+    assert!(
+        code == 2 && err.contains("--modules none") && err.contains("all of them must be usable"),
+        "{err}"
+    );
+    assert!(!Path::new(&out).exists(), "nothing was begun");
+    succeed(&[&own[..], &["--modules", "none"]].concat());
+    // Beside the two that the grid names.
+    let again = format!("{}/", place.path("1"));
+    let (code, _, err) = place.grid(&["--shots", "1", "--seeds", "1"], "twice", &["--modules", &again]);
+    assert!(code == 1 && err.contains("it is taken once"), "{err}");
+    let settings = support::json(Path::new(&place.path("twice/experiment.json")));
+    assert_eq!(settings["modules"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]

@@ -7,9 +7,8 @@ use std::{fs, path::Path};
 
 use support::{CLASSES, Place, json, succeed, tiny_model};
 
-/// Waits until a process catches SIGINT, which comes right before its work, and a little longer.
+/// Waits until a process catches SIGINT, which comes right before its work.
 fn wait_until_it_listens(id: &str) {
-    let second = std::time::Duration::from_secs(1);
     let listens = || {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
@@ -17,12 +16,11 @@ fn wait_until_it_listens(id: &str) {
         Some(u64::from_str_radix(caught.trim(), 16).ok()? & 2 != 0)
     };
     // Without /proc there is only the clock.
-    let mut patience = if Path::new("/proc/self/status").exists() { 100 } else { 4 };
+    let mut patience = if Path::new("/proc/self/status").exists() { 10_000 } else { 400 };
     while listens() != Some(true) && patience > 0 {
-        std::thread::sleep(second);
+        std::thread::sleep(std::time::Duration::from_millis(10));
         patience -= 1;
     }
-    std::thread::sleep(second);
 }
 
 /// Steps that nobody waits for.
@@ -30,11 +28,16 @@ const ENDLESS: &str = "100000000";
 
 /// Ends a training command by Ctrl-C once it is at work; what it said on stderr.
 fn stopped(arguments: &[&str]) -> String {
-    stop(&[arguments, &["--steps", ENDLESS]].concat()).1
+    let (code, _, err) = stop(&[arguments, &["--steps", ENDLESS]].concat(), A_LITTLE);
+    assert_eq!(code, Some(1), "{err}");
+    err
 }
 
-/// Ends a command by Ctrl-C once it is at work; what it said on stdout and on stderr.
-fn stop(arguments: &[&str]) -> (String, String) {
+/// Milliseconds in which a command is past what comes before its steps.
+const A_LITTLE: u64 = 1000;
+
+/// Ends a command by Ctrl-C so many milliseconds after its work begins; its exit code, and what it said on stdout and on stderr.
+fn stop(arguments: &[&str], milliseconds: u64) -> (Option<i32>, String, String) {
     let child = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"))
         .args(arguments)
         .args(["--device", "cpu"])
@@ -44,12 +47,11 @@ fn stop(arguments: &[&str]) -> (String, String) {
         .expect("runs");
     let id = child.id().to_string();
     wait_until_it_listens(&id);
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let output = child.wait_with_output().expect("ends");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    (out, err)
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 #[test]
@@ -70,6 +72,21 @@ fn ctrl_c_keeps_what_was_learned() {
     assert!(err.contains("warning[mismatch]: stopped") && err.contains("of 100000000 steps"), "{err}");
     let report = json(&Path::new(&module).join("training.json"));
     assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn ctrl_c_before_the_first_step_keeps_the_earlier_module() {
+    let place = Place::new();
+    let (train, module) = (place.path("train"), place.train_module("module", "1"));
+    let weights = || fs::read(Path::new(&module).join("adapter_model.safetensors")).expect("weights");
+    let before = weights();
+    // Large pictures and varied copies: the probe alone takes long.
+    let large = ["--img-size", "512", "--views", "4", "--steps", "2"];
+    let again = ["train-module", "--model", &tiny_model(), "--data", &train, "--out", &module];
+    let (code, text, err) = stop(&[&again[..], &large[..]].concat(), 0);
+    assert_eq!((code, text.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("stopped: no step of the module was taken, and nothing is written"), "{err}");
+    assert!(weights() == before, "what was there is there");
 }
 
 /// A project of the page whose only method takes more steps than anybody waits for.
@@ -101,7 +118,8 @@ fn endless_project(place: &Place) -> String {
 #[test]
 fn a_replay_that_was_stopped_says_so() {
     let place = Place::new();
-    let (text, err) = stop(&["replay", &endless_project(&place)]);
+    let (code, text, err) = stop(&["replay", &endless_project(&place)], A_LITTLE);
+    assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("warning[mismatch]: stopped: 0 of 1 methods were replayed"), "{err}");
     assert!(text.is_empty(), "an empty table: {text}");
 }

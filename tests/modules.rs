@@ -42,6 +42,27 @@ fn a_module_of_another_model_is_told_by_the_weights_and_not_by_the_name() {
 }
 
 #[test]
+fn a_folder_that_is_named_twice_counts_once() {
+    let place = Place::new();
+    let (one, other) = (place.train_module("one", "1"), place.train_module("other", "2"));
+    let (again, out) = (format!("{one}/"), place.path("out.json"));
+    let coefficients = |modules: &[&str], code: i32| {
+        let how = ["--methods", "uniform", "--json", &out, "--modules"];
+        let (found, _, err) = place.adapt(&[&how[..], modules].concat());
+        assert_eq!(found, code, "{err}");
+        let twice = format!("{again}: the same folder as {one}; it is taken once");
+        assert_eq!(err.contains(&twice), code == 1, "{err}");
+        json(Path::new(&out))["methods"][0]["coefficients"].clone()
+    };
+    let once = coefficients(&[&one, &other], 0);
+    assert_eq!(coefficients(&[&one, &again, &other], 1), once);
+    // A weight of its own is meant.
+    let sum = place.path("sum");
+    let text = succeed(&["compose", "--adapters", &one, &one, "--weights", "0.5,0.25", "--out", &sum]);
+    assert!(text.contains("of rank up to 4"), "{text}");
+}
+
+#[test]
 fn a_composition_says_whose_classifier_it_has() {
     let place = Place::new();
     let path = |name: &str| golden("adapters").join(name).display().to_string();

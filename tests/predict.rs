@@ -84,6 +84,79 @@ fn a_saved_task_answers_out_of_its_zip() {
 }
 
 #[test]
+fn what_is_no_saved_task_or_not_of_its_classes_is_told() {
+    let place = Place::new();
+    let (task, photo) = (place.path("task"), place.path("test/down/010.png"));
+    assert_eq!(place.adapt(&["--methods", "nearest-mean", "--save", &task]).0, 0);
+    let predict =
+        |task: &str, more: &[&str]| run(&[&["predict", "--device", "cpu", "--task", task], more].concat());
+    let (code, _, err) = predict(&task, &["--test", &place.path("")]);
+    assert!(code == 2 && err.contains(&format!("as {}", place.path("test"))), "{err}");
+    fs::rename(place.path("test/down"), place.path("test/up")).expect("renames");
+    let (code, _, err) = predict(&task, &["--test", &place.path("test")]);
+    let part = "class `up` is not among the classes of the task (across, diagonal, down)";
+    assert!(code == 2 && err.contains(part), "{err}");
+    fs::rename(place.path("test/up"), place.path("test/down")).expect("renames");
+
+    let project = place.path("project.zip");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&project).expect("file"));
+    let file = serde_json::json!({
+        "format": 1, "model": "embedded", "config": {}, "methods": [], "classes": [], "modules": [], "results": [],
+    });
+    zip.start_file("project.json", zip::write::SimpleFileOptions::default()).expect("starts");
+    zip.write_all(file.to_string().as_bytes()).expect("writes");
+    zip.finish().expect("finishes");
+    let (code, _, err) = predict(&project, &[&photo]);
+    assert!(code == 2 && err.contains(&format!("loraloom replay {project}")), "{err}");
+    let (code, _, err) = run(&["replay", &place.path("train")]);
+    assert!(code == 2 && err.contains("it is a folder, and a project is a zip"), "{err}");
+}
+
+#[test]
+fn a_task_of_other_classes_that_is_replaced_is_told() {
+    let place = Place::new();
+    let (model, train, task) = (tiny_model(), place.path("train"), place.path("task"));
+    let adapt = || {
+        let how = ["--device", "cpu", "--methods", "nearest-mean", "--modules", "none", "--save", &task];
+        run(&[&["adapt", "--model", &model, "--train", &train], &how[..]].concat())
+    };
+    for renamed in [false, false, true] {
+        if renamed {
+            fs::rename(place.path("train/down"), place.path("train/up")).expect("renames");
+        }
+        let (code, _, err) = adapt();
+        let note = format!("note: replaced the task of across, diagonal, down that was in {task}");
+        assert!(code == 0 && err.contains(&note) == renamed, "{err}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn control_characters_of_names_are_written_out_for_a_terminal_alone() {
+    let place = Place::new();
+    let (task, out, csv) = (place.path("task"), place.path("out.json"), place.path("out.csv"));
+    assert_eq!(place.adapt(&["--methods", "nearest-mean", "--save", &task]).0, 0);
+    let (raw, shown) = ("a\u{1b}[31m\nb", r"a\u{1b}[31m\nb");
+    let at = |name: &str| place.path(&format!("photos/down/{name}.png"));
+    fs::create_dir_all(place.path("photos/down")).expect("a folder");
+    fs::copy(place.path("test/down/010.png"), at(raw)).expect("copies");
+    fs::write(at(&format!("bad {raw}")), b"no picture").expect("writes");
+    let predict = ["predict", "--task", &task, "--device", "cpu", "--json", &out, "--csv", &csv];
+    let photos = place.path("photos");
+    for how in [&[photos.as_str()][..], &["--test", &photos]] {
+        let (code, text, err) = run(&[&predict[..], how].concat());
+        assert!(code == 1 && err.contains(&at(&format!("bad {shown}"))), "{err}");
+        assert!(!(text + &err).contains('\u{1b}'));
+        assert!(fs::read_to_string(&csv).expect("a table").contains(&at(raw)), "as it is");
+        let report = json(Path::new(&out));
+        let first = if how.len() == 1 { &report[0] } else { &report["images"][0] };
+        assert_eq!(first["image"], at(raw));
+    }
+    let text = run(&[&predict[..], &[&photos]].concat()).1;
+    assert!(text.starts_with(&format!("{}: ", at(shown))), "{text}");
+}
+
+#[test]
 fn what_is_not_sure_enough_is_said_and_counted() {
     let place = Place::new();
     let (task, test, out) = (place.path("task"), place.path("test"), place.path("out.json"));

@@ -27,6 +27,8 @@ fn settings_of_a_file_are_taken_and_what_is_typed_comes_on_top() {
     for (text, part) in [
         (r#"{"train": {"seed": 1}}"#, "say it with --seed"),
         (r#"{"train": {"steps": 1}}"#, "unknown field `steps`"),
+        ("[]", "it is no object"),
+        (r#"{"train": {"num_steps": 1.5}}"#, "field `train.num_steps`"),
     ] {
         fs::write(&file, text).expect("writes");
         let (code, _, err) = run(&lora);
@@ -99,6 +101,75 @@ fn json_goes_to_a_file_or_to_standard_output_and_not_to_a_folder() {
     let folder = place.path("train");
     let (code, text, err) = place.adapt(&["--methods", "nearest-mean", "--json", &folder]);
     assert!(code == 2 && text.is_empty() && err.contains("--json is a folder"), "{text}{err}");
+}
+
+#[test]
+fn a_report_takes_the_place_of_no_file_of_loralooms_own() {
+    let place = Place::new();
+    let (task, kept) = (place.path("task"), place.path("kept"));
+    assert_eq!(place.adapt(&["--methods", "nearest-mean", "--save", &task]).0, 0);
+    let card = Path::new(&task).join("task.json");
+    let before = fs::read(&card).expect("a task");
+    let refused = |arguments: &[&str], name: &str, part: &str| {
+        let (code, text, err) = run(&[arguments, &["--json", name]].concat());
+        assert!(code == 2 && text.is_empty() && err.contains(part) && err.contains(name), "{name}: {err}");
+    };
+    let own = "choose another name";
+    let picture = place.path("test/down/010.png");
+    let predict = ["predict", "--task", &task, "--device", "cpu", &picture];
+    refused(&predict, &card.display().to_string(), own);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&card, place.path("link.json")).expect("a link");
+        refused(&predict, &place.path("link.json"), own);
+    }
+    let (model, train) = (tiny_model(), place.path("train"));
+    let how = ["--model", &model, "--device", "cpu", "--train", &train, "--methods", "nearest-mean"];
+    let adapt = [&["adapt", "--save", &kept], &how[..]].concat();
+    for name in [
+        "task.json",
+        "adapter_config.json",
+        "Adapter_Model.safetensors",
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "composition.json",
+        "training.json",
+        "experiment.json",
+        "results-1-of-2.jsonl",
+        "report.md",
+        "pretraining.json",
+        "manifest.json",
+        "project.json",
+    ] {
+        refused(&adapt, &format!("{kept}/{name}"), own);
+    }
+    let file = place.path("settings.json");
+    fs::write(&file, r#"{"folds": 0}"#).expect("writes");
+    refused(&[&adapt[..], &["--settings", &file]].concat(), &file, "the file of --settings");
+    assert!(!Path::new(&kept).exists() && fs::read(&card).expect("a task") == before);
+    assert_eq!(fs::read_to_string(&file).expect("settings"), r#"{"folds": 0}"#);
+}
+
+#[test]
+fn a_table_that_cannot_be_written_is_found_out_before_anything_runs() {
+    let place = Place::new();
+    let (picture, table, folder) =
+        (place.path("train/down/000.png"), place.path("answers.csv"), place.path("folder.csv"));
+    let classify = |csv: &str, picture: &str| {
+        run(&["classify", "--model", &tiny_model(), "--device", "cpu", "--csv", csv, picture])
+    };
+    fs::write(place.path("file"), "in the way").and_then(|()| fs::create_dir(&folder)).expect("writes");
+    for (csv, part) in
+        [(&*place.path("file/x.csv"), "is a file and no folder"), (&folder, "--csv is a folder")]
+    {
+        let (code, text, err) = classify(csv, &picture);
+        assert!(code == 2 && text.is_empty() && err.contains(part), "{text}{err}");
+    }
+    // What is there stays until there is something to write.
+    fs::write(&table, "earlier").expect("writes");
+    assert_eq!(classify(&table, &place.path("nowhere.png")).0, 2);
+    assert_eq!(fs::read_to_string(&table).expect("a table"), "earlier");
 }
 
 #[cfg(target_os = "linux")]

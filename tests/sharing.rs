@@ -60,7 +60,10 @@ fn sent(adapted: &Adapted) -> Handover {
 fn assert_same_answers(before: (&Session, &Adapted), after: (&Session, &Adapted), data: &Dataset) {
     for example in &data.examples {
         let [before, after] = [before, after].map(|(session, adapted)| {
-            block_on(session.answers(&[(adapted, &data.classes)], example)).expect("answers").remove(0).top
+            block_on(session.answers(&[(adapted, &data.classes)], example, false))
+                .expect("answers")
+                .remove(0)
+                .top
         });
         assert_eq!(after[0].label, before[0].label, "{}", example.name);
         assert_close(&[after[0].probability], &[before[0].probability], 1e-4, &example.name);

@@ -7,6 +7,9 @@ const HEIGHT = 160;
 const KINDS = [["loss", "loss-plot"], ["accuracy", "accuracy-plot"]];
 const WORDS = { loss: (value) => value.toFixed(2), accuracy: (value) => percent(value) };
 
+/** A line of one step is a point. */
+const isAlone = (plot, index) => plot.data[index].filter((value) => value !== null).length === 1;
+
 export class Lines {
   #plots = [];
   #methods = [];
@@ -57,7 +60,7 @@ export class Lines {
     this.#plots.forEach(({ plot }) => plot.destroy());
     const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px Inter, system-ui" };
     const whole = (_, values) => values.map((value) => (Number.isInteger(value) ? String(value) : ""));
-    const series = this.#methods.map((name) => ({ label: method(name).label, stroke: css(method(name).color), width: 2, dash: method(name).dash, spanGaps: true, points: { show: false } }));
+    const series = this.#methods.map((name) => ({ label: method(name).label, stroke: css(method(name).color), width: 2, dash: method(name).dash, spanGaps: true, points: { show: isAlone } }));
     this.#plots = this.#methods.length ? KINDS.map(([kind, id]) => {
       const box = $(id);
       box.replaceChildren();

@@ -1,6 +1,6 @@
 // The left column: classes with their pictures.
 import { classCard, label } from "./card.js";
-import { $, fail, listed, say } from "./dom.js";
+import { $, fail, listed, sameReasons, say } from "./dom.js";
 import { shared } from "./drops.js";
 import { read, thumb, undoable, warnOfCopies } from "./pictures.js";
 import { LOST } from "./protocol.js";
@@ -26,10 +26,10 @@ export class Classes {
   reading = 0;
   /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
   list = [];
-  /** Says what there is to learn from and to test: the same again after what was changed is changed back. */
-  get signature() {
-    const keys = (pictures) => pictures.map((picture) => picture.key);
-    return JSON.stringify(this.list.map((own) => [own.key, own.name, keys(own.pictures), keys(own.test)]));
+  /** Says what there is of a part, or without one which classes there are: the same again after what was changed is changed back. What a class
+   *  is called is nothing that is learned. */
+  signature(part) {
+    return JSON.stringify(this.list.map((own) => [own.key, own[part]?.map((picture) => picture.key)]));
   }
 
   constructor(engine, changed) {
@@ -99,7 +99,8 @@ export class Classes {
 
   /** Adds files one by one, at most so many; a bad one is named and the rest goes on. Gives the reasons of those not in. */
   async addFiles(own, files, part = "pictures", most = LIMIT) {
-    const bad = [];
+    const wrong = [];
+    const left = [];
     let shown = 0;
     const added = [];
     this.reading += 1;
@@ -108,7 +109,7 @@ export class Classes {
       // The class may be taken away while its pictures are read.
       if (!this.list.includes(own)) break;
       if (this.count(part) >= LIMIT || added.length >= most) {
-        bad.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
+        left.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
       }
       if (performance.now() - shown > SHOW_EVERY) {
@@ -124,14 +125,16 @@ export class Classes {
           added.push(picture);
         } else this.#forget([picture]);
       } catch (error) {
-        bad.push(LOST.includes(error.code) ? `${file.name}: the worker stopped twice while it was read` : (error.message ?? String(error)));
+        wrong.push([file.name, LOST.includes(error.code) ? "the worker stopped twice while it was read" : (error.message ?? String(error))]);
       }
     }
     this.reading -= 1;
     this.draw();
     this.#changed();
     const count = own[part].length;
-    if (this.list.includes(own)) say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}`);
+    const missing = wrong.length ? `; ${wrong.length} could not be read` : "";
+    if (this.list.includes(own)) say(`${count} ${part === "test" ? "test " : ""}${count === 1 ? "picture" : "pictures"} of ${own.name}${missing}`);
+    const bad = [...sameReasons(wrong), ...left];
     if (bad.length) fail({ message: listed(bad) });
     // Nothing waits for it: of many large pictures it takes a while.
     warnOfCopies(added, this.list.flatMap((known) => known[part === "test" ? "pictures" : "test"]));
@@ -203,9 +206,10 @@ export class Classes {
     }
   }
 
-  /** Everything anew, from files: [{name, pictures: [File], test: [File]}]; says whether it was done to the end. */
-  async load(classes) {
-    if (this.list.length) this.#remove("the classes before were replaced", () => (this.list = []), true);
+  /** Everything anew, from files: [{name, pictures: [File], test: [File]}]; says whether it was done to the end. `undone` is called when those before
+   *  are back. */
+  async load(classes, undone) {
+    if (this.list.length) this.#remove("the classes before were replaced", () => (this.list = []), { undone });
     const load = ++this.#loads;
     this.reading += 1;
     for (const { name, pictures, test } of classes) {
@@ -230,8 +234,8 @@ export class Classes {
     return this.list.map((own) => ({ name: own.name, pictures: files(own.pictures), test: files(own.test) }));
   }
 
-  /** Takes something away, so that it can come back: next to what came since, or `instead` of it. */
-  #remove(text, change, instead = false) {
+  /** Takes something away, so that it can come back: next to what came since, or `instead` of it, which is told of it by `undone`. */
+  #remove(text, change, instead) {
     this.#release();
     this.#undo = { instead, entries: this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] })) };
     $("toast-text").textContent = text;
@@ -311,6 +315,7 @@ export class Classes {
     if (lost || !document.body.contains(document.activeElement) || document.activeElement === document.body) $("add-class").focus({ preventScroll: true });
     this.#changed();
     say("undone");
+    instead?.undone?.();
   }
 
   #rename(own) {

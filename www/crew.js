@@ -137,7 +137,7 @@ class SharedRun {
       return this.#folds.of(name);
     };
     const tell = (event) => {
-      if (event.type === "failed") over(event.method);
+      if (["failed", "stopped"].includes(event.type)) over(event.method);
       this.tell(event);
     };
     const own = hand.adapt({ ...this.request, methods }, tell, folds);
@@ -154,7 +154,7 @@ class SharedRun {
   }
 
   tell(event) {
-    if (event.type === "failed") this.ended.add(event.method);
+    if (["failed", "stopped"].includes(event.type)) this.ended.add(event.method);
     if (event.type === "done") this.ended.add(event.report.method);
     if (event.progress?.phase === "fold" && method(event.progress.method).steps) {
       const { method: name } = event.progress;

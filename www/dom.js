@@ -62,6 +62,16 @@ export function listed(errors) {
   return [...errors.slice(0, NAMED), ...(more > 0 ? [`and ${more} more`] : [])].join(" · ");
 }
 
+/** What is wrong with files, [[name, reason]], as errors: one for all that have the same reason. */
+export function sameReasons(wrong) {
+  const names = new Map();
+  for (const [name, reason] of wrong) {
+    const own = reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason;
+    names.set(own, [...(names.get(own) ?? []), name]);
+  }
+  return [...names].map(([reason, own]) => `${own.slice(0, NAMED).join(", ")}${own.length > NAMED ? ` and ${own.length - NAMED} more` : ""}: ${reason}`);
+}
+
 /** Shows an error next to those that nobody has dismissed yet; null takes all of them away. */
 export function fail(error) {
   const box = $("error");

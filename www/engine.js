@@ -149,6 +149,12 @@ export class Engine {
   handOver(method) {
     return this.#ask(REQUEST.handOver, { method });
   }
+  test(method, test) {
+    return this.#ask(REQUEST.test, { method, test });
+  }
+  rename(method, classes) {
+    return this.#ask(REQUEST.rename, { method, classes });
+  }
   forget(methods) {
     return this.#ask(REQUEST.forget, { methods });
   }

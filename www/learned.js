@@ -17,7 +17,7 @@ export class Learned {
 
   /** Whether something was trained that would be gone with the page. */
   get unkept() {
-    return this.#run.live.some((name) => method(name).steps && !(this.#run.found.get(name).adapter && this.#run.fresh(name)));
+    return this.#run.found.live.some((name) => method(name).steps && !(this.#run.found.get(name).adapter && this.#run.found.learned(name)));
   }
 
   /** Takes the adapters of new results; says whether there were any. */
@@ -28,8 +28,9 @@ export class Learned {
   async #keep() {
     let taken = false;
     for (const [name, own] of [...this.#run.found]) {
-      if (!own.live || own.adapter || !isKept(name)) continue;
+      if (!own.live || (own.adapter && !own.unsaved) || own.adapter?.whole || !(isKept(name) || own.report.opened)) continue;
       try {
+        own.unsaved = false;
         const { files } = await this.#engine.saveTask(name);
         own.adapter = { task: files["task.json"], config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
         taken = true;
@@ -67,7 +68,7 @@ export class Learned {
   #isWanted(name, own) {
     const { adapter, live } = own;
     const isThere = Boolean(adapter?.task && (adapter.whole || (adapter.config && adapter.weights)));
-    return isThere && !live && !this.#run.busy && this.#run.state !== "off" && this.#run.found.get(name) === own && this.#run.fresh(name);
+    return isThere && !live && !this.#run.busy && this.#run.state !== "off" && this.#run.found.get(name) === own && this.#run.found.learned(name);
   }
 
   #inTurn(job) {

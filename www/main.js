@@ -47,6 +47,14 @@ function changed() {
   run.quick();
   visit.remember();
   bringBack();
+  rename();
+}
+
+/** Answers, and what is kept, say what classes are called now. */
+async function rename() {
+  if (!(await run.rename())) return;
+  await keepLearned();
+  await tryIt.refresh();
 }
 
 function libraryChanged() {
@@ -55,7 +63,7 @@ function libraryChanged() {
 }
 
 async function opened() {
-  saving.refresh(run.live, run.suggestion?.method);
+  saving.refresh(run.found.live, run.found.suggestion?.method);
   changed();
   if (await visit.comeBack()) testZone.refresh();
   await bringBack();
@@ -68,7 +76,8 @@ async function keepLearned() {
 /** What was learned answers again where the worker does not have it any more. */
 async function bringBack() {
   if (!(await learned.giveBack())) return;
-  if (!run.busy) saving.refresh(run.live, run.suggestion?.method);
+  await run.rename();
+  if (!run.busy) saving.refresh(run.found.live, run.found.suggestion?.method);
   await tryIt.refresh();
 }
 
@@ -76,9 +85,10 @@ async function finished() {
   testZone.draw();
   if (run.state === "idle") {
     opening.worked();
-    saving.refresh(run.live, run.suggestion?.method);
+    saving.refresh(run.found.live, run.found.suggestion?.method);
   }
   visit.remember();
+  await run.rename();
   await tryIt.refresh();
   await keepLearned();
   await offline.goOn();
@@ -176,7 +186,7 @@ async function open(file, onto, alone = true) {
 async function save() {
   if (!opening.model) throw notYet();
   // What is out of date would not replay to the same numbers.
-  const whole = [...run.found].filter(([name]) => run.complete(name));
+  const whole = [...run.found].filter(([name]) => run.found.complete(name));
   const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
   download(await saveProject({ model: opening.model.name, imgSize: opening.model.imgSize, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
@@ -224,7 +234,7 @@ $("dismiss").addEventListener("click", () => {
   $("adapt").focus({ preventScroll: true });
 });
 $("model").addEventListener("click", () => {
-  $("models-lose").hidden = !run.busy && !run.live.some((name) => method(name).steps);
+  $("models-lose").hidden = !run.busy && !run.found.live.some((name) => method(name).steps);
   $("models").showModal();
 });
 $("model-shipped").addEventListener("click", () => chooseModel(() => namedModel(EMBEDDED)));

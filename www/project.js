@@ -44,7 +44,7 @@ export async function saveProject({ model, imgSize, config, methods, classes, mo
 const PROJECT = record({
   model: text,
   img_size: optional(whole),
-  config: record({ train: record({ num_steps: whole, seed: whole, augment: optional(flag), mirror: optional(flag) }), folds: whole, views: optional(whole) }),
+  config: record({ train: record({ num_steps: whole, seed: whole, augment: optional(flag), mirror: optional(flag) }), folds: whole, views: optional(whole), multi_crop: optional(flag) }),
   methods: list(text),
   classes: list(record({ name: text, train: list(text), test: list(text) })),
   modules: list(text),

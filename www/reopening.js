@@ -29,10 +29,10 @@ export class Reopening {
     await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
     const chosen = fromConfig(project.config);
     settings.set(chosen);
-    const loaded = await this.#instead(async () => {
+    const loaded = await this.#instead(async (undone) => {
       await library.exchange(modules);
       run.setModules(library.list, project.methods);
-      return classes.load(own);
+      return classes.load(own, undone);
     });
     // Undone, or something else has come instead.
     if (!loaded) return;
@@ -62,7 +62,7 @@ export class Reopening {
       if (!taken) run.quick();
     }
     if (!taken) return false;
-    const loaded = await this.#instead(() => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] }))));
+    const loaded = await this.#instead((undone) => classes.load(task.classes.map((own) => ({ name: own, pictures: [], test: [] })), undone));
     if (!loaded) return false;
     run.restore([{ report: measured(task), names: task.classes, fresh: true, config: run.config, adapter }]);
     await bringBack();
@@ -99,21 +99,42 @@ export class Reopening {
     await visit.back;
   }
 
-  /** Something takes the place of classes and results; says whether `load` brought it to the end. */
+  /** Something takes the place of classes and results; says whether `load`, which gets what brings back the results with the classes, brought it to
+   *  the end. */
   async #instead(load) {
     const { run, visit, tryIt } = this.#parts;
     await run.settle();
+    const undone = this.#before();
     visit.hold();
     let loaded = false;
     try {
       run.clear();
       await tryIt.refresh();
-      loaded = await load();
+      loaded = await load(undone);
     } finally {
       visit.release();
     }
     visit.remember();
     return loaded;
+  }
+
+  /** What brings the results of now back, once their classes are; of other modules or another model than now they show as out of date. */
+  #before() {
+    const { run, opening, visit, testZone, bringBack } = this.#parts;
+    const { found: { kept, library }, found } = run;
+    const { source } = opening.model;
+    return async () => {
+      // What runs by now is of other classes, and a person's to stop.
+      if (run.busy) return;
+      await run.settle();
+      const same = found.library === library && opening.model.source === source;
+      run.clear();
+      run.restore(kept.map((own) => ({ ...own, fresh: own.fresh && same, tested: own.tested && same })));
+      run.quick();
+      await bringBack();
+      testZone.refresh();
+      visit.remember();
+    };
   }
 
   /** Whether a model is open, at an input size, which is its own where none is given. */

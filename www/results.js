@@ -1,5 +1,5 @@
 // The table of results: one row per method, with its progress, its accuracies and their intervals.
-import { $, element, percent } from "./dom.js";
+import { $, element, percent, write } from "./dom.js";
 import { interval } from "./heatmap.js";
 import { METHODS, method } from "./methods.js";
 
@@ -97,10 +97,9 @@ export class Results {
     state.hidden = true;
   }
 
-  /** A method's result on training pictures of which `heldOut` are not their class's only one. */
-  finish(report, { images, heldOut }) {
+  /** A method's result. */
+  finish(report) {
     this.#reports.set(report.method, report);
-    $("honest").textContent = sentence([...this.#reports.values()], images, heldOut);
     const fresh = !this.#rows.has(report.method);
     const cells = this.#row(report.method);
     if (fresh) this.#draw();
@@ -112,17 +111,21 @@ export class Results {
     cells.parameters.textContent = report.trainable_parameters?.toLocaleString("en") ?? "–";
   }
 
-  /** Which of the results to take (suggestion.js); one alone needs no word. */
-  suggest(found) {
-    $("suggested").hidden = !found || found.why === "alone";
-    if (found) $("suggested").replaceChildren("Suggested: ", element("strong", {}, method(found.method).label), WHY[found.why]);
+  /** What can be said of results of what the page shows, on training pictures of which `heldOut` are not their class's only one: what their numbers
+   *  are, and which of them to take (suggestion.js); one alone needs no word. */
+  tell(reports, { images, heldOut }, suggested) {
+    if (reports.length) write($("honest"), sentence(reports, images, heldOut));
+    $("suggested").hidden = !suggested || suggested.why === "alone";
+    if (!suggested) return;
+    const left = suggested.left.length ? ` Not compared, for want of a held-out accuracy: ${suggested.left.map((name) => method(name).label).join(", ")}.` : "";
+    $("suggested").replaceChildren("Suggested: ", element("strong", {}, method(suggested.method).label), WHY[suggested.why], left);
   }
 }
 
 const WHY = {
   alone: "",
   "held-out": ": no other has a better held-out accuracy.",
-  near: ", which gained most on other tasks: held-out pictures do not tell it from the best.",
+  near: ": of those that held-out pictures do not tell from the best, it gained most on other tasks.",
   unmeasured: ", which gained most on other tasks: nothing was held out here.",
 };
 
@@ -142,8 +145,10 @@ function opened(reports) {
   const count = reports.reduce((most, report) => Math.max(most, report.train_images ?? 0), 0);
   const from = count ? `, from ${count} ${count === 1 ? "picture" : "pictures"}` : "";
   const isMeasured = reports.some((report) => (report.test_accuracy ?? report.held_out_accuracy) !== null);
-  const how = isMeasured ? "and was measured there" : "and does not say how well it did";
-  return `A saved task comes without pictures: it was learned elsewhere${from}, ${how}. Give its classes pictures, and Start measures here.`;
+  const how = reports.some((report) => report.here) ? "" : isMeasured ? ", and was measured there" : ", and does not say how well it did";
+  const names = reports.map((report) => method(report.method).label).join(", ");
+  return `A saved task comes without pictures: it was learned elsewhere${from}${how}. Test pictures measure it here. Once its classes have pictures, Start compares it with `
+    + `other methods; ${names}, where ticked, is trained anew in its place.`;
 }
 
 /** What held-out accuracies are, in words. */

@@ -1,18 +1,11 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
 import { $, element, fail, say, write } from "./dom.js";
+import { Findings, counts } from "./findings.js";
 import { METHODS, method } from "./methods.js";
 import { Results } from "./results.js";
-import { suggested } from "./suggestion.js";
 
 const QUICK_AFTER = 250;
-
-/** How many pictures classes have, and how many of them are not their class's only one. */
-function counts(owns) {
-  const sizes = owns.map((own) => own.pictures.length);
-  const sum = (all) => all.reduce((one, other) => one + other, 0);
-  return { images: sum(sizes), heldOut: sum(sizes.filter((size) => size > 1)) };
-}
 
 export class Run {
   #engine;
@@ -30,24 +23,18 @@ export class Run {
   /** Start was pressed, and what ran before has not made room yet. */
   #starting = false;
   #hadModules = false;
-  /** The modules that there are, as one word, made of a number for each that was ever there. */
-  #library = "";
-  #numbers = new WeakMap();
-  #modules = 0;
   /** What the worker has told of this run. */
   #heard = 0;
+  /** The last results. */
+  found;
   state = "off"; // off | idle | quick | running | paused | stopping
-  /** The last results: method -> {report, owns, counts, tested, data, library, config, live, adapter}; `owns` are the classes,
-   *  `counts` how many pictures they had, `tested` the test pictures, `data` and `library` say which pictures and modules it was,
-   *  `live` that the worker still has what was learned, and `adapter` is what it can be given again (learned.js). */
-  found = new Map();
-
   /** `done` is called after a run, `learned` when one of its methods is at its end; `libraryChanges` says whether modules are on their way in or out. */
   constructor(engine, classes, composition, settings, { done, learned, libraryChanges }) {
     this.#engine = engine;
     this.#classes = classes;
     this.#composition = composition;
     this.#settings = settings;
+    this.found = new Findings(classes, settings);
     this.#done = done;
     this.#libraryChanges = libraryChanges;
     this.#learned = learned;
@@ -70,9 +57,8 @@ export class Run {
   /** The method lists; those that compose need modules. */
   setModules(modules, wanted = this.chosen) {
     const count = modules.length;
-    for (const own of modules) if (!this.#numbers.has(own)) this.#numbers.set(own, ++this.#modules);
-    this.#library = modules.map((own) => this.#numbers.get(own)).join();
-    this.#composition.setLibrary(this.#library);
+    this.found.modules = modules;
+    this.#composition.setLibrary(this.found.library);
     const first = !document.querySelector(".methods input");
     const item = (own) => {
       const possible = !own.modules || count > 0;
@@ -120,7 +106,7 @@ export class Run {
     if (idle && this.#flowHasFocus) $("results-region").focus({ preventScroll: true });
     $("start").disabled = Boolean(reason);
     $("start").hidden = !idle;
-    const moved = this.busy && this.#context.data !== this.#classes.signature;
+    const moved = this.busy && (this.#context.data !== this.found.data() || this.#context.tests !== this.found.testing.tests);
     write($("why"), reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "");
     $("pause").hidden = $("stop").hidden = idle;
     $("stop").disabled = $("pause").disabled = this.state === "stopping";
@@ -131,11 +117,14 @@ export class Run {
     $("more-count").textContent = more ? `${more} chosen` : "";
     // Quick methods answer again by themselves, unless something is in the way.
     const { chosen } = this;
-    const byItself = (name) => method(name).quick && chosen.includes(name) && (!reason || this.#classes.reading);
-    const old = [...this.found.keys()].filter((name) => !this.fresh(name));
-    $("stale").hidden = $("try-stale").hidden = !idle || old.every(byItself);
+    const { untested } = this.found;
+    const byItself = (name) => untested.includes(name) || (method(name).quick && chosen.includes(name) && (!reason || this.#classes.reading));
+    const old = [...this.found.keys()].filter((name) => !this.found.fresh(name));
+    $("stale").hidden = !idle || old.every(byItself);
+    // Other test pictures change no answer.
+    $("try-stale").hidden = !idle || old.every((name) => this.found.learned(name) || byItself(name));
     for (const name of this.found.keys()) this.#results.age(name, old.includes(name));
-    this.#results.suggest(this.suggestion);
+    this.#results.tell(this.found.current, counts(this.#classes.list), this.found.suggestion);
     const silent = [...this.found.values()].some(({ report, live }) => !live && !method(report.method).quick);
     $("try-silent").hidden = !silent || !$("stale").hidden || !idle;
     // The worker takes modules only when nothing runs.
@@ -146,7 +135,7 @@ export class Run {
   /** A method was ticked, or not any more; first answers that are missing or old come by themselves. */
   #ticked({ name, quick }) {
     this.refresh();
-    if (quick && !this.fresh(name)) this.quick();
+    if (quick && !this.found.fresh(name)) this.quick();
   }
 
   setState(state) {
@@ -154,33 +143,14 @@ export class Run {
     this.refresh();
   }
 
-  /** Whether a result is of what the page shows now. */
-  fresh(name) {
-    const own = this.found.get(name);
-    if (!own || own.data !== this.#classes.signature) return false;
-    if (own.report.opened) return true;
-    if (JSON.stringify(own.config) !== JSON.stringify(this.config)) return false;
-    return !method(name).modules || own.library === this.#library;
-  }
-
-  /** Which of the results of what the page shows now to take; null without any. */
-  get suggestion() {
-    return suggested([...this.found.values()].map((own) => own.report).filter(({ method: name }) => this.fresh(name)));
-  }
-
-  /** Whether a result is what the settings give from the beginning to the end. */
-  complete(name) {
-    const { report, config } = this.found.get(name);
-    return this.fresh(name) && !report.opened && !report.stopped && (!method(name).steps || report.steps >= config.train.num_steps);
-  }
-
-  /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. */
+  /** Nearest mean and linear probe as soon as pictures are in: their features are cached, nothing trains. What was trained before is measured
+   *  on test pictures as they come and go. */
   quick() {
     const number = ++this.#asked;
     setTimeout(() => {
-      if (number !== this.#asked || this.state !== "idle" || this.#starting || this.obstacle) return;
-      const methods = this.#quickOnes;
-      if (methods.length) this.#run(methods, "quick");
+      if (number !== this.#asked || this.state !== "idle" || this.#starting || this.#classes.reading) return;
+      const methods = this.obstacle ? [] : this.#quickOnes;
+      if (methods.length || this.found.untested.length) this.#run(methods, "quick");
     }, QUICK_AFTER);
   }
 
@@ -207,41 +177,32 @@ export class Run {
     return this.chosen.filter((name) => method(name).quick);
   }
 
-  /** What the page shows now that first answers follow from, as one word. */
-  get #shown() {
-    return JSON.stringify([this.#classes.signature, this.#library, this.config]);
-  }
-
-  /** What results are of that come now. */
-  get #now() {
-    const { list, signature } = this.#classes;
-    return { owns: [...list], counts: counts(list), tested: list.flatMap((own) => own.test), data: signature, library: this.#library };
-  }
-
   #run(methods, state) {
     this.#queue = this.#work(methods, state).catch(fail);
     return this.#queue;
   }
 
   async #work(methods, state) {
-    const begun = this.#shown;
-    const config = this.config;
+    const begun = this.found.shown;
+    const { config } = this;
     this.#wasStopped = false;
-    const live = this.live.filter((name) => this.fresh(name));
+    const live = this.found.live.filter((name) => this.found.learned(name));
     const gone = [...this.found.keys()].filter((name) => !live.includes(name));
     this.setState(state);
     // Before a person can press anything: what was said to the last run does not hold for this one.
     this.#engine.flow("go").catch(() => {});
-    this.#begin(methods, state, { ...this.#now, config });
+    this.#begin(methods, state, this.found.now);
     say(state === "quick" ? "looking at your pictures" : "adapting");
-    const part = (kind) => this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
+    const untested = state === "quick" ? this.found.untested.filter((name) => !methods.includes(name)) : [];
+    this.#results.expect(untested);
     try {
       // In one breath: a picture that is removed from now on is removed after the run that learns from it.
       const forgotten = state === "running" && this.#forget(gone);
-      const adapted = this.#engine.adapt({ methods, train: part("pictures"), test: part("test"), config });
+      const adapted = methods.length && this.#engine.adapt({ methods, train: this.#part("pictures"), test: this.#part("test"), config });
       await Promise.all([forgotten, adapted]);
+      await this.#measure(untested);
       if (state === "running") say(this.#wasStopped ? "stopped" : "done");
-      else if (!this.#wasStopped) say("first answers are in");
+      else if (!this.#wasStopped) say(methods.length ? "first answers are in" : "measured on the test pictures");
     } catch (error) {
       // A restart tells its own story.
       if (error.code !== "restarted") {
@@ -249,11 +210,44 @@ export class Run {
         say("stopped");
       }
     }
-    methods.forEach((name) => this.#results.rest(name));
+    [...methods, ...untested].forEach((name) => this.#results.rest(name));
     if (this.state !== "off") this.setState("idle");
-    const ticked = this.#quickOnes.some((name) => !methods.includes(name) && !this.fresh(name));
-    if (ticked || begun !== this.#shown) this.quick();
+    const ticked = this.#quickOnes.some((name) => !methods.includes(name) && !this.found.fresh(name));
+    if (ticked || begun !== this.found.shown || (state === "running" && this.found.untested.length)) this.quick();
     await this.#done();
+  }
+
+  /** The pictures of every class, as the worker knows them. */
+  #part(kind) {
+    return this.#classes.list.map((own) => ({ name: own.name, pictures: own[kind].map((picture) => picture.id) }));
+  }
+
+  /** Measures results on the test pictures of now. */
+  async #measure(methods) {
+    for (const name of methods) {
+      const own = this.found.get(name);
+      // Stop was said, or something has taken its place meanwhile.
+      if (this.#wasStopped || !own?.live) continue;
+      const { testing } = this.found;
+      const measured = await this.#engine.test(name, this.#part("test"));
+      if (this.found.get(name) !== own) continue;
+      Object.assign(own, testing, { report: { ...own.report, ...measured, here: true }, unsaved: true });
+      this.#show(own);
+    }
+  }
+
+  /** What classes are called now is what answers say, and what is saved; says whether another name came. */
+  async rename() {
+    let renamed = false;
+    for (const [name, own] of this.found) {
+      const names = own.owns.map((known) => known.name);
+      if (!own.live || JSON.stringify(names) === JSON.stringify(own.names)) continue;
+      // It may be gone by now, and what takes its place has the names of then.
+      const done = await this.#engine.rename(name, names).then(() => true, () => false);
+      Object.assign(own, { names, unsaved: true });
+      renamed ||= done;
+    }
+    return renamed;
   }
 
   get #flowHasFocus() {
@@ -290,7 +284,7 @@ export class Run {
 
   /** What was learned from other pictures, or with other settings, answers no more; its numbers stay until there are new ones. */
   async #forget(methods) {
-    for (const name of methods) if (this.found.has(name)) this.found.get(name).live = false;
+    this.found.lose(methods);
     this.#composition.freeze(methods);
     await this.#engine.forget(methods);
   }
@@ -305,7 +299,7 @@ export class Run {
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
       $("saving").hidden = true; // Until the worker has what it will have.
-      this.#drop([...this.found.keys()].filter((name) => !this.fresh(name) && !methods.includes(name)));
+      this.#drop([...this.found.keys()].filter((name) => !this.found.learned(name) && !methods.includes(name)));
     }
     this.#results.expect(methods);
     this.refresh();
@@ -344,38 +338,34 @@ export class Run {
   }
 
   #finish(report, context, live) {
-    this.found.set(report.method, { report, ...context, live });
+    const own = { ...context, report, live };
+    this.found.set(report.method, own);
     $("results").hidden = false;
-    // First, because a row that ages is known already, and only a new one is drawn.
-    this.#results.finish(report, context.counts);
-    this.#results.age(report.method, !this.fresh(report.method));
+    this.#show(own);
     if (report.coefficients) this.#composition.show(report.method, report.coefficients, true, live);
+  }
+
+  #show({ report }) {
+    // First, because a row that ages is known already, and only a new one is drawn.
+    this.#results.finish(report);
+    this.#results.age(report.method, !this.found.fresh(report.method));
   }
 
   /** Results of the last visit or of a project: they show, and answer again once the worker has them, or after a new run. */
   restore(results) {
-    for (const { report, names, fresh, config, adapter } of results) {
-      const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [] });
-      const old = { tested: [], data: "" };
-      this.#finish(report, { ...this.#now, ...(fresh ? {} : old), owns, counts: counts(owns), config, adapter }, false);
+    for (const { report, names, fresh, tested = fresh, config, adapter } of results) {
+      const owns = names.map((name) => this.#classes.list.find((own) => own.name === name) ?? { name, pictures: [], test: [] });
+      const data = fresh ? this.found.data(report) : "";
+      const testing = tested ? {} : { tested: [], tests: "" };
+      // What the worker will call the classes says the adapter, not the page.
+      this.#finish(report, { ...this.found.now, data, ...testing, names: [], owns, counts: counts(owns), config, adapter }, false);
     }
     this.refresh();
   }
 
-  /** Methods whose results the worker still has. */
-  get live() {
-    return [...this.found.keys()].filter((name) => this.found.get(name).live);
-  }
-
-  /** What can be kept of the results. */
-  get kept() {
-    const one = ([name, { report, owns, config, adapter }]) => ({ report, config, names: owns.map((own) => own.name), fresh: this.fresh(name), adapter });
-    return [...this.found].map(one);
-  }
-
   /** Nothing of what was learned answers any more. */
   clear() {
-    const { live } = this;
+    const { live } = this.found;
     if (live.length) this.#engine.forget(live).catch(() => {});
     $("saving").hidden = true;
     this.found.clear();
@@ -388,7 +378,7 @@ export class Run {
   /** The worker was replaced: what it had learned is gone, what it reported is not. */
   lostWorker() {
     this.#composition.freeze([...this.found.keys()]);
-    for (const own of this.found.values()) own.live = false;
+    this.found.lose([...this.found.keys()]);
     for (const name of this.found.keys()) this.#results.rest(name);
   }
 }

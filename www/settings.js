@@ -1,5 +1,5 @@
-// What decides a run: from the address (?device=&model=&img_size=&example&steps=&seed=&folds=&augment=), from the fields, from the last visit.
-import { $ } from "./dom.js";
+// What decides a run: from the address (?device=&model=&img_size=&example&steps=&seed=&folds=&augment=&crops=), from the fields, from the last visit.
+import { $, say } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const NUMBERS = { steps: 40, seed: 0, folds: 3 };
@@ -7,7 +7,10 @@ const NUMBERS = { steps: 40, seed: 0, folds: 3 };
 const VIEWS = 4;
 /** How training pictures are varied, and what the worker is told of it. Nothing for pictures as they are: what was learned before there was a choice stays up to date. */
 const AUGMENTS = { none: {}, crops: { augment: true, mirror: false }, mirrored: { augment: true, mirror: true } };
-const CHOICES = [...Object.keys(NUMBERS), "augment"];
+/** By which parts of a picture it is answered. */
+const CROPS = { one: {}, five: { multi_crop: true } };
+const NAMED = { augment: AUGMENTS, crops: CROPS };
+const CHOICES = [...Object.keys(NUMBERS), ...Object.keys(NAMED)];
 
 const whole = (text, field) => {
   const value = Math.round(Number(text));
@@ -16,7 +19,7 @@ const whole = (text, field) => {
 
 /** What a setting can be; undefined if the text is none. One fold would hold everything out, so that nothing would be left to learn from. */
 const possible = (name, text) => {
-  if (name === "augment") return Object.hasOwn(AUGMENTS, text) ? text : undefined;
+  if (NAMED[name]) return Object.hasOwn(NAMED[name], text) ? text : undefined;
   const value = whole(text, $(name));
   return name === "folds" && value === 1 ? 2 : value;
 };
@@ -31,6 +34,7 @@ export const settings = {
   example: query.has("example"),
   ...NUMBERS,
   augment: "crops",
+  crops: "five",
 
   /** Those that a person can change. */
   get chosen() {
@@ -52,19 +56,19 @@ export const settings = {
   show() {
     for (const name of CHOICES) $(name).value = String(this[name]);
     const varied = { none: "", crops: ", pictures cropped", mirrored: ", pictures cropped and mirrored" }[this.augment];
-    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds${varied}`;
+    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds${varied}${this.crops === "five" ? ", answers over five crops" : ""}`;
   },
 };
 
 /** What the worker is told to learn with. */
-export const toConfig = ({ steps, seed, folds, augment }) => ({
-  train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }),
+export const toConfig = ({ steps, seed, folds, augment, crops }) => ({
+  train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }), ...CROPS[crops],
 });
 
 /** The settings that gave it. */
-export function fromConfig({ train: { num_steps: steps, seed, augment, mirror }, folds }) {
+export function fromConfig({ train: { num_steps: steps, seed, augment, mirror }, folds, multi_crop: several }) {
   const varied = (mirror ?? true) ? "mirrored" : "crops";
-  return { steps, seed, folds, augment: augment ? varied : "none" };
+  return { steps, seed, folds, augment: augment ? varied : "none", crops: several ? "five" : "one" };
 }
 
 /** Whether the page can have these settings: those of another version, in a project, may be others. */
@@ -74,8 +78,10 @@ export const isOffered = (config) => JSON.stringify(toConfig(fromConfig(config))
 export function bindSettings(changed) {
   for (const name of CHOICES) {
     $(name).addEventListener("change", () => {
-      settings[name] = possible(name, $(name).value) ?? settings[name];
+      const typed = $(name).value;
+      settings[name] = possible(name, typed) ?? settings[name];
       settings.show();
+      if ($(name).value !== typed) say(`${name} cannot be ${typed || "empty"}: it is ${settings[name]}`);
       changed();
     });
   }

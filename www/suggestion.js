@@ -10,7 +10,7 @@ const CONTROL = "random-modules";
 /** Of a held-out accuracy, from its 95 % interval. */
 const standardError = ({ held_out_interval: ends }) => (ends ? (ends[1] - ends[0]) / (2 * 1.96) : 0);
 
-/** {method, why: alone | held-out | near | unmeasured}; null without results. */
+/** {method, why: alone | held-out | near | unmeasured, left: methods that could not be compared}; null without results. */
 export function suggested(reports) {
   if (!reports.length) return null;
   const rivals = reports.filter((own) => own.method !== CONTROL || reports.length === 1);
@@ -20,5 +20,6 @@ export function suggested(reports) {
   const best = candidates.find((own) => (own.held_out_accuracy ?? 0) === highest);
   const taken = candidates.find((own) => (own.held_out_accuracy ?? 0) >= highest - standardError(best));
   const why = taken.held_out_accuracy === highest ? "held-out" : "near";
-  return { method: taken.method, why: reports.length === 1 ? "alone" : measured.length ? why : "unmeasured" };
+  const left = rivals.filter((own) => !candidates.includes(own)).map((own) => own.method);
+  return { method: taken.method, left, why: reports.length === 1 ? "alone" : measured.length ? why : "unmeasured" };
 }

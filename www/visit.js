@@ -45,8 +45,8 @@ export class Visit {
   async begin() {
     const { state: kept, lost } = await restore();
     this.lost = lost;
-    // Visits from before pictures could be varied.
-    this.#settings.set(kept?.settings ? { augment: "none", ...kept.settings } : {});
+    // Visits from before pictures could be varied, and answered by several crops.
+    this.#settings.set(kept?.settings ? { augment: "none", crops: "one", ...kept.settings } : {});
     this.#tryIt.asked = kept?.settings?.unsureBelow;
     this.#library.removed = new Set(kept?.removed);
     this.#last = kept ?? {};
@@ -162,7 +162,7 @@ export class Visit {
     const modules = this.#library.own.map(({ name, config, weights }) => ({ name, config, weights }));
     const { source, ...files } = this.#opening.model;
     return {
-      classes: this.#classes.files, modules, removed: [...this.#library.removed], methods: this.#run.chosen, results: this.#run.kept,
+      classes: this.#classes.files, modules, removed: [...this.#library.removed], methods: this.#run.chosen, results: this.#run.found.kept,
       settings: { ...this.#settings.chosen, unsureBelow: this.#tryIt.asked },
       // The name tells what is missed, should the files be gone.
       model: { source, ...(source.kind === "files" ? files : {}) },

@@ -51,7 +51,7 @@ const LOOKED_AT = 0;
 async function look(file) {
   const crop = engine.addPicture(LOOKED_AT, file.name, await bytes(file, file.name));
   try {
-    return { ...crop, answers: await engine.predict(LOOKED_AT) };
+    return { ...crop, answers: await engine.predict(LOOKED_AT, true) };
   } finally {
     engine.removePicture(LOOKED_AT);
   }
@@ -89,10 +89,12 @@ const actions = {
   },
   [REQUEST.fold]: ({ method, index, request }) => engine.fold(method, index, request, tell),
   [REQUEST.folded]: ({ method, found }) => waiting.get(method)(found),
-  [REQUEST.predict]: ({ picture }) => engine.predict(picture),
+  [REQUEST.predict]: ({ picture }) => engine.predict(picture, false),
   [REQUEST.look]: ({ file }) => look(file),
   [REQUEST.handOver]: ({ method }) => engine.handOver(method),
   [REQUEST.reweigh]: ({ method, factors }) => engine.reweigh(method, new Float32Array(factors)),
+  [REQUEST.test]: ({ method, test }) => engine.test(method, test),
+  [REQUEST.rename]: ({ method, classes }) => engine.rename(method, classes),
   [REQUEST.forget]: ({ methods }) => engine.forget(methods),
   [REQUEST.saveTask]: async ({ method, merged, rank }) => {
     const { files, error } = await engine.saveTask(method, merged, rank);
@@ -103,7 +105,7 @@ const actions = {
 };
 
 /** What does not wait for the job that runs; a picture that is removed does: a fold may still look at it. */
-const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.forget, REQUEST.saveTask]);
+const QUICK = new Set([REQUEST.addPicture, REQUEST.predict, REQUEST.look, REQUEST.fold, REQUEST.folded, REQUEST.handOver, REQUEST.reweigh, REQUEST.rename, REQUEST.forget, REQUEST.saveTask]);
 
 const transferable = (result) => (result?.rgba ? [result.rgba.buffer] : []);
 

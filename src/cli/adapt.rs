@@ -1,5 +1,7 @@
 //! `adapt`: several methods side by side on a few labelled images.
 
+use std::path::Path;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
     Dataset, Method, Why, block_on,
@@ -12,6 +14,7 @@ use loraloom::{
         adapt::{AdaptConfig, Flow, Progress},
         arm::Adapted,
         files::{never_held_out, repeats},
+        task::TaskFile,
     },
     suggested,
 };
@@ -19,7 +22,9 @@ use loraloom::{
 use super::{
     Outcome,
     args::{AdaptArgs, Modules, leaves_choice},
-    interrupt, model, output, settings, tables,
+    interrupt, model, output,
+    settings::Settings,
+    tables,
 };
 
 /// So many classes are named.
@@ -31,7 +36,7 @@ const SHOWN: usize = 12;
 /// The model or the training images cannot be loaded, or a method cannot run.
 pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     let mut session = model::open(&arguments.model, arguments.compute.device)?;
-    let mut warnings = model::add_modules(&mut session, &arguments.modules)?;
+    let mut warnings = model::add_modules(&mut session, &arguments.modules)?.warnings;
     model::note_without_modules(&session, &arguments.modules, &arguments.methods);
     let mut methods = arguments.methods(Modules::of(&session))?;
     let config = config(arguments)?;
@@ -93,17 +98,22 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
 }
 
+/// The first of some classes by name, and how many more there are.
+fn named(classes: &[String]) -> String {
+    let shown: Vec<&str> = classes.iter().take(SHOWN).map(String::as_str).collect();
+    let more = classes.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", output::escaped(&shown.join(", ")))
+}
+
 /// What is learned, from how much.
 fn data(train: &Dataset, test: Option<&Dataset>) -> String {
-    let shown: Vec<&str> = train.classes.iter().take(SHOWN).map(String::as_str).collect();
-    let more = train.classes.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let images = |part: &Dataset, kind: &str| {
         count(part.examples.len(), &format!("{kind} image"), &format!("{kind} images"))
     };
     let tested = test.map_or(String::new(), |test| format!(", {}", images(test, "test")));
     let classes = count(train.classes.len(), "class", "classes");
-    format!("{classes} ({}{more}), {}{tested}\n", shown.join(", "), images(train, "training"))
+    format!("{classes} ({}), {}{tested}\n", named(&train.classes), images(train, "training"))
 }
 
 /// Says which method to take, and saves it if asked to.
@@ -116,9 +126,18 @@ fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted:
         }
         return Ok(());
     };
+    let replaced = replaced(dir, &report.classes);
     block_on(session.save_task(adapted, &report.classes, arguments.form(), arguments.names.into(), dir))?;
     output::print(&format!("\nsaved {name} to {}{why}", dir.display()));
+    replaced.iter().for_each(|note| output::note(note));
     Ok(())
+}
+
+/// What to say where a folder holds a task of other classes, which is about to be replaced.
+fn replaced(dir: &Path, classes: &[String]) -> Option<String> {
+    let old = TaskFile::read(dir).ok()?.classes;
+    let same = old.len() == classes.len() && old.iter().all(|class| classes.contains(class));
+    (!same).then(|| format!("replaced the task of {} that was in {}", named(&old), dir.display()))
 }
 
 /// Why a method is taken among several.
@@ -139,7 +158,7 @@ fn because(why: Why) -> &'static str {
 /// As [`Session::load_dataset`].
 pub fn load(
     session: &Session,
-    dir: &std::path::Path,
+    dir: &Path,
     classes: Option<&[String]>,
     shots: Option<(usize, u64)>,
     warnings: &mut Vec<Error>,
@@ -183,7 +202,7 @@ fn compare(
         let (report, adapted) = match block_on(session.adapt_method(method, train, test, config, &mut show)) {
             Ok(found) => found,
             // What one method refuses does not cost a person the others.
-            Err(error @ (Error::Mismatch { .. } | Error::NotFinite { .. })) if methods.len() > 1 => {
+            Err(error) if error.is_of_one_method() && methods.len() > 1 => {
                 let name = method.name();
                 let error = Error::mismatch(name, Error::after_name(&error.to_string(), name));
                 output::warning(&error);
@@ -236,12 +255,10 @@ pub fn show(bar: &ProgressBar, progress: &Progress) -> Flow {
 }
 
 fn config(arguments: &AdaptArgs) -> Result<AdaptConfig> {
-    let mut config = match &arguments.settings {
-        Some(path) => settings::read(path, AdaptConfig::default(), "say it with --seed")?,
-        None => AdaptConfig::default(),
-    };
+    let file = arguments.settings.as_deref();
+    let mut settings = Settings::read(file, AdaptConfig::default(), "say it with --seed")?;
+    let config = &mut settings.config;
     config.granularity = arguments.granularity.unwrap_or(config.granularity);
     config.folds = arguments.folds.unwrap_or(config.folds);
-    settings::typed(&arguments.training, &mut config);
-    Ok(config)
+    Ok(settings.typed(&arguments.training))
 }

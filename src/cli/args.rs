@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use loraloom::{
     DeviceChoice, Dialect, Filter, Granularity, Method,
+    error::Error,
     session::{Session, adapt::AdaptConfig, export::TaskForm},
 };
 
@@ -16,7 +17,7 @@ mod training;
 pub use answers::{AnswerArgs, ClassifyArgs, PredictArgs};
 pub use experiment::{ExperimentArgs, ShiftName};
 pub use help::command;
-pub use training::{PretrainArgs, TrainModuleArgs, TrainingArgs};
+pub use training::{LearningArgs, PretrainArgs, TrainModuleArgs, TrainingArgs};
 
 /// Adapt a small Vision Transformer to a few labelled images by composing LoRA modules.
 #[derive(Debug, Parser)]
@@ -342,6 +343,11 @@ fn methods(names: &[String], modules: Modules) -> loraloom::error::Result<Vec<Me
     for name in names {
         let named: Vec<Method> = match name.trim() {
             "all" => Method::ALL.to_vec(),
+            "" => {
+                let reason =
+                    "a name is empty; name methods, separated by commas, or leave the choice with `auto`";
+                return Err(Error::mismatch("--methods", reason));
+            }
             "auto" => Method::ALL.into_iter().filter(|method| modules.fit(*method)).collect(),
             name => vec![Method::from_name(name)?],
         };

@@ -30,7 +30,7 @@ pub fn run(arguments: &ClassifyArgs) -> Result<Outcome> {
 /// # Errors
 /// No image can be read, the device was lost, or a file cannot be written.
 pub fn say_all(session: &Session, paths: &[PathBuf], top: usize, files: &AnswerArgs) -> Result<Outcome> {
-    let (images, left_out) = image_files(paths)?;
+    let (images, left_out) = image_files(paths);
     left_out.iter().for_each(output::warning);
     let (predictions, outcome) = predict_all(session, &images, top, files.unsure)?;
     output::json(files.compute.json.as_deref(), &predictions)?;

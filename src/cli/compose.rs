@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
+    files::check_writable,
     report::{Warning, count},
     session::place::{COMPOSITION, check_composition_place},
 };
@@ -69,6 +70,7 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
             "it is one of --adapters and would be overwritten; name another folder",
         ));
     }
+    check_writable(&arguments.out)?;
     check_composition_place(&arguments.out)?;
     let names = arguments.names.map(Dialect::from);
     let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
@@ -105,11 +107,12 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn weights(text: &str, count: usize) -> Result<Vec<f64>> {
+fn weights(text: &str, adapters: usize) -> Result<Vec<f64>> {
     if text == "uniform" {
-        return Ok(vec![1.0 / count as f64; count]);
+        return Ok(vec![1.0 / adapters as f64; adapters]);
     }
-    text.split(',')
+    let weights: Vec<f64> = text
+        .split(',')
         .map(|weight| {
             weight.trim().parse().map_err(|_| {
                 Error::mismatch(
@@ -118,7 +121,14 @@ fn weights(text: &str, count: usize) -> Result<Vec<f64>> {
                 )
             })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    if weights.len() != adapters {
+        let (adapters, weights) =
+            (count(adapters, "adapter", "adapters"), count(weights.len(), "weight", "weights"));
+        let reason = format!("{adapters} and {weights}; give one weight per adapter");
+        return Err(Error::mismatch("--weights", reason));
+    }
+    Ok(weights)
 }
 
 fn form(arguments: &ComposeArgs) -> Result<Form> {

@@ -14,6 +14,7 @@ use loraloom::{
         settings::Settings,
         task,
     },
+    files::{check_folder, check_writable},
     report::count,
     session::{
         Session,
@@ -33,6 +34,7 @@ use super::{
 /// The model, a module or a task cannot be used, or the folder holds results of other settings.
 pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
     if arguments.report_only {
+        check_folder(&arguments.out)?;
         return write_report(arguments);
     }
     if arguments.shard.count > 1 && arguments.json.is_some() {
@@ -40,6 +42,7 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
             "a shard has no summary; leave it out, and give it to --report-only once all shards are there";
         return Err(Error::mismatch("--json", reason));
     }
+    check_writable(&arguments.out)?;
     let names = task_names(&arguments.tasks)?;
     arguments.tasks.iter().try_for_each(|dir| task::check(dir))?;
     let shifted = |shift| arguments.shift.contains(&shift).then_some(arguments.shift_shots);
@@ -86,17 +89,14 @@ pub fn run(arguments: &ExperimentArgs) -> Result<Outcome> {
     Ok(if warnings.is_empty() && !interrupt::stopped() { written } else { Outcome::Warned })
 }
 
-/// Every module counts in a comparison: a bad one is an error.
+/// Every module counts in a comparison: one that cannot be used, or does nothing, is an error.
 fn open(arguments: &ExperimentArgs) -> Result<(Session, Vec<Error>)> {
     let options = model::options(&arguments.input)?;
     let mut session = model::open_named(&arguments.model, &options, arguments.device)?;
-    let warnings = model::add_modules(&mut session, &arguments.modules)?;
-    match warnings.len() {
-        0 => Ok((session, warnings)),
-        _ if session.module_names().len() < arguments.modules.len() => {
-            Err(Error::mismatch("--modules", "all of them must be usable in a comparison"))
-        }
-        _ => Ok((session, warnings)),
+    let added = model::add_modules(&mut session, &arguments.modules)?;
+    match added.incomplete {
+        true => Err(Error::mismatch("--modules", "all of them must be usable in a comparison")),
+        false => Ok((session, added.warnings)),
     }
 }
 
@@ -112,21 +112,13 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
         );
         return Err(Error::mismatch("--shift-shots", reason));
     }
-    let mut config = match &arguments.settings {
-        // Folds are off here unless they are asked for, with a file or without.
-        Some(path) => {
-            settings::read(path, defaults(), "every run has its own seed; say how many with --seeds")?
-        }
-        None => defaults(),
-    };
+    let (file, seed) =
+        (arguments.settings.as_deref(), "every run has its own seed; say how many with --seeds");
+    // Folds are off here unless they are asked for, with a file or without.
+    let mut config = settings::Settings::read(file, defaults(), seed)?.config;
     config.folds = arguments.folds.unwrap_or(config.folds);
     config.granularity = arguments.granularity.unwrap_or(config.granularity);
-    let train = &mut config.train;
-    train.num_steps = arguments.steps.unwrap_or(train.num_steps);
-    train.batch_size = arguments.batch_size.unwrap_or(train.batch_size);
-    train.augment = arguments.augment.unwrap_or(train.augment);
-    train.mirror = arguments.mirror.unwrap_or(train.mirror);
-    config.views = arguments.views.unwrap_or(config.views);
+    arguments.learning.lay_over(&mut config);
     config.check_for(&session.model().vit.config)?;
     let mut settings = block_on(Settings::new(session, config))?;
     settings.full_steps = arguments.full_steps.unwrap_or(settings.full_steps);
@@ -136,9 +128,9 @@ fn settings(arguments: &ExperimentArgs, session: &Session) -> Result<Settings> {
     Ok(settings)
 }
 
-/// What training takes where nothing is said: no folds, which cost a run each.
+/// What training takes where nothing is said: no folds, which cost a run each, and test images as they are, as papers have them.
 pub fn defaults() -> AdaptConfig {
-    AdaptConfig { folds: 0, ..AdaptConfig::default() }
+    AdaptConfig { folds: 0, multi_crop: false, ..AdaptConfig::default() }
 }
 
 /// Works the cells off with a bar on a terminal and a line per run elsewhere.

@@ -4,6 +4,7 @@ mod adapt;
 mod args;
 mod classify;
 mod compose;
+mod destination;
 mod experiment;
 mod forward;
 mod info;
@@ -18,7 +19,7 @@ mod settings;
 mod tables;
 mod train_module;
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{FromArgMatches, error::ErrorKind};
 use loraloom::error::Result;
@@ -61,9 +62,7 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Result<Outcome> {
-    if let Some(path) = json_of(&arguments.command) {
-        output::check_json(path)?;
-    }
+    destination::check(&arguments.command)?;
     match arguments.command {
         Command::Adapt(arguments) => adapt::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
@@ -80,24 +79,6 @@ fn dispatch(arguments: Arguments) -> Result<Outcome> {
             Ok(Outcome::Fine)
         }
     }
-}
-
-/// Where a command writes its report.
-fn json_of(command: &Command) -> Option<&Path> {
-    let path = match command {
-        Command::Adapt(arguments) => &arguments.compute.json,
-        Command::Predict(arguments) => &arguments.answers.compute.json,
-        Command::Classify(arguments) => &arguments.answers.compute.json,
-        Command::Forward(arguments) => &arguments.compute.json,
-        Command::TrainModule(arguments) => &arguments.compute.json,
-        Command::Pretrain(arguments) => &arguments.compute.json,
-        Command::Replay(arguments) => &arguments.compute.json,
-        Command::Compose(arguments) => &arguments.json,
-        Command::Experiment(arguments) => &arguments.json,
-        Command::Info(arguments) => &arguments.json,
-        Command::Completions { .. } => &None,
-    };
-    path.as_deref()
 }
 
 /// The generator would panic at a closed pipe, so it writes to memory.

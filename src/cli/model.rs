@@ -1,6 +1,10 @@
 //! From `--model` to a session: a folder, or a Hugging Face id that is downloaded and cached.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use loraloom::{
@@ -58,31 +62,67 @@ pub fn adapter_dir(path: &Path) -> Result<PathBuf> {
     }
 }
 
+/// What became of the modules that were asked for.
+#[derive(Default)]
+pub struct Added {
+    /// What looks wrong; it was printed.
+    pub warnings: Vec<Error>,
+    /// Whether one was left out because it cannot be used, or does nothing.
+    pub incomplete: bool,
+}
+
 /// Adds the modules that a person names to the library, or those that ship for the model if none are named (`none`:
 /// no modules). A bad module is a warning and the rest goes on.
 ///
 /// # Errors
-/// None of the named modules can be used.
-pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Vec<Error>> {
-    if matches!(named, [only] if only.as_os_str() == "none") {
-        return Ok(Vec::new());
+/// None of the named modules can be used, or `none` is named beside others.
+pub fn add_modules(session: &mut Session, named: &[PathBuf]) -> Result<Added> {
+    let is_none = |path: &PathBuf| path.as_os_str() == "none";
+    match named {
+        [] => return add_shipped(session),
+        [only] if is_none(only) => return Ok(Added::default()),
+        several if several.iter().any(is_none) => {
+            let reason =
+                "`none` cannot stand beside others; leave it out, or write ./none for a folder of that name";
+            return Err(Error::mismatch("--modules", reason));
+        }
+        _ => {}
     }
-    if named.is_empty() {
-        return add_shipped(session);
-    }
-    let mut warnings = Vec::new();
+    let (mut added, mut folders) = (Added::default(), BTreeMap::new());
     for path in named {
-        match adapter_dir(path).and_then(|dir| session.add_module_dir(&dir, &path.to_string_lossy())) {
-            Ok(found) => warnings.extend(found),
-            Err(error) => warnings.push(error),
+        match add_once(session, path, &mut folders) {
+            Ok(found) => added.warnings.extend(found),
+            Err(error) => {
+                added.warnings.push(error);
+                added.incomplete = true;
+            }
         }
     }
-    warnings.extend(session.remove_idle_modules()?);
-    warnings.iter().for_each(output::warning);
+    let idle = session.remove_idle_modules()?;
+    added.incomplete |= !idle.is_empty();
+    added.warnings.extend(idle);
+    added.warnings.iter().for_each(output::warning);
     if session.module_names().is_empty() {
         return Err(Error::mismatch("--modules", "none of them can be used"));
     }
-    Ok(warnings)
+    Ok(added)
+}
+
+/// Adds the module of a folder, or warns where another path has led to the folder: in a mean it would count twice.
+fn add_once<'a>(
+    session: &mut Session,
+    path: &'a Path,
+    folders: &mut BTreeMap<PathBuf, &'a Path>,
+) -> Result<Vec<Error>> {
+    let dir = adapter_dir(path)?;
+    let whole = fs::canonicalize(&dir).unwrap_or_else(|_| dir.clone());
+    match folders.insert(whole, path) {
+        None => session.add_module_dir(&dir, &path.to_string_lossy()),
+        Some(first) => {
+            let reason = format!("the same folder as {}; it is taken once", first.display());
+            Ok(vec![Error::mismatch(path.display().to_string(), reason)])
+        }
+    }
 }
 
 /// Tells whoever leaves the methods to us why none of them composes.
@@ -95,9 +135,9 @@ pub fn note_without_modules(session: &Session, named: &[PathBuf], methods: &[Str
     }
 }
 
-fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
+fn add_shipped(session: &mut Session) -> Result<Added> {
     let (name, size) = (&session.model().name, session.info().input_size);
-    let Some(manifest) = shipped::modules_for(name, size) else { return Ok(Vec::new()) };
+    let Some(manifest) = shipped::modules_for(name, size) else { return Ok(Added::default()) };
     let mut warnings = Vec::new();
     for entry in &manifest.modules {
         let module = manifest.module(&entry.name)?;
@@ -110,7 +150,7 @@ fn add_shipped(session: &mut Session) -> Result<Vec<Error>> {
         }
     }
     warnings.iter().for_each(output::warning);
-    Ok(warnings)
+    Ok(Added { incomplete: !warnings.is_empty(), warnings })
 }
 
 type Download<'a> = &'a mut dyn FnMut(Progress);

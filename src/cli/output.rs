@@ -1,8 +1,7 @@
 //! What a person sees: errors, warnings, progress, tables.
 
 use std::{
-    fs::File,
-    io::{ErrorKind, IsTerminal, Read, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     path::Path,
     sync::{
         Mutex,
@@ -15,13 +14,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use loraloom::{
     error::{Error, Result},
     experiment::results::Run,
-    files::{check_writable, write_json},
+    files::write_json,
     report::{MethodReport, Prediction},
     write_atomic,
 };
 use serde::Serialize;
 
-use super::tables;
+use super::{destination::STDOUT, tables};
 
 /// Prints an error with its code.
 pub fn error(error: &Error) {
@@ -36,16 +35,40 @@ pub fn warning(error: &Error) {
 /// Prints what a person should know and is no fault.
 pub fn note(text: &str) {
     // As with every message, a closed pipe is the reader's choice.
-    let _ = writeln!(stderr(), "note: {text}");
+    let _ = writeln!(stderr(), "note: {}", escaped(text));
 }
 
 fn say(kind: &str, error: &Error) {
+    let text = error.to_string();
+    let text = match error {
+        // What a driver says has several lines.
+        Error::Device { .. } => lines(&text),
+        _ => escaped(&text),
+    };
     // Nothing sensible is left to do when stderr is closed.
-    let _ = writeln!(stderr(), "{kind}[{}]: {error}", error.code());
+    let _ = writeln!(stderr(), "{kind}[{}]: {text}", error.code());
+}
+
+/// Text with its control characters written out: file names may hold them, and a terminal would obey.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// As [`escaped`], of text that has several lines itself.
+fn lines(text: &str) -> String {
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
 /// Prints to standard output, or to standard error where JSON has the former.
 pub fn print(text: &str) {
+    let text = lines(text);
     let written = match JSON_ON_STDOUT.load(Ordering::Relaxed) {
         true => writeln!(stderr(), "{text}"),
         false => writeln!(stdout(), "{text}"),
@@ -59,14 +82,16 @@ pub fn print(text: &str) {
     }
 }
 
+/// Keeps standard output for JSON.
+pub fn give_stdout_to_json() {
+    JSON_ON_STDOUT.store(true, Ordering::Relaxed);
+}
+
 /// Whether standard output is for JSON.
 static JSON_ON_STDOUT: AtomicBool = AtomicBool::new(false);
 
 /// Why something could not be printed.
 static LOST: Mutex<Option<std::io::Error>> = Mutex::new(None);
-
-/// What `--json` calls standard output.
-const STDOUT: &str = "-";
 
 /// The error of what could not be printed, as on a full disk.
 pub fn lost() -> Option<Error> {
@@ -112,6 +137,7 @@ pub fn progress_line(done: usize, all: usize, report: &MethodReport) {
 pub fn run_line(done: usize, all: usize, run: &Run) {
     if !stderr().is_terminal() {
         let (Run { task, seed, .. }, shots) = (run, run.shots.words());
+        let task = escaped(task);
         let (name, accuracy) = (run.method.name(), tables::percent(Some(run.test_accuracy)));
         let seconds = run.seconds + run.test_seconds;
         let draw = run.draw.words();
@@ -121,34 +147,6 @@ pub fn run_line(done: usize, all: usize, run: &Run) {
             "[{done}/{all}] {task}, {shots}{draw}, seed {seed}, {name}: test {accuracy}, {seconds:.1} s"
         );
     }
-}
-
-/// Refuses a file for a report that cannot be written, or that holds something else, before hours are spent on it: whoever
-/// forgets the file's name gives the first picture instead.
-///
-/// # Errors
-/// The file, and what is wrong with it.
-pub fn check_json(path: &Path) -> Result<()> {
-    if path == Path::new(STDOUT) {
-        JSON_ON_STDOUT.store(true, Ordering::Relaxed);
-        return Ok(());
-    }
-    if path.is_dir() {
-        return Err(Error::mismatch(path.display().to_string(), "--json is a folder; name a file in it"));
-    }
-    if path.exists() && !path.is_file() {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    check_writable(folder.unwrap_or(Path::new(".")))?;
-    let Ok(mut file) = File::open(path) else { return Ok(()) };
-    let mut first = [0];
-    let held = file.read(&mut first).is_ok_and(|read| read == 1);
-    if held && !b"{[".contains(&first[0]) {
-        let reason = "--json would replace it, and it is no JSON; name another file";
-        return Err(Error::mismatch(path.display().to_string(), reason));
-    }
-    Ok(())
 }
 
 /// Writes a report if asked to.
@@ -214,7 +212,7 @@ pub fn predictions(predictions: &[Prediction], unsure: Option<f32>) {
             .map(|class| format!("{} {:.1} %", class.label, 100.0 * class.probability))
             .collect();
         let unsure = if prediction.is_sure(unsure) { "" } else { "not sure: " };
-        print(&format!("{}: {unsure}{}", prediction.image, classes.join(", ")));
+        print(&escaped(&format!("{}: {unsure}{}", prediction.image, classes.join(", "))));
     }
 }
 

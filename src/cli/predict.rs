@@ -1,10 +1,12 @@
 //! `predict`: what a saved task sees in images.
 
+use std::path::Path;
+
 use loraloom::{
     block_on,
     error::{Error, Result},
-    project::task::ZippedTask,
-    session::{Session, task::TaskFile},
+    project::{Project, task::ZippedTask},
+    session::{Session, files::read_bytes, task::TaskFile},
 };
 
 use super::{Outcome, args::PredictArgs, classify::say_all, model, output, score};
@@ -16,7 +18,7 @@ use super::{Outcome, args::PredictArgs, classify::say_all, model, output, score}
 pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
     let path = &arguments.task;
     let (task, zip) = match path.is_file() {
-        true => ZippedTask::open(path).map(|(task, zip)| (task, Some(zip)))?,
+        true => open_zip(path).map(|(task, zip)| (task, Some(zip)))?,
         false => (TaskFile::read(path)?, None),
     };
     let (session, opened) = open(arguments, &task, zip)?;
@@ -27,14 +29,29 @@ pub fn run(arguments: &PredictArgs) -> Result<Outcome> {
     Ok(if opened == Outcome::Warned { opened } else { outcome })
 }
 
+/// A saved task in a zip; of the page's other zips it says what they are for.
+fn open_zip(path: &Path) -> Result<(TaskFile, ZippedTask)> {
+    let name = path.display().to_string();
+    let is_project = || read_bytes(path).and_then(|bytes| Project::open(&name, bytes)).is_ok();
+    ZippedTask::open(path).map_err(|error| match is_project() {
+        true => {
+            let reason =
+                format!("it is a project and no saved task; compute it again with: loraloom replay {name}");
+            Error::mismatch(&name, reason)
+        }
+        false => error,
+    })
+}
+
 fn open(arguments: &PredictArgs, task: &TaskFile, zip: Option<ZippedTask>) -> Result<(Session, Outcome)> {
     let (path, device) = (&arguments.task, arguments.answers.compute.device);
     let options = task.model_options();
     if task.is_whole_model() {
-        let session = match zip {
+        let mut session = match zip {
             Some(mut zip) => block_on(zip.open_model(device.into(), &options))?,
             None => model::open_named(&path.display().to_string(), &options, device)?,
         };
+        session.answer_as(task);
         return Ok((session, Outcome::Fine));
     }
     let base = arguments.model.as_deref().unwrap_or(&task.model);

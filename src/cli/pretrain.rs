@@ -20,6 +20,9 @@ use serde::Serialize;
 
 use super::{Outcome, adapt::steps_bar, args::PretrainArgs, interrupt, model, output};
 
+/// Name of the card that lies beside the model.
+pub const CARD: &str = "pretraining.json";
+
 /// What `--json` gets: what lies beside the model, and what is of this machine only.
 #[derive(Serialize)]
 struct Report {
@@ -91,7 +94,7 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     warnings.iter().for_each(output::warning);
     interrupt::listen();
     let report = with_bar(|show| block_on(run::run(&config, &photos, &files, models, &device, show)))?;
-    output::json(Some(&arguments.out.join("pretraining.json")), &report)?;
+    output::json(Some(&arguments.out.join(CARD)), &report)?;
     output::print(&format!("{}\nwrote {}", summary(&report), arguments.out.display()));
     if interrupt::stopped() {
         let reason = format!("after {} steps; the same command goes on", report.steps);

@@ -23,6 +23,10 @@ const TOLERANCE: f64 = 1e-3;
 /// The project or its model cannot be loaded, or a method cannot run.
 pub fn run(arguments: &ReplayArgs) -> Result<Outcome> {
     let name = arguments.project.display().to_string();
+    if arguments.project.is_dir() {
+        let reason = "it is a folder, and a project is a zip; name the zip that the page saved";
+        return Err(Error::mismatch(name, reason));
+    }
     let mut project = Project::open(&name, read_bytes(&arguments.project)?)?;
     if project.file.results.is_empty() {
         let reason = "it has no results to compare with; run a method in the page and save the project again";

@@ -5,7 +5,7 @@ use std::path::Path;
 use loraloom::{
     block_on,
     error::Result,
-    report::{Accuracy, Prediction},
+    report::{Accuracy, Prediction, count},
     session::Session,
 };
 use serde::Serialize;
@@ -74,7 +74,8 @@ pub fn run(session: &Session, dir: &Path, arguments: &PredictArgs) -> Result<Out
 
 fn share(Accuracy { correct, total, value, low, high }: &Accuracy) -> String {
     let [value, low, high] = [value, low, high].map(|share| 100.0 * share);
-    format!("{value:.1} % (95 % interval {low:.0}-{high:.0}): {correct} of {total} images")
+    let of = count(*total, "image", "images");
+    format!("{value:.1} % (95 % interval {low:.0}-{high:.0}): {correct} of {of}")
 }
 
 impl Scores {
@@ -107,7 +108,8 @@ impl Scores {
         for own in mistakes.iter().take(SHOWN) {
             let (best, class) = (&own.prediction.top[0], &self.classes[own.class]);
             let (image, sure) = (&own.prediction.image, 100.0 * best.probability);
-            output::print(&format!("{image}: {} {sure:.1} %, is {class}", best.label));
+            let line = format!("{image}: {} {sure:.1} %, is {class}", best.label);
+            output::print(&output::escaped(&line));
         }
     }
 

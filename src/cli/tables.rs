@@ -69,13 +69,13 @@ fn interval(ends: Option<[f64; 2]>) -> String {
 
 /// Prints rows with aligned columns: the first one to the left, the others to the right.
 pub fn table<R: AsRef<[String]>>(rows: &[R]) {
-    let columns = rows.first().map_or(0, |row| row.as_ref().len());
-    let width =
-        |column: usize| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.as_ref().iter().map(|cell| output::escaped(cell)).collect()).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let cells: Vec<String> = row
-            .as_ref()
             .iter()
             .zip(&widths)
             .enumerate()
@@ -113,7 +113,7 @@ pub fn compositions(reports: &[MethodReport]) {
     }
     if !lines.is_empty() {
         output::print("");
-        lines.iter().for_each(|line| output::print(line));
+        lines.iter().for_each(|line| output::print(&output::escaped(line)));
     }
 }
 

@@ -4,7 +4,7 @@ use loraloom::{
     Dataset, Method, block_on,
     error::{Error, Result},
     files::check_writable,
-    report::{MethodReport, Warning},
+    report::{MethodReport, Warning, count},
     session::{
         Session,
         adapt::AdaptConfig,
@@ -19,7 +19,8 @@ use super::{
     Outcome,
     adapt::{self, load},
     args::TrainModuleArgs,
-    interrupt, model, output, settings,
+    interrupt, model, output,
+    settings::Settings,
 };
 
 /// What is written next to the module: how it came about and how well it does.
@@ -43,7 +44,7 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// The model or images cannot be loaded, or the folder cannot be written.
+/// The model or images cannot be loaded, the folder cannot be written, or it was stopped before there was a module.
 pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let session = model::open(&arguments.model, arguments.compute.device)?;
     let config = config(arguments);
@@ -59,6 +60,11 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     warnings.extend(repeats(&train, test.as_ref()).into_iter().inspect(output::warning));
     interrupt::listen();
     let probe = run_method(&session, Method::LinearProbe, &train, test.as_ref(), &config)?.0;
+    // A module of one step would take the place of an earlier one.
+    if interrupt::stopped() {
+        let reason = "no step of the module was taken, and nothing is written; the same command begins again";
+        return Err(Error::mismatch("stopped", reason));
+    }
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
     report.method = "train-module".into();
     // The answers would be most of the card, and nobody asks a card for them.
@@ -112,7 +118,7 @@ fn run_method(
 
 /// What a module for others gets where nothing is said: that of the modules that ship (`docs/models.md`).
 pub fn defaults() -> AdaptConfig {
-    let mut config = AdaptConfig { folds: 0, views: 0, ..AdaptConfig::default() };
+    let mut config = AdaptConfig { folds: 0, views: 0, multi_crop: false, ..AdaptConfig::default() };
     config.train.num_steps = 100;
     // Whatever else is the default.
     config.train.augment = true;
@@ -124,8 +130,7 @@ fn config(arguments: &TrainModuleArgs) -> AdaptConfig {
     let mut config = defaults();
     config.train.factor_rate = arguments.learning_rate;
     config.train.head_rate = arguments.learning_rate;
-    settings::typed(&arguments.training, &mut config);
-    config
+    Settings::of(config).typed(&arguments.training)
 }
 
 fn summary(probe: &MethodReport, module: &MethodReport) -> String {
@@ -136,10 +141,10 @@ fn summary(probe: &MethodReport, module: &MethodReport) -> String {
         None => String::new(),
     };
     format!(
-        "{tested}training images {:.1} %; {} parameters, {} steps, {:.0} s",
+        "{tested}training images {:.1} %; {}, {}, {:.0} s",
         100.0 * module.train_accuracy,
-        module.trainable_parameters,
-        module.steps,
+        count(module.trainable_parameters, "parameter", "parameters"),
+        count(module.steps, "step", "steps"),
         module.seconds
     )
 }

@@ -34,6 +34,18 @@ impl Listing {
     /// [`Error::Io`], [`Error::Mismatch`] when it is a file, or [`Error::Dataset`] when there is no class with an image, or the
     /// folders are the parts of a task.
     pub fn from_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
+        Self::read(dir, Part::Train)
+    }
+
+    /// As [`Listing::from_folder`], where the images are to test on.
+    ///
+    /// # Errors
+    /// The same, with another advice.
+    pub fn from_test_folder(dir: &Path) -> Result<(Self, Vec<Error>)> {
+        Self::read(dir, Part::Test)
+    }
+
+    fn read(dir: &Path, part: Part) -> Result<(Self, Vec<Error>)> {
         check_folder(dir)?;
         let name = dir.display().to_string();
         let (folders, others): (Vec<_>, Vec<_>) =
@@ -74,11 +86,11 @@ impl Listing {
             return Err(Error::Dataset { name, reason });
         }
         let classes: Vec<String> = by_class.keys().cloned().collect();
-        if let Some(train) = parts_of_a_task(dir, &classes) {
+        if let Some(own) = parts_of_a_task(dir, &classes, part) {
             let reason = format!(
                 "its folders are {}, the parts of a task and no classes; name one of them, as {}",
                 classes.join(" and "),
-                train.display()
+                own.display()
             );
             return Err(Error::Dataset { name, reason });
         }
@@ -97,7 +109,10 @@ impl Listing {
         let index = |name: &String| {
             classes.iter().position(|class| class == name).ok_or_else(|| Error::Dataset {
                 name: self.name.clone(),
-                reason: format!("class `{name}` is not among the training classes ({})", classes.join(", ")),
+                reason: format!(
+                    "class `{name}` is not among the classes of the task ({}); rename its folder, or take it out",
+                    classes.join(", ")
+                ),
             })
         };
         let order: Vec<usize> = self.classes.iter().map(index).collect::<Result<_>>()?;
@@ -122,13 +137,27 @@ impl Listing {
     }
 }
 
-/// The folder of training images of a task whose parts were taken for classes: they hold folders themselves.
-fn parts_of_a_task(dir: &Path, classes: &[String]) -> Option<PathBuf> {
+/// What the images of a folder are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Train,
+    Test,
+}
+
+/// The part that is wanted of a task whose parts were taken for classes: they hold folders themselves.
+fn parts_of_a_task(dir: &Path, classes: &[String], wanted: Part) -> Option<PathBuf> {
+    let begins = |name: &str, with: &str| name.to_lowercase().starts_with(with);
     let is_part = |name: &String| PARTS.contains(&name.to_lowercase().as_str());
-    let train = classes.iter().find(|name| name.to_lowercase().starts_with("train"))?;
-    let own = dir.join(train);
-    let has_classes = || sorted_entries(&own).is_ok_and(|entries| entries.iter().any(|path| path.is_dir()));
-    (classes.iter().all(is_part) && has_classes()).then_some(own)
+    let train = classes.iter().find(|name| begins(name, "train"))?;
+    let has_classes =
+        || sorted_entries(&dir.join(train)).is_ok_and(|entries| entries.iter().any(|path| path.is_dir()));
+    if !classes.iter().all(is_part) || !has_classes() {
+        return None;
+    }
+    let others = classes.iter().filter(|name| !begins(name, "train"));
+    // Images of validation where there are none to test on.
+    let other = others.min_by_key(|name| !begins(name, "test"));
+    Some(dir.join(other.filter(|_| wanted == Part::Test).unwrap_or(train)))
 }
 
 /// What the parts of a task are called.
@@ -137,22 +166,18 @@ const PARTS: [&str; 7] = ["train", "training", "test", "testing", "val", "valid"
 /// What systems leave in folders of pictures; names that begin with a dot are left out anyway.
 const LITTER: [&str; 2] = ["thumbs.db", "desktop.ini"];
 
-/// The files among some paths, and the images inside the folders among them, by name; what is left out is named in the
-/// warnings.
-///
-/// # Errors
-/// [`Error::Io`] names a folder that cannot be listed.
-pub fn image_files(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Error>)> {
+/// The files among some paths, and the images inside the folders among them, by name; what is left out, folders that cannot
+/// be listed among it, is named in the warnings.
+pub fn image_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Error>) {
     let mut search = Search::default();
     let mut files = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-        } else if search.is_new(path)? {
-            files.extend(search.images(path)?);
+        match path.is_dir() {
+            true => files.extend(search.inside(path)),
+            false => files.push(path.clone()),
         }
     }
-    Ok((files, search.warnings))
+    (files, search.warnings)
 }
 
 /// A walk through folders that enters each one once: links can lead back, or from class to class.
@@ -179,14 +204,24 @@ impl Search {
         Ok(new)
     }
 
+    /// The images of a folder that is one of several: where it cannot be listed, a warning, as of an image that cannot be read.
+    fn inside(&mut self, dir: &Path) -> Vec<PathBuf> {
+        let found = self.is_new(dir).and_then(|new| if new { self.images(dir) } else { Ok(Vec::new()) });
+        found.unwrap_or_else(|error| {
+            self.warnings.push(error);
+            Vec::new()
+        })
+    }
+
     /// The images of a folder and of those inside it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the folder itself cannot be listed.
     fn images(&mut self, dir: &Path) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for path in sorted_entries(dir)? {
             if path.is_dir() {
-                if self.is_new(&path)? {
-                    files.extend(self.images(&path)?);
-                }
+                files.extend(self.inside(&path));
             } else if is_image(&path) && path.exists() && !path.is_file() {
                 self.warn_of(&path, "no file (a pipe, a socket or a device); left out");
             } else if is_image(&path) {
@@ -225,4 +260,24 @@ pub(crate) fn class_name(path: &Path) -> String {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_costs_no_other() {
+        let place = tempfile::tempdir().expect("a folder");
+        let photo = place.path().join("photo.png");
+        fs::write(&photo, b"").expect("a file");
+        let mut search = Search::default();
+        // What is not there can be listed by nobody, root included.
+        let gone = place.path().join("gone");
+        assert_eq!(search.inside(&gone), Vec::<PathBuf>::new());
+        assert_eq!(search.inside(place.path()), [photo]);
+        let told: Vec<String> = search.warnings.iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains(&format!("cannot list {}", gone.display())), "{told:?}");
+        assert!(search.images(&gone).is_err(), "a class folder");
+    }
 }

@@ -31,12 +31,15 @@ fn paragraph(question: &str, answer: &str, parts: &[String]) -> String {
 /// Whether the two compositions of the paper beat another method, at which numbers of shots.
 fn against(summary: &Summary, name: &str, other: Method) -> String {
     let question = format!("Does composition beat {name}?");
-    let found = verdicts_of(summary, &[Method::Uniform, Method::Learned], other);
-    paragraph(
-        &question,
-        found.in_short().unwrap_or("There are too few pairs of runs to say so; an interval needs two."),
-        &found.parts,
-    )
+    let compositions = [Method::Uniform, Method::Learned];
+    let found = verdicts_of(summary, &compositions, other);
+    let were_run =
+        summary.methods.contains(&other) && compositions.iter().any(|own| summary.methods.contains(own));
+    let open = match were_run {
+        true => "There are too few pairs of runs to say so; an interval needs two.",
+        false => "They were not both run.",
+    };
+    paragraph(&question, found.in_short().unwrap_or(open), &found.parts)
 }
 
 /// Whether a LoRA is better trained on top of a composition than on the base model, where that was run.
@@ -244,7 +247,7 @@ mod tests {
         assert!(ahead.contains("Over `lora`:\n\n- `uniform+lora` is ahead at 5 shots (+5.0"), "{ahead}");
         assert!(ahead.contains("beat the linear probe?** Yes, wherever"), "{ahead}");
         assert!(ahead.contains("\n- 5 shots: 20 % ["), "{ahead}");
-        assert!(ahead.contains("beat full fine-tuning?** There are too few pairs"), "{ahead}");
+        assert!(ahead.contains("beat full fine-tuning?** They were not both run"), "{ahead}");
         let behind = text(-0.1, 0.01);
         assert!(behind.contains("probe?** No.\n\n- `learned` is behind at 5 shots"), "{behind}");
         let level = text(0.0, 0.2);

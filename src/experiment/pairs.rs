@@ -62,8 +62,13 @@ pub fn exhausted(runs: &[Run], shots: Shots, draw: Draw) -> BTreeSet<String> {
     let own = || runs.iter().filter(|run| run.draw == draw);
     let cells: BTreeSet<(&String, usize, Shots)> =
         own().map(|run| (&run.task, run.train_images, run.shots)).collect();
-    let said: BTreeMap<&String, bool> =
-        own().filter(|run| run.shots == shots).filter_map(|run| Some((&run.task, run.took_all?))).collect();
+    let mut said: BTreeMap<&String, bool> = BTreeMap::new();
+    for (task, all) in
+        own().filter(|run| run.shots == shots).filter_map(|run| Some((&run.task, run.took_all?)))
+    {
+        // Unequal classes are others for every seed, and may be all that there is for one of them.
+        said.entry(task).and_modify(|every| *every &= all).or_insert(all);
+    }
     let has_all = |(task, images, _): &(&String, usize, Shots)| {
         if let Some(all) = said.get(*task) {
             return *all;
@@ -121,6 +126,11 @@ mod tests {
             let says = |task, all| Run { took_all: all, draw, ..self::of(task, more, 20) };
             let said = [says("a", Some(true)), says("b", Some(false))];
             assert_eq!(exhausted(&said, more, draw).into_iter().collect::<Vec<_>>(), ["a"]);
+            let one = Run { seed: 1, ..says("b", Some(true)) };
+            let in_turns = [[says("b", Some(false)), one.clone()], [one, says("b", Some(false))]];
+            in_turns
+                .iter()
+                .for_each(|both| assert!(exhausted(both, more, draw).is_empty(), "of one seed alone"));
             let silent = [says("a", None), Run { shots: many, ..says("a", None) }];
             assert_eq!(exhausted(&silent, more, draw).len(), usize::from(draw == Draw::Even));
         }

@@ -136,7 +136,7 @@ are; the intervals over tasks' means speak of tasks like them. Many comparisons 
 fn missing(summary: &Summary) -> String {
     let cells = summary.blocks.len() * summary.tasks.len() * summary.seeds;
     match (cells * summary.methods.len()).saturating_sub(summary.runs) {
-        0 => "the grid is complete".into(),
+        0 => "all combinations of the tasks, shots, seeds and methods seen".into(),
         missing => format!(
             "**{missing} are missing** of the combinations of tasks, shots, seeds and methods seen; pairs that lack one \
              are left out"
@@ -226,10 +226,15 @@ fn records(summary: &Summary) -> String {
         complete.join(", ")
     );
     text += &by_shots(summary, &|row| number(row.rank, 2));
-    text += "Wins/ties/losses against `linear-probe`; pairs that learn from the same images count once, by their mean.\n\n";
-    text += &by_shots(summary, &|row| record(row, Method::LinearProbe));
-    text += "Wins/ties/losses against `lora`.\n\n";
-    text += &by_shots(summary, &|row| record(row, Method::Lora));
+    for rival in
+        [Method::LinearProbe, Method::Lora].into_iter().filter(|rival| summary.methods.contains(rival))
+    {
+        text += &format!(
+            "Wins/ties/losses against `{}`; pairs that learn from the same images count once, by their mean.\n\n",
+            rival.name()
+        );
+        text += &by_shots(summary, &|row| record(row, rival));
+    }
     text += "Mean number of trained values.\n\n";
     text += &by_shots(summary, &|row| number(Some(row.trainable_parameters), 0));
     text +=

@@ -148,7 +148,7 @@ impl Experiment<'_> {
             };
             let run = match run {
                 Ok(run) => run,
-                Err(error @ (Error::Mismatch { .. } | Error::NotFinite { .. })) => {
+                Err(error) if error.is_of_one_method() => {
                     tally.warn(named(cell, method, &error), on_event);
                     continue;
                 }
@@ -204,7 +204,7 @@ impl Experiment<'_> {
     }
 
     async fn test(&self, adapted: &Adapted, test: &Dataset) -> Result<f64> {
-        let features = self.session.adapted_features(adapted, &test.examples).await?;
+        let features = self.session.asked_features(adapted, &test.examples).await?;
         Ok(evaluate::accuracy(&adapted.head, &features).value)
     }
 

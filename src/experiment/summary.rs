@@ -256,13 +256,13 @@ fn random_share(accuracies: &BTreeMap<Method, ByPair>, exhausted: &BTreeSet<Stri
     let probe = accuracies.get(&Method::LinearProbe)?;
     let learned = paired(accuracies.get(&Method::Learned)?, probe);
     let random = paired(accuracies.get(&Method::RandomModules)?, probe);
+    let pair = |(pair, random): (_, f64)| Some((learned.get(&pair).copied()?, pair, random));
+    let pairs = random.into_iter().filter_map(pair);
+    let both: BTreeMap<_, _> = pairs.map(|(gain, pair, random)| (pair, (random, gain))).collect();
     // A share of a gain that may be none means nothing.
-    Interval::clustered(&by_set(learned.clone(), exhausted)).filter(|gain| gain.low > 0.0)?;
-    let both = random.into_iter().filter_map(|(pair, random)| {
-        let gain = *learned.get(&pair)?;
-        Some((pair, (random, gain)))
-    });
-    ratio_of_means(&by_set(both.collect(), exhausted))
+    let gains: ByPair = both.iter().map(|(pair, (_, gain))| (pair.clone(), *gain)).collect();
+    Interval::clustered(&by_set(gains, exhausted)).filter(|gain| gain.low > 0.0)?;
+    ratio_of_means(&by_set(both, exhausted))
 }
 
 fn by_task(accuracies: &BTreeMap<Method, ByPair>) -> BTreeMap<String, Vec<(Method, f64)>> {

@@ -5,6 +5,7 @@
 //! formats that are not read.
 
 pub mod augment;
+mod corners;
 pub mod decode;
 mod jpeg;
 pub mod preprocess;

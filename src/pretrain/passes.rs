@@ -39,7 +39,7 @@ pub async fn features(
         };
         let examples =
             device::parallel(chunk.iter().collect(), crop).into_iter().collect::<Result<Vec<_>>>()?;
-        let part = evaluate::features(vit, &examples, preprocess, &device.plain, &mut |_| ()).await?;
+        let part = evaluate::features(vit, &examples, preprocess, &device.plain).await?;
         all.values.extend(part.values);
         all.labels.extend(part.labels);
         on_progress((index * CHUNK + chunk.len()).min(photos.len()));

@@ -10,13 +10,13 @@ use super::{
     held_out::{Fold, HeldOut},
 };
 use crate::{
-    dataset::{Dataset, Example},
+    dataset::Dataset,
     device,
     error::{Error, Result},
     evaluate,
-    head::{DEFAULT_L2, Features, Head, softmax},
+    head::{DEFAULT_L2, Features, Head},
     methods::{composition::Granularity, factors::LoraConfig, registry::Method},
-    report::{CoefficientReport, Measured, MethodReport, TestAnswer, count},
+    report::{CoefficientReport, Measured, MethodReport, TestReport, count},
     train::trainer::TrainConfig,
     vit::config::VitConfig,
 };
@@ -52,8 +52,14 @@ pub struct AdaptConfig {
     /// where one has more than 40.
     ///
     /// Configurations that do not say it were made when there were none, and look as they did then.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub views: usize,
+    /// Whether pictures that are asked about, the held-out and the test images too, are answered by the mean of five crops' features:
+    /// of the whole and of its corners ([`Picture::corners`](crate::image::Picture::corners)).
+    ///
+    /// Configurations that do not say it were made when there was the whole alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_crop: bool,
     /// When trained heads are refitted.
     pub refit: Refit,
     /// Folds of the held-out estimate, the same ones for every method; 0 leaves the estimate out.
@@ -65,7 +71,7 @@ pub struct AdaptConfig {
     pub search_images: usize,
 }
 
-fn is_none(views: &usize) -> bool {
+fn is_zero(views: &usize) -> bool {
     *views == 0
 }
 
@@ -77,6 +83,7 @@ impl Default for AdaptConfig {
             lora: LoraConfig::default(),
             l2: DEFAULT_L2,
             views: 4,
+            multi_crop: true,
             refit: Refit::default(),
             folds: 3,
             head_folds: 50,
@@ -299,7 +306,9 @@ impl Session {
         report.stopped = stopped;
         report.temperature = temperature;
         if let Some(test) = test {
-            self.add_test(&mut report, &adapted, test).await?;
+            let TestReport { test_accuracy, test_interval, confusion, answers } =
+                self.test(&adapted, test).await?;
+            report = MethodReport { test_accuracy, test_interval, confusion, answers, ..report };
         }
         adapted.measured = Some(Measured::of(&report, train.examples.len()));
         Ok((report, adapted))
@@ -334,21 +343,6 @@ impl Session {
             confusion: None,
             answers: None,
         }
-    }
-
-    async fn add_test(&self, report: &mut MethodReport, adapted: &Adapted, test: &Dataset) -> Result<()> {
-        let features = self.adapted_features(adapted, &test.examples).await?;
-        let accuracy = evaluate::accuracy(&adapted.head, &features);
-        report.test_accuracy = Some(accuracy.value);
-        report.test_interval = Some([accuracy.low, accuracy.high]);
-        report.confusion = Some(evaluate::confusion(&adapted.head, &features));
-        let answer = |(index, example): (usize, &Example)| TestAnswer {
-            image: example.name.clone(),
-            class: example.class,
-            probabilities: softmax(&adapted.head.logits(features.row(index))),
-        };
-        report.answers = Some(test.examples.iter().enumerate().map(answer).collect());
-        Ok(())
     }
 }
 

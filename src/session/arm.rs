@@ -24,6 +24,8 @@ pub struct Adapted {
     pub vit: Vit,
     /// Which weights these are, if other methods share them.
     pub weights: Option<FrozenWeights>,
+    /// Whether it answers by several crops of a picture ([`AdaptConfig::multi_crop`]).
+    pub multi_crop: bool,
     /// The hashes of the modules that there were, in their order.
     pub library: Vec<Digest>,
     /// The trained head.
@@ -179,6 +181,7 @@ impl Session {
             features,
             vit,
             weights: None,
+            multi_crop: config.multi_crop,
             library: self.module_digests(),
             trainable_parameters: values + trained.head.num_parameters(),
             head: trained.head.clone(),
@@ -276,7 +279,7 @@ impl Session {
 
     /// Features of examples under a model on the session's device.
     pub(super) async fn features(&self, vit: &Vit, examples: &[Example]) -> Result<Features> {
-        evaluate::features(vit, examples, &self.model.preprocess, &self.device.plain, &mut |_| ()).await
+        evaluate::features(vit, examples, &self.model.preprocess, &self.device.plain).await
     }
 
     fn coefficient_report(

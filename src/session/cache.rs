@@ -12,11 +12,12 @@ use async_channel::{Receiver, Sender, bounded};
 
 use super::{
     Session,
+    crops::mean,
     digest::{Digest, picture_digest},
     store::FeatureStore,
 };
 use crate::{
-    dataset::Example,
+    dataset::{Example, labels},
     error::{Error, Result},
     head::Features,
     methods::registry::FrozenWeights,
@@ -85,9 +86,13 @@ impl FeatureCache {
         self.rows.borrow().len()
     }
 
-    /// Features of a crop, if they are kept; asks for no turn.
-    pub fn known(&self, weights: FrozenWeights, crop: &Digest) -> Option<Rc<[f32]>> {
-        self.rows.borrow().get(&(weights, *crop)).cloned()
+    /// The mean of crops' features, if all are kept; asks for no turn.
+    pub fn known(&self, weights: FrozenWeights, crops: &[Digest]) -> Option<Rc<[f32]>> {
+        let rows = self.rows.borrow();
+        let known = crops.iter().map(|crop| rows.get(&(weights, *crop)));
+        let known = known.collect::<Option<Vec<_>>>()?;
+        let dim = known.first()?.len();
+        Some(mean(&known.iter().flat_map(|row| row.iter().copied()).collect::<Vec<f32>>(), dim).into())
     }
 
     fn insert(&self, weights: FrozenWeights, rows: impl IntoIterator<Item = (Digest, Vec<f32>)>) {
@@ -140,7 +145,7 @@ impl Session {
         }
         let rows = self.cache.rows.borrow();
         let values = keys.iter().flat_map(|key| rows[key].iter().copied()).collect();
-        let labels = examples.iter().map(|example| example.class).collect();
+        let labels = labels(examples);
         Ok(Features { dim: self.model.vit.config.feature_dim(), values, labels })
     }
 
@@ -242,7 +247,10 @@ mod tests {
         assert!(!is_done(session.frozen_features(weights, &examples)), "waits");
         assert!(is_done(session.frozen_features(FrozenWeights::Base, &examples)), "others go on");
         let names = ["a".to_string()];
-        assert!(is_done(session.answers(&[(&learned, &names)], &examples[0])), "who only asks goes on");
+        assert!(
+            is_done(session.answers(&[(&learned, &names)], &examples[0], false)),
+            "who only asks goes on"
+        );
         drop(first);
         assert!(is_done(session.frozen_features(weights, &examples)));
         let known = session.cache.rows.borrow().keys().filter(|key| key.0 == FrozenWeights::Uniform).count();

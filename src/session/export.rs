@@ -84,6 +84,7 @@ impl Session {
         }
         let (height, width) = preprocess.input_size();
         let task = TaskFile {
+            multi_crop: adapted.multi_crop,
             format: 1,
             model: lasting_name(name),
             model_sha256,

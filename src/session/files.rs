@@ -96,7 +96,10 @@ impl Session {
         shots: Option<(usize, u64)>,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Dataset, Vec<Error>)> {
-        let (mut listing, mut warnings) = Listing::from_folder(dir)?;
+        let (mut listing, mut warnings) = match classes {
+            Some(_) => Listing::from_test_folder(dir)?,
+            None => Listing::from_folder(dir)?,
+        };
         if let Some(classes) = classes {
             listing = listing.aligned(classes)?;
             warnings.extend(untested(&listing));

@@ -7,7 +7,7 @@ use super::{
     choice,
 };
 use crate::{
-    dataset::{Example, folds},
+    dataset::{Example, folds, labels},
     error::{Error, Result},
     head::{Features, views::Views},
     lora::{cat::Updates, library::merge_updates},
@@ -59,6 +59,7 @@ impl FrozenArm<'_> {
             method,
             vit: chosen.vit,
             weights: chosen.frozen,
+            multi_crop: self.config.multi_crop,
             library: self.session.module_digests(),
             head,
             features: chosen.features,
@@ -109,7 +110,7 @@ impl FrozenArm<'_> {
     /// is within one standard error of the lowest ([`choice::simplest`]); times 1 when nothing can be held out. When `ask` says
     /// stop, one of those that were tried.
     pub async fn scale(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<FrozenWeights> {
-        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
+        let labels = labels(examples);
         if self.holds_nothing_out(&labels) {
             return Ok(FrozenWeights::Scaled(0));
         }
@@ -304,7 +305,7 @@ mod tests {
             let rest = (0..9).filter(|index| !fold.contains(index));
             let adapted = run(&rest.map(|index| examples[index].clone()).collect::<Vec<_>>());
             let held: Vec<Example> = fold.iter().map(|&index| examples[index].clone()).collect();
-            let features = block_on(session.adapted_features(&adapted, &held)).expect("features");
+            let features = block_on(session.asked_features(&adapted, &held)).expect("features");
             let correct = accuracy(&adapted.head, &features).correct;
             assert_eq!((answered.labels.len(), answered.hits(false)), (1, correct), "{method:?}");
             assert_eq!(answered.trained.len(), 2, "a logit of every class");

@@ -11,7 +11,7 @@ use super::{
     frozen::FrozenArm,
 };
 use crate::{
-    dataset::{Dataset, Example, folds},
+    dataset::{Dataset, Example, folds, labels},
     error::Result,
     evaluate,
     head::{Features, Head, argmax, temperature::temperature, views::Views},
@@ -90,6 +90,16 @@ fn prefer_refitted<'a>(folds: impl Iterator<Item = &'a Fold>) -> bool {
     refitted >= trained
 }
 
+impl AdaptConfig {
+    /// The folds that are left out of some examples, the same ones for every method; none where none are asked for.
+    fn held_out(&self, examples: &[Example]) -> Vec<Vec<usize>> {
+        match self.folds {
+            0 => Vec::new(),
+            most => folds(&labels(examples), most, self.train.seed),
+        }
+    }
+}
+
 impl Session {
     /// Estimates a method's accuracy by leaving folds out.
     ///
@@ -109,18 +119,17 @@ impl Session {
         on_fold: &mut dyn FnMut(usize, usize) -> Flow,
     ) -> Result<Option<HeldOut>> {
         let method = adapted.method;
-        if config.folds == 0 {
+        let folds = config.held_out(examples);
+        if folds.is_empty() {
             return Ok(None);
         }
-        let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        let folds = folds(&labels, config.folds, config.train.seed);
         let chooses = matches!(method, Method::UniformScaled | Method::BestModule);
         if !method.is_trained() && !chooses && method != Method::LoraHub {
             return Ok(HeldOut::of(head_only(method, &adapted.features, &folds, classes, config)));
         }
         let arm = FrozenArm { session: self, config, classes };
         let mut candidates = Vec::new();
-        for weights in arm.candidates(method).into_iter().filter(|_| chooses && !folds.is_empty()) {
+        for weights in arm.candidates(method).into_iter().filter(|_| chooses) {
             if !may_go_on(|| on_fold(0, folds.len())).await {
                 return Ok(None);
             }
@@ -156,8 +165,7 @@ impl Session {
         config: &AdaptConfig,
         on_progress: OnProgress<'_>,
     ) -> Result<Option<Fold>> {
-        let labels: Vec<usize> = train.examples.iter().map(|example| example.class).collect();
-        let folds = folds(&labels, config.folds, config.train.seed);
+        let folds = config.held_out(&train.examples);
         let Some(fold) = folds.get(index) else { return Ok(None) };
         let config = &config.for_images(&train.examples);
         let arm = FrozenArm { session: self, config, classes: train.classes.len() };
@@ -182,7 +190,7 @@ impl Session {
         if ask() == Flow::Stop {
             return Ok(None);
         }
-        let features = self.adapted_features(&run, &held).await?;
+        let features = self.asked_features(&run, &held).await?;
         let trained = evaluate::logits(&run.head, &features);
         let head = Head::logistic(&run.features.all(), arm.classes, arm.config.l2);
         let refitted = evaluate::logits(&head, &features);
@@ -200,11 +208,8 @@ async fn choose_without(
     candidates: &[Option<Features>],
     views: &mut BTreeMap<usize, Views>,
 ) -> Result<Option<Fold>> {
-    let without = |all: &Features| {
-        let rest: Vec<usize> = (0..all.labels.len()).filter(|index| !fold.contains(index)).collect();
-        all.select(&rest)
-    };
-    let rests: Vec<Option<Features>> = candidates.iter().map(|all| all.as_ref().map(without)).collect();
+    let rests: Vec<Option<Features>> =
+        candidates.iter().map(|all| all.as_ref().map(|all| all.without(fold))).collect();
     let chosen = arm.choose(method, &rests);
     if candidates[chosen].is_none() {
         return Ok(None);
@@ -217,7 +222,7 @@ async fn choose_without(
         }
     };
     let head = arm.config.fit_head(method, &views.without(fold), arm.classes);
-    let held = views.images().select(fold);
+    let held = views.asked().select(fold);
     let logits = evaluate::logits(&head, &held);
     Ok(Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits }))
 }
@@ -238,7 +243,7 @@ fn head_only(
 ) -> Vec<Fold> {
     let fit = |rest: &Features| config.fit_head(method, rest, classes);
     let answer = |(fold, logits): (&Vec<usize>, Vec<f32>)| {
-        let labels = features.images().select(fold).labels;
+        let labels = features.asked().select(fold).labels;
         Fold { labels, trained: logits.clone(), refitted: logits }
     };
     folds.iter().zip(evaluate::held_out_logits(features, folds, &fit)).map(answer).collect()

@@ -4,7 +4,7 @@
 //! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
 //! held-out images, [`answers`] are about pictures, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
 //! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
-//! `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
+//! `crops` are parts of a picture that is asked about, `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
 pub mod answers;
@@ -12,6 +12,7 @@ pub mod arm;
 mod cache;
 pub mod check;
 mod choice;
+mod crops;
 pub mod digest;
 pub mod export;
 pub mod files;
@@ -95,6 +96,9 @@ pub struct Model {
     pub timm: bool,
     /// From pictures to input values.
     pub preprocess: Preprocess,
+    /// Whether it answers by several crops of a picture, as a saved task that was loaded into it
+    /// ([`AdaptConfig::multi_crop`](adapt::AdaptConfig::multi_crop)).
+    pub multi_crop: bool,
     /// What of that was asked for instead of the checkpoint's own way.
     pub options: ModelOptions,
 }
@@ -314,5 +318,6 @@ fn load_model(files: ModelFiles<'_>, options: &ModelOptions, device: &OpenDevice
         cropping: options.cropping.filter(|_| cropped),
         ..options.clone()
     };
-    Ok(Model { name, vit: checkpoint.vit, head: checkpoint.head, labels, timm, preprocess, options })
+    let (vit, head) = (checkpoint.vit, checkpoint.head);
+    Ok(Model { name, vit, head, labels, timm, preprocess, multi_crop: false, options })
 }

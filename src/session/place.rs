@@ -43,3 +43,9 @@ pub fn check_base_place(dir: &Path, checkpoint: &str) -> Result<()> {
 
 /// The files of a model, in the order in which they are written.
 pub const MODEL_FILES: [&str; 3] = ["model.safetensors", "preprocessor_config.json", "config.json"];
+
+/// Whether a file of this name is read again as a part of a task, a module, a composition or a model: a report in its place
+/// would cost what it belongs to.
+pub fn is_read_again(name: &str) -> bool {
+    [TASK, CARD, COMPOSITION].contains(&name) || folder::FILES.contains(&name) || MODEL_FILES.contains(&name)
+}

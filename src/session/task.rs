@@ -60,6 +60,9 @@ pub struct TaskFile {
     /// Cropping, if another way than the model's own was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cropping: Option<Cropping>,
+    /// Whether it answers by several crops of a picture ([`AdaptConfig::multi_crop`](super::adapt::AdaptConfig::multi_crop)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_crop: bool,
     /// How well the method did; absent in tasks of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -277,6 +280,7 @@ impl Session {
         Adapted {
             method: task.method,
             weights,
+            multi_crop: task.multi_crop,
             vit,
             library: self.module_digests(),
             trainable_parameters: task
@@ -293,6 +297,11 @@ impl Session {
             losses: Vec::new(),
             measured: task.measured.clone(),
         }
+    }
+
+    /// From now on the model answers as the task that it was saved for.
+    pub fn answer_as(&mut self, task: &TaskFile) {
+        self.model.multi_crop = task.multi_crop;
     }
 
     /// A folder's adapted model loaded into this session, whose model must be the task's: a warning where it is not.
@@ -321,6 +330,7 @@ impl Session {
         self.set_modules(Vec::new(), Vec::new())?;
         self.base_digest.set(None);
         (self.model.vit, self.model.head) = (vit, Some(head));
+        self.answer_as(task);
         self.model.labels = task.classes.clone();
         Ok(warnings)
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::{Session, adapt::AdaptConfig, digest::picture_digest};
 use crate::{
     dataset::Example,
+    device::Breaks,
     error::Result,
     head::views::Views,
     methods::registry::FrozenWeights,
@@ -28,9 +29,10 @@ impl AdaptConfig {
     }
 
     /// The views of examples, and which example each one is of.
-    fn views_of(&self, examples: &[Example]) -> Result<(Vec<Example>, Vec<usize>)> {
+    async fn views_of(&self, examples: &[Example]) -> Result<(Vec<Example>, Vec<usize>)> {
         let augment = self.train.variation();
         let (mut views, mut of) = (Vec::new(), Vec::new());
+        let mut breaks = Breaks::begin();
         for (index, example) in examples.iter().enumerate() {
             let [a, b, c, d, e, f, g, h, ..] = picture_digest(&example.crop);
             let own = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
@@ -39,6 +41,7 @@ impl AdaptConfig {
                 views.push(Example { crop: augment.apply(&example.crop, &mut rng)?, ..example.clone() });
                 of.push(index);
             }
+            breaks.take().await;
         }
         Ok((views, of))
     }
@@ -55,9 +58,13 @@ impl Session {
         examples: &[Example],
         config: &AdaptConfig,
     ) -> Result<Views> {
-        let (views, of) = config.views_of(examples)?;
+        let (views, of) = config.views_of(examples).await?;
         let images = self.frozen_features(weights, examples).await?;
-        Ok(Views::new(images, self.frozen_features(weights, &views).await?, of))
+        let all = Views::new(images, self.frozen_features(weights, &views).await?, of);
+        Ok(match config.multi_crop && config.folds > 0 {
+            true => all.asked_by(self.frozen_asked(weights, examples, config).await?),
+            false => all,
+        })
     }
 
     /// Features of training images and their views under a model.
@@ -65,7 +72,7 @@ impl Session {
     /// # Errors
     /// The device was lost, or a feature is not finite.
     pub(super) async fn views(&self, vit: &Vit, examples: &[Example], config: &AdaptConfig) -> Result<Views> {
-        let (views, of) = config.views_of(examples)?;
+        let (views, of) = config.views_of(examples).await?;
         let images = self.features(vit, examples).await?;
         Ok(Views::new(images, self.features(vit, &views).await?, of))
     }
@@ -74,7 +81,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Picture;
+    use crate::{device::block_on, image::Picture};
 
     #[test]
     fn views_of_an_image_depend_on_it_and_on_the_seed_alone() {
@@ -82,13 +89,13 @@ mod tests {
         let example = |from, class| Example { name: String::new(), class, crop: picture(from) };
         let examples = [example(0, 0), example(100, 1)];
         let mut config = AdaptConfig { views: 3, ..AdaptConfig::default() };
-        let (views, of) = config.views_of(&examples).expect("views");
+        let (views, of) = block_on(config.views_of(&examples)).expect("views");
         assert_eq!(of, [0, 0, 0, 1, 1, 1]);
         assert_eq!(views.iter().map(|view| view.class).collect::<Vec<_>>(), of);
         assert!(views[3..].iter().all(|view| view.crop != examples[1].crop), "they are varied");
-        assert_eq!(config.views_of(&examples[1..]).expect("views").0, views[3..]);
+        assert_eq!(block_on(config.views_of(&examples[1..])).expect("views").0, views[3..]);
         config.train.seed = 1;
-        assert_ne!(config.views_of(&examples).expect("views").0, views);
+        assert_ne!(block_on(config.views_of(&examples)).expect("views").0, views);
     }
 
     #[test]
@@ -98,7 +105,7 @@ mod tests {
         let mut config = AdaptConfig { views: 20, ..AdaptConfig::default() };
         let mut crops = |mirror| {
             config.train.mirror = mirror;
-            let (views, _) = config.views_of(&examples).expect("views");
+            let (views, _) = block_on(config.views_of(&examples)).expect("views");
             views.into_iter().map(|view| view.crop).collect::<Vec<_>>()
         };
         let pairs: Vec<_> = crops(false).into_iter().zip(crops(true)).collect();

@@ -26,17 +26,7 @@ impl Parameters {
     /// Takes one step and returns the loss, which stays on the device.
     ///
     /// `loss` gets the values as autodiff tensors; `rates` has one entry per value, and `clip` is the largest global
-    /// norm of the gradients.
-    pub fn step(
-        &mut self,
-        rates: &[Rate],
-        clip: f64,
-        loss: impl FnOnce(&[Tensor<2>]) -> Tensor<1>,
-    ) -> Tensor<1> {
-        self.step_scaled(1.0, rates, clip, loss)
-    }
-
-    /// [`Parameters::step`] with gradients of `scale` times the loss on the way back, for half precision.
+    /// norm of the gradients, which are those of `scale` times the loss on the way back, for half precision.
     pub fn step_scaled(
         &mut self,
         scale: f64,
@@ -54,7 +44,7 @@ impl Parameters {
         loss.inner()
     }
 
-    /// Moves the values by gradients; `rates` and `clip` as in [`Parameters::step`].
+    /// Moves the values by gradients; `rates` and `clip` as in [`Parameters::step_scaled`].
     pub fn update(&mut self, gradients: Gradients, rates: &[Rate], clip: f64) {
         self.optimizer.step(&mut self.values, gradients.0, rates, clip);
     }

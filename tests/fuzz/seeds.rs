@@ -63,6 +63,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 fn task() -> Vec<u8> {
     json(&TaskFile {
+        multi_crop: true,
         merged: false,
         format: 1,
         model: "tiny-vit".into(),

@@ -338,7 +338,7 @@ test("a project opens in a fresh page with its settings, and holds only results 
   await expect(cards(page)).toHaveCount(0);
   await page.getByTestId("open-project").setInputFiles(path);
   await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
-  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds, pictures cropped and mirrored");
+  await expect(page.locator("#settings-line")).toHaveText("5 steps, seed 3, 2 folds, pictures cropped and mirrored, answers over five crops");
   await expect(page.getByTestId("augment")).toHaveValue("mirrored");
   await expect(page.getByTestId("stale")).toBeHidden();
   await expect(thumbs(page, 0)).toHaveCount(3);

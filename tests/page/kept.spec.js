@@ -24,10 +24,11 @@ async function train(page, methods) {
 
 /** A run with one result that no worker has, and an engine that says what it was told. */
 function parts(takeBack = async () => {}) {
-  const own = { adapter: { task: "{}", config: "{}", weights: new Blob(["weights"]) }, live: false };
-  const run = { found: new Map([["lora", own]]), state: "idle", busy: false, isFresh: true, fresh: () => run.isFresh, refresh() {} };
-  run.found.set("nearest-mean", { live: false });
-  Object.defineProperty(run, "live", { get: () => [...run.found].filter(([, each]) => each.live).map(([name]) => name) });
+  const own = { adapter: { task: "{}", config: "{}", weights: new Blob(["weights"]) }, live: false, report: {} };
+  const found = new Map([["lora", own], ["nearest-mean", { live: false, report: {} }]]);
+  const run = { found, state: "idle", busy: false, isFresh: true, refresh() {} };
+  found.learned = () => run.isFresh;
+  Object.defineProperty(found, "live", { get: () => [...found].filter(([, each]) => each.live).map(([name]) => name) });
   const told = [];
   const engine = {
     takeBack: async () => (told.push("take back"), takeBack(run)),
@@ -73,12 +74,15 @@ test("what the model refuses is not asked for again, and what a lost worker did 
 test("new results are kept once, and what a reload would lose is known", async () => {
   const { own, run, told, learned } = parts();
   Object.assign(own, { live: true, adapter: undefined });
-  for (const name of ["full", "nearest-mean"]) run.found.set(name, { live: true });
+  for (const name of ["full", "nearest-mean"]) run.found.set(name, { live: true, report: {} });
   expect(await Promise.all([learned.keep(), learned.keep()])).toEqual([true, false]);
   expect(told).toEqual(["save lora"]);
   expect(learned.unkept).toBe(true);
   run.found.delete("full");
   expect(learned.unkept).toBe(false);
+  // What says other things by now is kept again, once.
+  own.unsaved = true;
+  expect([await learned.keep(), await learned.keep()]).toEqual([true, false]);
   // What is out of date is not given back after a reload.
   run.isFresh = false;
   expect(learned.unkept).toBe(true);

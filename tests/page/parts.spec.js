@@ -156,8 +156,12 @@ test("which result to take is what the command line takes", () => {
   const cases = JSON.parse(readFileSync(new URL("../golden/suggestions.json", import.meta.url)));
   expect(cases.length).toBeGreaterThan(5);
   for (const { name, results, takes, why } of cases) {
-    expect(suggested(results), name).toEqual(takes === null ? null : { method: takes, why });
+    const found = suggested(results);
+    expect(found && { method: found.method, why: found.why }, name).toEqual(takes === null ? null : { method: takes, why });
   }
+  const result = (method, accuracy) => ({ method, held_out_accuracy: accuracy, held_out_interval: accuracy && [accuracy - 0.1, accuracy + 0.1] });
+  expect(suggested([result("linear-probe", 0.7), result("lora", null), result("nearest-mean", 0.5)]).left).toEqual(["lora"]);
+  expect(suggested([result("linear-probe", null), result("lora", null)]).left).toEqual([]);
 });
 
 /** Every kind of damage: the field that must be named, and what is done to it. */
@@ -249,6 +253,7 @@ test("a project that was unpacked opens as its folder, and packed again as anoth
   const change = async () => {
     await page.getByTestId("class-name").first().fill("changed");
     await page.getByTestId("class-name").first().press("Tab");
+    await thumbs(page).first().click();
     await expect(page.getByTestId("stale")).toBeVisible();
   };
   const back = async () => {
@@ -276,7 +281,7 @@ test("picture names in other scripts survive a project, which replays in the com
   const along = ["صورة.png", "été.png", `${"長".repeat(120)}.png`];
   const named = (own, kind) => pictures(kind, own.length).map((picture, index) => ({ ...picture, name: own[index] }));
   await open(page, `${TINY}&augment=mirrored`);
-  await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds, pictures cropped and mirrored");
+  await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds, pictures cropped and mirrored, answers over five crops");
   await choose(page, ["nearest-mean", "lora"]);
   await addClass(page, "猫", named(across, 0));
   await addClass(page, "Hunde/große", named(along, 1));
@@ -288,7 +293,7 @@ test("picture names in other scripts survive a project, which replays in the com
   const path = await saveAs(page, "save-project");
   replay(path, MODEL, ["lora", "nearest-mean"]);
   const saved = JSON.parse(strFromU8(unzipSync(readFileSync(path))["project.json"]));
-  expect(saved.config).toEqual({ train: { num_steps: 4, seed: 0, augment: true, mirror: true }, folds: 2, views: 4 });
+  expect(saved.config).toEqual({ train: { num_steps: 4, seed: 0, augment: true, mirror: true }, folds: 2, views: 4, multi_crop: true });
   for (const own of Object.keys(unzipSync(readFileSync(path)))) {
     expect(own).toMatch(/^(train|test)\/[^/]+\/[^/.][^/]*$|^project\.json$/);
     expect(Buffer.byteLength(own.split("/").at(-1))).toBeLessThan(256);
@@ -301,10 +306,11 @@ test("picture names in other scripts survive a project, which replays in the com
   await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
 });
 
-test("a project from before pictures were varied opens as it was, and one of settings that the page does not have as out of date", async ({ page }) => {
+test("a project from before pictures were varied, or answered by several crops, opens as it was, and one of settings that the page does not have as out of date", async ({ page }) => {
   await open(page, TINY);
   await page.locator("summary", { hasText: "Settings" }).click();
   await page.getByTestId("augment").selectOption("none");
+  await page.getByTestId("crops").selectOption("one");
   await choose(page, ["nearest-mean", "lora"]);
   await twoClasses(page);
   await addTests(page, "across", 0);
@@ -321,6 +327,7 @@ test("a project from before pictures were varied opens as it was, and one of set
     await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
   };
   await page.getByTestId("augment").selectOption("crops");
+  await page.getByTestId("crops").selectOption("five");
   await give(project.config);
   await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds");
   await expect(page.getByTestId("stale")).toBeHidden();
@@ -343,7 +350,7 @@ test("one fold would hold everything out: it becomes two", async ({ page }) => {
   const folds = page.getByTestId("folds");
   const line = page.locator("#settings-line");
   await expect(folds).toHaveValue("2");
-  await expect(line).toHaveText("4 steps, seed 0, 2 folds, pictures cropped");
+  await expect(line).toHaveText("4 steps, seed 0, 2 folds, pictures cropped, answers over five crops");
   for (const [typed, taken] of [["0", "0"], ["1", "2"], ["5", "5"], ["1", "2"]]) {
     await folds.fill(typed);
     await folds.press("Tab");

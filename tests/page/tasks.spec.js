@@ -88,10 +88,16 @@ test("a saved task answers again without its pictures, and after a reload", asyn
   // It is saved as it came, and can go on from pictures of its classes.
   expect(unzipSync(readFileSync(await saveAs(page, "export-adapter")))).toEqual(unzipSync(readFileSync(paths[0])));
   for (const [at, kind] of [[0, 0], [1, 1]]) await page.getByTestId("class-files").nth(at).setInputFiles(pictures(kind, 3));
-  await expect(page.getByTestId("try-stale")).toBeVisible();
   await choose(page, ["lora", "linear-probe"]);
   await startAndFinish(page);
-  await expect.poll(async () => (await answering(page)).sort()).toEqual(["linear-probe", "lora"]);
+  await expect.poll(async () => (await answering(page)).sort()).toEqual(["learned", "linear-probe", "lora"]);
+  expectSame((await predictions(page)).filter(([name]) => name === "learned"), of(before, "learned"));
+  // Trained anew, it takes the place of the one that was opened.
+  await withModules(page);
+  await choose(page, ["learned"]);
+  await startAndFinish(page);
+  await expect(page.getByTestId("honest")).not.toContainText("learned elsewhere");
+  await expect(page.locator("tr[data-method=learned]")).toContainText("4 steps");
 });
 
 test("a whole model that was saved is opened as a model and answers", async ({ page }) => {

@@ -206,6 +206,11 @@ impl Engine {
                         return Ok(());
                     }
                 };
+                // What has not taken a step is where it began, and no result.
+                if method.is_trained() && report.steps == 0 {
+                    tell(on_event, &Event::Stopped { method });
+                    return Ok(());
+                }
                 self.keep(Learned { adapted: Rc::new(adapted), classes, config: config.clone() });
                 tell(on_event, &Event::Done { report: Box::new(report) });
                 Ok(())
@@ -227,20 +232,50 @@ impl Engine {
         to_js(&coefficients)
     }
 
+    /// How a result does on other test pictures than it was measured on; what is saved of it says so, too.
+    pub async fn test(&self, method: &str, test: JsValue) -> std::result::Result<JsValue, JsValue> {
+        let test: Vec<ClassPictures> = from_js(test)?;
+        let test = self.dataset("test", &test).map_err(to_error)?;
+        let learned = self.learned(method).map_err(to_error)?;
+        let tested = self.session().test(&learned.adapted, &test).await.map_err(to_error)?;
+        if let Some(own) = self.results.borrow_mut().get_mut(method) {
+            // Another one may have taken its place meanwhile.
+            if Rc::ptr_eq(&own.adapted, &learned.adapted) {
+                own.adapted = Rc::new(learned.adapted.tested(&tested));
+            }
+        }
+        to_js(&tested)
+    }
+
+    /// Gives the classes of a result, and of a mix of it, other names.
+    pub fn rename(&self, method: &str, classes: Vec<String>) -> std::result::Result<(), JsValue> {
+        let method = self.learned(method).map_err(to_error)?.adapted.method;
+        let mut results = self.results.borrow_mut();
+        for own in results.values_mut().filter(|own| own.adapted.method == method) {
+            let (known, named) = (own.classes.len(), classes.len());
+            if known != named {
+                let reason = format!("{named} names for {known} classes");
+                return Err(to_error(Error::mismatch(method.name(), reason)));
+            }
+            own.classes = classes.clone().into();
+        }
+        Ok(())
+    }
+
     /// Forgets what methods have learned, before other classes are; and a mix, whose weights may be theirs.
     pub fn forget(&self, methods: Vec<String>) {
         let gone = |name: &String| name == MIXED || methods.contains(name);
         self.results.borrow_mut().retain(|name, _| !gone(name));
     }
 
-    /// What every method that was run says of a picture.
-    pub async fn predict(&self, id: u32) -> std::result::Result<JsValue, JsValue> {
+    /// What every method that was run says of a picture; at a glance by the whole of it alone.
+    pub async fn predict(&self, id: u32, glance: bool) -> std::result::Result<JsValue, JsValue> {
         let example = self.example(id, 0).map_err(to_error)?;
         let session = self.session();
         let results: Vec<(String, Learned)> =
             self.results.borrow().iter().map(|(name, learned)| (name.clone(), learned.clone())).collect();
         let asked: Vec<_> = results.iter().map(|(_, own)| (&*own.adapted, &*own.classes)).collect();
-        let answers = session.answers(&asked, &example).await.map_err(to_error)?;
+        let answers = session.answers(&asked, &example, glance).await.map_err(to_error)?;
         let named = results
             .iter()
             .zip(answers)

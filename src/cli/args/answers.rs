@@ -9,11 +9,10 @@ use super::{ComputeArgs, ModelArgs, at_least_one};
 /// Where answers go.
 #[derive(Debug, Args)]
 pub struct AnswerArgs {
-    /// Also write the classes of every image as CSV: `image`, with --test `class`, `rank`, `label`, `probability`.
+    /// Also write the classes of every image as CSV: `image`, `rank`, `label`, `probability`.
     #[arg(long, value_name = "FILE.csv", value_parser = csv)]
     pub csv: Option<PathBuf>,
-    /// Say "not sure" of images whose most probable class has less than this, between 0 and 1; of labelled images (`predict
-    /// --test`) say how many are left, and how many of those are right.
+    /// Say "not sure" of images whose most probable class has less than this, between 0 and 1.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub unsure: Option<f32>,
     #[command(flatten)]

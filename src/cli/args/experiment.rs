@@ -11,7 +11,7 @@ use loraloom::{
     },
 };
 
-use super::{DeviceName, InputArgs, Modules, at_least_one, granularity};
+use super::{DeviceName, InputArgs, LearningArgs, Modules, at_least_one, granularity};
 
 /// Shifts between training and test images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,25 +72,11 @@ pub struct ExperimentArgs {
     /// Training images per class of the runs under shifts.
     #[arg(long, default_value = "5")]
     pub shift_shots: Shots,
-    /// Optimiser steps.
-    #[arg(long, value_parser = at_least_one())]
-    pub steps: Option<usize>,
+    #[command(flatten)]
+    pub learning: LearningArgs,
     /// Optimiser steps of runs on all images; as many as --steps if absent.
     #[arg(long, value_parser = at_least_one())]
     pub full_steps: Option<usize>,
-    /// Images per step, at most.
-    #[arg(long, value_parser = at_least_one())]
-    pub batch_size: Option<usize>,
-    /// Crop training images at random in every step; `--augment false` takes them as they are.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
-    pub augment: Option<bool>,
-    /// Mirror half of the crops and views, too; not for letters, digits and signs, which mean something else in a mirror.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
-    pub mirror: Option<bool>,
-    /// Varied copies of every training image that heads are fitted on, too: cropped and, with --mirror, mirrored at random; fewer
-    /// where a class has more than ten images, none where one has more than 40, and none at all with 0.
-    #[arg(long)]
-    pub views: Option<usize>,
     /// One set of composition weights per linear layer (`layer`), per block (`block`), or one weight per module (`module`).
     #[arg(long, value_parser = granularity)]
     pub granularity: Option<Granularity>,

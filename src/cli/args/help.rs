@@ -19,8 +19,24 @@ pub fn command() -> Command {
     let command = with(Arguments::command(), "adapt", values(&AdaptConfig::default()));
     let command = with(command, "train-module", values(&train_module::defaults()));
     let command = with(command, "experiment", values(&experiment::defaults()));
-    with(command, "pretrain", values(&PretrainConfig::default()))
+    let command = with(command, "pretrain", values(&PretrainConfig::default()));
+    command.mut_subcommand("predict", |own| own.mut_args(of_labelled))
 }
+
+/// Help that says what an option does of labelled images, too.
+fn of_labelled(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    match LABELLED.iter().find(|(option, _)| arg.get_id() == option) {
+        Some((_, more)) => arg.help(format!("{help}; {more}")),
+        None => arg,
+    }
+}
+
+/// What options that `classify` has, too, do where `predict` is asked about labelled images.
+const LABELLED: [(&str, &str); 2] = [
+    ("csv", "with --test `class` comes after `image`"),
+    ("unsure", "with --test say how many images are left, and how many of those are right"),
+];
 
 fn explained(arg: Arg, values: &BTreeMap<String, String>) -> Arg {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -46,6 +62,7 @@ fn values<T: Serialize>(config: &T) -> BTreeMap<String, String> {
     found.extend(moved.map(|steps| ("steps".into(), steps)));
     // None are not written.
     found.entry("views".into()).or_insert_with(|| "0".into());
+    found.entry("multi_crop".into()).or_insert_with(|| "false".into());
     // It follows the rank, which its help says.
     found.remove("alpha");
     found
