@@ -6,7 +6,7 @@ use std::{fs, io::Write as _, path::Path};
 
 use support::{
     Place, json, run, succeed,
-    tasks::{adapt, difference},
+    tasks::{adapt, difference, save},
     tiny_model,
 };
 
@@ -39,6 +39,27 @@ fn a_saved_task_says_how_well_it_did() {
     );
     let text = succeed(&["info", "--modules", &task]);
     assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn a_task_answers_by_as_many_crops_as_it_was_measured_with() {
+    let place = Place::new();
+    for (said, crops) in [
+        (&["--multi-crop"][..], true),
+        (&["--multi-crop", "true", "--merged"], true),
+        (&["--multi-crop", "false"], false),
+    ] {
+        let task = place.path(&said.join(""));
+        let saved = [&["--modules", "none", "--save", &task], said].concat();
+        let report = save(&place, &tiny_model(), "lora", &saved);
+        let path = Path::new(&task).join("task.json");
+        let mut described = json(&path);
+        assert_eq!(described["multi_crop"].as_bool(), crops.then_some(true), "not said where it is not so");
+        assert!(difference(&place, &report, &task) < 1e-5, "{said:?}");
+        described["multi_crop"] = (!crops).into();
+        fs::write(&path, described.to_string()).expect("writes");
+        assert!(difference(&place, &report, &task) > 1e-5, "{said:?}: answered the other way");
+    }
 }
 
 /// Zips the files of a saved task, but for one, in each of some folders.

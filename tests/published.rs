@@ -28,8 +28,14 @@ const MODELS: [(&str, &str); 3] =
     [("embedded", "embedded"), ("DeiT-Tiny", "deit-tiny"), ("DeiT-Tiny at 128 px", "deit-tiny-128px")];
 
 /// The same of runs with heads on varied copies of the images, as is the default.
-const VIEWS: [(&str, &str); 2] =
-    [("embedded", "embedded-views"), ("DeiT-Tiny at 128 px", "deit-tiny-128px-views")];
+const VIEWS: [(&str, &str); 3] = [
+    ("embedded", "embedded-views"),
+    ("DeiT-Tiny", "deit-tiny-views"),
+    ("DeiT-Tiny at 128 px", "deit-tiny-128px-views"),
+];
+
+/// The embedded model's, answered by five crops.
+const CROPS: &str = "embedded-crops";
 
 /// The same of runs with augmentation and 100 steps.
 const AUGMENTED: [(&str, &str); 2] =
@@ -148,7 +154,7 @@ fn the_comparison_is_of_what_ships() {
 #[test]
 fn reports_and_plots_are_what_their_records_give() {
     let folders = folders();
-    assert_eq!(folders.len(), 2 * MODELS.len() + VIEWS.len() + AUGMENTED.len());
+    assert_eq!(folders.len(), 2 * MODELS.len() + VIEWS.len() + AUGMENTED.len() + [CROPS].len());
     for folder in folders {
         let out = tempfile::tempdir().expect("a folder");
         for file in ["experiment.json", "results.jsonl"] {
@@ -260,10 +266,12 @@ fn accuracies(runs: &[Run], method: &str, shots: Shots) -> ByPair {
 }
 
 /// Tables of one folder's runs less another one's, which no report has: the first cell of their heads, both folders.
-const BETWEEN: [(&str, &str, &str); 3] = [
+const BETWEEN: [(&str, &str, &str); 5] = [
     ("128 px − 224 px", "deit-tiny-128px", "deit-tiny"),
     ("embedded, varied − as they are", "embedded-views", "embedded"),
+    ("DeiT-Tiny, varied − as they are", "deit-tiny-views", "deit-tiny"),
     ("at 128 px, varied − as they are", "deit-tiny-128px-views", "deit-tiny-128px"),
+    ("embedded, five crops − the whole", CROPS, "embedded-views"),
 ];
 
 /// The paired differences of some methods between two folders, by number of shots.

@@ -125,7 +125,7 @@ export class Results {
 const WHY = {
   alone: "",
   "held-out": ": no other has a better held-out accuracy.",
-  near: ": of those that held-out pictures do not tell from the best, it gained most on other tasks.",
+  near: ". Of those that held-out pictures do not tell from the best, it gained most on other tasks.",
   unmeasured: ", which gained most on other tasks: nothing was held out here.",
 };
 
