@@ -166,6 +166,8 @@ fn a_table_that_cannot_be_written_is_found_out_before_anything_runs() {
         let (code, text, err) = classify(csv, &picture);
         assert!(code == 2 && text.is_empty() && err.contains(part), "{text}{err}");
     }
+    let twice = ["classify", "--model", &tiny_model(), "--csv", &table, "--json", &table, &picture];
+    assert!(run(&twice).2.contains("are one file"), "one would replace the other");
     // What is there stays until there is something to write.
     fs::write(&table, "earlier").expect("writes");
     assert_eq!(classify(&table, &place.path("nowhere.png")).0, 2);

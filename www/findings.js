@@ -9,10 +9,15 @@ export function counts(owns) {
   return { images: sum(sizes), heldOut: sum(sizes.filter((size) => size > 1)) };
 }
 
+/** What a report says of test pictures, where there are none. */
+export const UNTESTED = Object.freeze({ test_accuracy: null, test_interval: null, confusion: null, answers: null });
+
+export const ofTests = (report) => Object.fromEntries(Object.keys(UNTESTED).map((field) => [field, report[field] ?? null]));
+
 /** The last results: method -> {report, owns, names, counts, tested, tests, data, library, config, live, adapter, unsaved}; `owns` are the
  *  classes, `names` what the worker calls them, `counts` how many pictures they had, `tested` the test pictures; `tests`, `data` and `library`
  *  say which test pictures, pictures and modules it was; `live` that the worker still has what was learned, `adapter` is what it can be given
- *  again (learned.js), `unsaved` where it says other things by now. */
+ *  again (learned.js), `unsaved` where it says other things by now; `there` is what a saved task that was opened said of tests elsewhere. */
 export class Findings extends Map {
   #classes;
   #settings;
@@ -104,8 +109,8 @@ export class Findings extends Map {
     return [...this].map(one);
   }
 
-  /** The worker has nothing of some methods any more: their numbers stay. */
+  /** The worker has nothing of some methods any more: their numbers stay. What gets it again calls classes what the adapter does. */
   lose(methods) {
-    for (const name of methods) if (this.has(name)) this.get(name).live = false;
+    for (const name of methods) if (this.has(name)) Object.assign(this.get(name), { live: false, names: [] });
   }
 }

@@ -5,6 +5,14 @@ import { LOST } from "./protocol.js";
 /** First answers come by themselves, and full fine-tuning leaves a whole model, which is for a person to save. */
 const isKept = (name) => !method(name).quick && name !== "full";
 
+/** `task.json` of a whole model, which nobody saves anew, with what is known by now. */
+function described({ adapter, owns, report }) {
+  const task = JSON.parse(adapter.task);
+  const { test_accuracy, test_interval } = report;
+  const measured = task.measured && { measured: { ...task.measured, test_accuracy, test_interval } };
+  return JSON.stringify({ ...task, classes: owns.map((own) => own.name), ...measured });
+}
+
 export class Learned {
   #engine;
   #run;
@@ -28,14 +36,20 @@ export class Learned {
   async #keep() {
     let taken = false;
     for (const [name, own] of [...this.#run.found]) {
-      if (!own.live || (own.adapter && !own.unsaved) || own.adapter?.whole || !(isKept(name) || own.report.opened)) continue;
+      if (!own.live || (own.adapter && !own.unsaved) || !(isKept(name) || own.report.opened)) continue;
+      own.unsaved = false;
+      if (own.adapter?.whole) {
+        own.adapter = { ...own.adapter, task: described(own) };
+        taken = true;
+        continue;
+      }
       try {
-        own.unsaved = false;
         const { files } = await this.#engine.saveTask(name);
         own.adapter = { task: files["task.json"], config: files["adapter_config.json"], weights: files["adapter_model.safetensors"] };
         taken = true;
-      } catch {
+      } catch (error) {
         // It is gone already, or has no adapter: its numbers are kept all the same.
+        own.unsaved = LOST.includes(error.code);
       }
     }
     return taken;

@@ -77,6 +77,8 @@ async function keepLearned() {
 async function bringBack() {
   if (!(await learned.giveBack())) return;
   await run.rename();
+  // Test pictures may have changed while nobody could measure them.
+  if (run.found.untested.length) run.quick();
   if (!run.busy) saving.refresh(run.found.live, run.found.suggestion?.method);
   await tryIt.refresh();
 }

@@ -20,7 +20,7 @@ export const REQUEST = Object.freeze({
   folded: "folded", // method, found: what its folds gave, null if they were stopped, or {failed: error}; helpers ask by an event
   handOver: "hand-over", // method -> what it learned, for another worker with the same model and modules
   reweigh: "reweigh", // method, factors -> coefficients; the result answers as the method "mixed"
-  test: "test", // method, test: the test pictures, as in a request -> how its result does on them, in the fields of a report
+  test: "test", // method, test: the test pictures, as in a request -> how its result does on them, in the fields of a report; null if it was stopped
   rename: "rename", // method, classes: other names of its classes
   forget: "forget", // methods: drops their results, and a mix
   saveTask: "save-task", // method, merged, rank | undefined -> {files: {name: Blob, in JSON files text}, error}

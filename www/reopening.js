@@ -2,6 +2,7 @@
 import { $, fail, say } from "./dom.js";
 import { droppedModel, hubModel, isHubId, shippedAs, shippedModel } from "./models.js";
 import { openProject } from "./project.js";
+import { LOST } from "./protocol.js";
 import { fromConfig, isOffered, toConfig } from "./settings.js";
 import { measured, openTask } from "./task.js";
 import { isSame } from "./visit.js";
@@ -28,8 +29,8 @@ export class Reopening {
     const isOpen = () => this.#isOpen(project.model, project.img_size);
     await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
     const chosen = fromConfig(project.config);
-    settings.set(chosen);
     const loaded = await this.#instead(async (undone) => {
+      settings.set(chosen);
       await library.exchange(modules);
       run.setModules(library.list, project.methods);
       return classes.load(own, undone);
@@ -79,10 +80,15 @@ export class Reopening {
     const { engine, run, chooseModel } = this.#parts;
     if (adapter.whole && !(await chooseModel(() => droppedModel(model)))) return false;
     await run.settle();
+    // It takes the place of what the worker has of its method: nothing else may be made of that from now on.
+    const before = run.found.get(task.method);
+    const wasLive = before?.live;
+    run.found.lose([task.method]);
     try {
       await engine.takeBack(adapter);
       return true;
     } catch (error) {
+      if (before && !LOST.includes(error.code)) before.live = wasLive;
       if (error.code !== "other-model") throw error;
       const opened = model.length ? await chooseModel(() => droppedModel(model)) : await this.#modelOf(task.model, task.img_size, OF_TASKS);
       if (opened === undefined) throw error;

@@ -1,8 +1,9 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
 import { $, element, fail, say, write } from "./dom.js";
-import { Findings, counts } from "./findings.js";
+import { Findings, UNTESTED, counts, ofTests } from "./findings.js";
 import { METHODS, method } from "./methods.js";
+import { LOST } from "./protocol.js";
 import { Results } from "./results.js";
 
 const QUICK_AFTER = 250;
@@ -229,10 +230,24 @@ export class Run {
       // Stop was said, or something has taken its place meanwhile.
       if (this.#wasStopped || !own?.live) continue;
       const { testing } = this.found;
-      const measured = await this.#engine.test(name, this.#part("test"));
-      if (this.found.get(name) !== own) continue;
-      Object.assign(own, testing, { report: { ...own.report, ...measured, here: true }, unsaved: true });
+      const measured = testing.tested.length ? await this.#tested(name) : (own.there ?? UNTESTED);
+      if (!measured || this.found.get(name) !== own) continue;
+      // What a saved task says of itself stands again where nothing is measured here.
+      if (own.report.opened && !own.report.here) own.there = ofTests(own.report);
+      const here = testing.tested.length > 0;
+      Object.assign(own, testing, { report: { ...own.report, ...measured, here }, unsaved: here || !own.there });
       this.#show(own);
+    }
+  }
+
+  /** How a result does on the test pictures; nothing if that was stopped. One that fails leaves the others. */
+  async #tested(name) {
+    try {
+      return await this.#engine.test(name, this.#part("test"));
+    } catch (error) {
+      if (LOST.includes(error.code)) throw error;
+      this.#failed(name, error.message ?? String(error));
+      return UNTESTED;
     }
   }
 
@@ -242,10 +257,9 @@ export class Run {
     for (const [name, own] of this.found) {
       const names = own.owns.map((known) => known.name);
       if (!own.live || JSON.stringify(names) === JSON.stringify(own.names)) continue;
-      // It may be gone by now, and what takes its place has the names of then.
-      const done = await this.#engine.rename(name, names).then(() => true, () => false);
       Object.assign(own, { names, unsaved: true });
-      renamed ||= done;
+      // It may be gone by now, and what takes its place has the names of then.
+      renamed = (await this.#engine.rename(name, names).then(() => true, () => false)) || renamed;
     }
     return renamed;
   }

@@ -81,7 +81,7 @@ export function bindSettings(changed) {
       const typed = $(name).value;
       settings[name] = possible(name, typed) ?? settings[name];
       settings.show();
-      if ($(name).value !== typed) say(`${name} cannot be ${typed || "empty"}: it is ${settings[name]}`);
+      if ($(name).value !== typed && (!typed || Number(typed) !== settings[name])) say(`${name} cannot be ${typed || "empty"}: it is ${settings[name]}`);
       changed();
     });
   }

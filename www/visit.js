@@ -99,7 +99,7 @@ export class Visit {
       // Another model may have been chosen, and pictures may have come in, gone or been lost since.
       const sameModel = source === this.#opening.model.source && this.#opening.isFrom(used?.source);
       const untouched = sameModel && isSame(classes.files, kept);
-      this.#run.restore(results.flatMap(readResult).map((own) => ({ ...own, fresh: own.fresh && untouched })));
+      this.#run.restore(results.flatMap(readResult).map((own) => ({ ...own, fresh: own.fresh && untouched, tested: (own.tested ?? own.fresh) && untouched })));
       say("your pictures from last time are back");
     }
     return kept.length > 0;

@@ -34,7 +34,11 @@ pub fn check(command: &Command) -> Result<()> {
         Some(path) => check_json(path, settings_of(command))?,
         None => {}
     }
-    csv_of(command).map_or(Ok(()), |path| check_place(path, "--csv").map(|_| ()))
+    let Some(csv) = csv_of(command) else { return Ok(()) };
+    if json_of(command) == Some(csv) {
+        return Err(Error::mismatch(csv.display().to_string(), "--json and --csv are one file; name two"));
+    }
+    check_place(csv, "--csv").map(|_| ())
 }
 
 /// Where a command writes its report.

@@ -116,13 +116,13 @@ fn add_once<'a>(
 ) -> Result<Vec<Error>> {
     let dir = adapter_dir(path)?;
     let whole = fs::canonicalize(&dir).unwrap_or_else(|_| dir.clone());
-    match folders.insert(whole, path) {
-        None => session.add_module_dir(&dir, &path.to_string_lossy()),
-        Some(first) => {
-            let reason = format!("the same folder as {}; it is taken once", first.display());
-            Ok(vec![Error::mismatch(path.display().to_string(), reason)])
-        }
+    if let Some(first) = folders.get(&whole) {
+        let reason = format!("the same folder as {}; it is taken once", first.display());
+        return Ok(vec![Error::mismatch(path.display().to_string(), reason)]);
     }
+    let warnings = session.add_module_dir(&dir, &path.to_string_lossy())?;
+    folders.insert(whole, path);
+    Ok(warnings)
 }
 
 /// Tells whoever leaves the methods to us why none of them composes.

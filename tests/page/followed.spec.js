@@ -100,6 +100,33 @@ test("a saved task is measured on test pictures of its classes", async ({ page }
   await expect(accuracy(page, "lora")).toContainText("%");
   await expect.poll(async () => (await page.locator("#export-method option").allTextContents()).join()).toBe("LoRA from scratch");
   expect((await saved(page, "lora")).task.measured.test_accuracy).not.toBeNull();
+  // Without test pictures stands what it says of itself.
+  await openTask(page, path);
+  await expect(page.getByTestId("honest")).toContainText("was measured there");
+  await addTests(page, "across", 0);
+  await expect(page.getByTestId("honest")).not.toContainText("was measured there");
+  await page.locator("#test-clear").click();
+  await expect(page.getByTestId("honest")).toContainText("was measured there");
+  await expect(accuracy(page, "lora")).toHaveText("–");
+});
+
+test("what could not be measured before a reload is measured after it", async ({ page }) => {
+  await page.route("**/worker.js", async (route) => {
+    const response = await route.fetch();
+    const source = await response.text();
+    const stuck = source.replace("engine.test(method, test)", "new Promise(() => {})");
+    expect(stuck).not.toBe(source);
+    await route.fulfill({ response, body: stuck });
+  });
+  await open(page, TINY);
+  await train(page, ["lora"]);
+  await addTests(page, "across", 0);
+  await expect(row(page, "lora")).toContainText("waiting");
+  await page.waitForTimeout(1500); // What is kept is written a moment later.
+  await page.unroute("**/worker.js");
+  await page.reload();
+  await expect(accuracy(page, "lora")).toContainText("%", { timeout: 180_000 });
+  await expect(page.locator("#rows tr.old")).toHaveCount(0);
 });
 
 test("Undo brings back what was learned before a saved task was opened", async ({ page }) => {

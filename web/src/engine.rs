@@ -232,12 +232,16 @@ impl Engine {
         to_js(&coefficients)
     }
 
-    /// How a result does on other test pictures than it was measured on; what is saved of it says so, too.
+    /// How a result does on other test pictures than it was measured on, null if it was stopped; what is saved of it says so, too.
     pub async fn test(&self, method: &str, test: JsValue) -> std::result::Result<JsValue, JsValue> {
         let test: Vec<ClassPictures> = from_js(test)?;
         let test = self.dataset("test", &test).map_err(to_error)?;
         let learned = self.learned(method).map_err(to_error)?;
-        let tested = self.session().test(&learned.adapted, &test).await.map_err(to_error)?;
+        let session = self.session();
+        let Some(tested) = self.until_stopped(session.test(&learned.adapted, &test)).await else {
+            return Ok(JsValue::NULL);
+        };
+        let tested = tested.map_err(to_error)?;
         if let Some(own) = self.results.borrow_mut().get_mut(method) {
             // Another one may have taken its place meanwhile.
             if Rc::ptr_eq(&own.adapted, &learned.adapted) {
