@@ -154,7 +154,7 @@ fn the_comparison_is_of_what_ships() {
 #[test]
 fn reports_and_plots_are_what_their_records_give() {
     let folders = folders();
-    assert_eq!(folders.len(), 2 * MODELS.len() + VIEWS.len() + AUGMENTED.len() + [CROPS].len());
+    assert_eq!(folders.len(), 2 * MODELS.len() + VIEWS.len() + AUGMENTED.len() + 1, "one of them is CROPS");
     for folder in folders {
         let out = tempfile::tempdir().expect("a folder");
         for file in ["experiment.json", "results.jsonl"] {

@@ -51,8 +51,9 @@ impl Session {
         example: &Example,
         glance: bool,
     ) -> Result<Vec<Prediction>> {
-        let crops = crops_of(example)?;
-        let digests = crops.each_ref().map(|own| picture_digest(&own.crop));
+        let several = !glance && results.iter().any(|(adapted, _)| adapted.multi_crop);
+        let crops = if several { crops_of(example)?.to_vec() } else { vec![example.clone()] };
+        let digests: Vec<_> = crops.iter().map(|own| picture_digest(&own.crop)).collect();
         let mut passed: HashMap<(FrozenWeights, usize), Rc<[f32]>> = HashMap::new();
         let mut answers = Vec::with_capacity(results.len());
         for (adapted, classes) in results {
@@ -127,27 +128,21 @@ fn prediction(image: &str, logits: &[f32], labels: &[String], top: usize) -> Pre
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::{
-        device::{DeviceChoice, block_on},
+        device::block_on,
         evaluate::logits,
         image::Picture,
         methods::registry::Method,
         session::{
-            ModelOptions,
             adapt::{AdaptConfig, Flow},
+            tiny,
         },
     };
 
     #[test]
     fn results_that_share_weights_answer_as_each_does_alone_and_nothing_is_kept() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
-        let (model, options) = (golden.join("tiny-vit"), ModelOptions::default());
-        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
-        let mut session = opened.expect("a model");
-        session.add_module_dir(&golden.join("qv"), "qv").expect("a module");
+        let session = tiny::session(&["qv"], 1.0);
         let (height, width) = session.preprocess().input_size();
         let example = |value, class| Example {
             name: format!("{value}.png"),

@@ -179,21 +179,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        device::{DeviceChoice, block_on},
+        device::block_on,
         image::Picture,
         methods::registry::{Method, SCALES},
         session::{
-            ModelOptions,
             adapt::{AdaptConfig, Flow},
+            tiny,
         },
     };
 
     fn session() -> (Session, Vec<Example>) {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
-        let (model, options) = (golden.join("tiny-vit"), ModelOptions::default());
-        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
-        let mut session = opened.expect("a model");
-        session.add_module_dir(&golden.join("qv"), "qv").expect("a module");
+        let session = tiny::session(&["qv"], 1.0);
         let (height, width) = session.preprocess().input_size();
         let crop = |value| Picture::filled(width, height, [value; 3]);
         let example = |value| Example { name: String::new(), class: 0, crop: crop(value) };
@@ -202,12 +198,7 @@ mod tests {
 
     /// Features under weights of the session as it is, and of one that has the same modules and never had others.
     fn assert_fresh(session: &Session, modules: &[&str], examples: &[Example]) {
-        let (mut fresh, _) = self::session();
-        fresh.remove_module("qv").expect("a module");
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters");
-        for module in modules {
-            fresh.add_module_dir(&golden.join(module), module).expect("a module");
-        }
+        let fresh = tiny::session(modules, 1.0);
         for weights in [FrozenWeights::Uniform, FrozenWeights::Scaled(3), FrozenWeights::Module(0)] {
             let [own, new] = [session, &fresh].map(|session| {
                 block_on(session.frozen_features(weights, examples)).expect("features").values

@@ -229,34 +229,19 @@ fn first_of_each_class(examples: &[Example], count: usize) -> Vec<Example> {
 mod tests {
     use super::*;
     use crate::{
-        device::DeviceChoice,
         device::block_on,
         evaluate::{accuracy, logits},
         image::Picture,
-        lora::module::LoraModule,
         random::{Purpose, stream, uniform},
-        session::ModelOptions,
+        session::tiny,
     };
 
-    /// A tiny model with two modules.
-    fn session(modules: [&str; 2]) -> Session {
-        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let (model, options) = (golden.join("adapters/tiny-vit"), ModelOptions::default());
-        let opened = block_on(Session::open_dir(DeviceChoice::Cpu, "tiny", &model, &options));
-        let mut session = opened.expect("a model");
-        for name in modules {
-            let (mut module, _) =
-                LoraModule::from_dir(&golden.join("adapters").join(name)).expect("a module");
-            // So strong that it matters which one is chosen, and how much of it.
-            module.layers.values_mut().for_each(|layer| layer.scaling *= 4.0);
-            session.add_module(module).expect("fits");
-        }
-        session
-    }
+    /// Modules so strong that it matters which one is chosen, and how much of it.
+    const STRENGTH: f32 = 4.0;
 
     #[test]
     fn every_search_hears_that_it_should_stop() {
-        let (session, config) = (session(["qv", "qv--old"]), AdaptConfig::default());
+        let (session, config) = (tiny::session(&["qv", "qv--old"], STRENGTH), AdaptConfig::default());
         let (height, width) = session.preprocess().input_size();
         let example = |index: usize| Example {
             name: index.to_string(),
@@ -319,7 +304,7 @@ mod tests {
 
     #[test]
     fn held_out_answers_are_those_of_a_run_without_the_fold_and_its_views() {
-        let session = session(["qv", "qv-other"]);
+        let session = tiny::session(&["qv", "qv-other"], STRENGTH);
         for method in [Method::BestModule, Method::UniformScaled] {
             let others: usize = (0..5).map(|seed| compare_choices(&session, method, seed)).sum();
             assert!(

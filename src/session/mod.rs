@@ -24,6 +24,8 @@ pub mod place;
 mod store;
 pub mod task;
 pub mod tensors;
+#[cfg(test)]
+mod tiny;
 mod views;
 pub mod warm_up;
 
