@@ -9,7 +9,7 @@ use loraloom::{
     session::{
         ModelFiles, ModelOptions, Session,
         adapt::{AdaptConfig, Flow, Refit},
-        arm::Adapted,
+        adapted::Adapted,
         export::TaskForm,
         handover::Handover,
         task::TaskFile,

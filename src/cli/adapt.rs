@@ -12,7 +12,7 @@ use loraloom::{
     session::{
         Session,
         adapt::{AdaptConfig, Flow, Progress},
-        arm::Adapted,
+        adapted::Adapted,
         files::{never_held_out, repeats},
         task::TaskFile,
     },

@@ -108,7 +108,7 @@ fn run_method(
     train: &Dataset,
     test: Option<&Dataset>,
     config: &AdaptConfig,
-) -> Result<(MethodReport, loraloom::session::arm::Adapted)> {
+) -> Result<(MethodReport, loraloom::session::adapted::Adapted)> {
     let bar = adapt::steps_bar();
     let mut show = |progress| adapt::show(&bar, &progress);
     let result = block_on(session.adapt_method(method, train, test, config, &mut show));

@@ -17,7 +17,7 @@ use crate::{
     session::{
         Session,
         adapt::{Flow, Progress},
-        arm::Adapted,
+        adapted::Adapted,
     },
 };
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Session,
-    arm::{Adapted, StepState, Training},
+    adapted::Adapted,
+    arm::{StepState, Training},
     held_out::{Fold, HeldOut},
 };
 use crate::{
@@ -278,7 +279,8 @@ impl Session {
             interrupted |= flow == Flow::Stop;
             flow
         };
-        let mut adapted = self.run_arm(method, &train.examples, classes, config, &mut step).await?;
+        let arm = self.arm(method, classes, config);
+        let mut adapted = arm.run(&train.examples, &mut step).await?;
         let seconds = started.elapsed().as_secs_f64();
         // One that was stopped at its last step is whole.
         let mut stopped = if method.is_trained() { adapted.losses.len() < num_steps } else { interrupted };
@@ -288,7 +290,7 @@ impl Session {
             flow
         };
         let held_out = match folds.filter(|_| method.is_trained()) {
-            None => self.held_out(&adapted, &train.examples, classes, config, &mut fold).await?,
+            None => arm.held_out(&adapted, &train.examples, &mut fold).await?,
             Some(folds) => {
                 let folds = folds.await?;
                 stopped |= folds.is_none();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{
     Session,
-    arm::Adapted,
+    adapted::Adapted,
     crops::{CROPS, crops_of, mean},
     digest::picture_digest,
 };
@@ -153,7 +153,7 @@ mod tests {
         let config = AdaptConfig::default();
         let methods = [Method::NearestMean, Method::LinearProbe, Method::Uniform];
         let learned = methods.map(|method| {
-            block_on(session.run_arm(method, &examples, 2, &config, &mut |_| Flow::GoOn)).expect("learned")
+            block_on(session.arm(method, 2, &config).run(&examples, &mut |_| Flow::GoOn)).expect("learned")
         });
         let names = ["dark".to_string(), "bright".to_string()];
         let asked = learned.each_ref().map(|adapted| (adapted, &names[..]));

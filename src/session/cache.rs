@@ -231,7 +231,7 @@ mod tests {
     fn who_comes_while_images_pass_waits_and_then_finds_them() {
         let (session, examples) = session();
         let (config, go_on) = (AdaptConfig::default(), &mut |_: &_| Flow::GoOn);
-        let learned = block_on(session.run_arm(Method::Uniform, &[], 1, &config, go_on)).expect("learned");
+        let learned = block_on(session.arm(Method::Uniform, 1, &config).run(&[], go_on)).expect("learned");
         let weights = FrozenWeights::Scaled(SCALES.iter().position(|scale| *scale == 1.0).expect("1"));
         let turn = session.cache.turn(FrozenWeights::Uniform);
         let first = block_on(turn.take());

@@ -1,6 +1,6 @@
 //! Features of pictures that are asked about: of the whole, or the mean over several crops.
 
-use super::{Session, adapt::AdaptConfig, arm::Adapted};
+use super::{Session, adapt::AdaptConfig, adapted::Adapted};
 use crate::{
     dataset::Example, device::Breaks, error::Result, head::Features, methods::registry::FrozenWeights,
 };

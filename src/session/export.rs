@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Session,
-    arm::Adapted,
+    adapted::Adapted,
     digest::hex,
     place::{MODEL_FILES, TASK},
     task::TaskFile,

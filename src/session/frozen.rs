@@ -1,9 +1,9 @@
 //! Methods that fit a head on the features of fixed weights: one cached pass, no training steps.
 
 use super::{
-    Session,
-    adapt::{AdaptConfig, Flow, may_go_on},
-    arm::Adapted,
+    adapt::{Flow, may_go_on},
+    adapted::Adapted,
+    arm::Arm,
     choice,
 };
 use crate::{
@@ -19,13 +19,6 @@ use crate::{
     vit::model::Vit,
 };
 
-/// A frozen method on its way.
-pub(super) struct FrozenArm<'a> {
-    pub session: &'a Session,
-    pub config: &'a AdaptConfig,
-    pub classes: usize,
-}
-
 /// Fixed weights that a method decided on.
 struct Chosen {
     vit: Vit,
@@ -37,26 +30,25 @@ struct Chosen {
     updates: Updates,
 }
 
-impl FrozenArm<'_> {
-    /// Runs the method.
+impl Arm<'_> {
+    /// Runs a method that trains no weights.
     ///
     /// When `ask` says stop, a method that tries several weights takes the best of those that it tried.
-    pub async fn run(
+    pub(super) async fn run_frozen(
         &self,
-        method: Method,
         examples: &[Example],
         ask: &mut dyn FnMut() -> Flow,
     ) -> Result<Adapted> {
-        let chosen = match method {
+        let chosen = match self.method {
             Method::LoraHub => self.lorahub(examples, ask).await?,
-            _ => self.frozen(self.weights(method, examples, ask).await?, examples).await?,
+            _ => self.frozen(self.weights(examples, ask).await?, examples).await?,
         };
-        let head = self.config.fit_head(method, &chosen.features.all(), self.classes);
-        let trained_head = if method == Method::NearestMean { 0 } else { head.num_parameters() };
+        let head = self.config.fit_head(self.method, &chosen.features.all(), self.classes);
+        let trained_head = if self.method == Method::NearestMean { 0 } else { head.num_parameters() };
         let names = self.session.module_names();
         let report = |weights| CoefficientReport::new(names, vec!["model".into()], vec![weights]);
         Ok(Adapted {
-            method,
+            method: self.method,
             vit: chosen.vit,
             weights: chosen.frozen,
             multi_crop: self.config.multi_crop,
@@ -75,16 +67,11 @@ impl FrozenArm<'_> {
     }
 
     /// The weights that methods share; chosen, where there is a choice.
-    async fn weights(
-        &self,
-        method: Method,
-        examples: &[Example],
-        ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<FrozenWeights> {
-        match method {
+    async fn weights(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<FrozenWeights> {
+        match self.method {
             Method::Uniform => Ok(FrozenWeights::Uniform),
             Method::UniformScaled => self.scale(examples, ask).await,
-            Method::BestModule => self.choice(method, examples, ask).await,
+            Method::BestModule => self.choice(examples, ask).await,
             _ => Ok(FrozenWeights::Base),
         }
     }
@@ -109,30 +96,29 @@ impl FrozenArm<'_> {
     /// The mean update times the one of [`SCALES`] that is closest to 1 among those whose held-out loss of a class-mean head
     /// is within one standard error of the lowest ([`choice::simplest`]); times 1 when nothing can be held out. When `ask` says
     /// stop, one of those that were tried.
-    pub async fn scale(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<FrozenWeights> {
+    pub(super) async fn scale(
+        &self,
+        examples: &[Example],
+        ask: &mut dyn FnMut() -> Flow,
+    ) -> Result<FrozenWeights> {
         let labels = labels(examples);
         if self.holds_nothing_out(&labels) {
             return Ok(FrozenWeights::Scaled(0));
         }
-        self.choice(Method::UniformScaled, examples, ask).await
+        self.choice(examples, ask).await
     }
 
-    /// The weights that a method chooses among: scales, or modules.
-    pub fn candidates(&self, method: Method) -> Vec<FrozenWeights> {
-        match method {
+    /// The weights that the method chooses among: modules, or scales.
+    pub(super) fn candidates(&self) -> Vec<FrozenWeights> {
+        match self.method {
             Method::BestModule => (0..self.session.modules().len()).map(FrozenWeights::Module).collect(),
             _ => (0..SCALES.len()).map(FrozenWeights::Scaled).collect(),
         }
     }
 
-    /// The one of a method's candidates that held-out images prefer, or of the first ones when `ask` says stop.
-    async fn choice(
-        &self,
-        method: Method,
-        examples: &[Example],
-        ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<FrozenWeights> {
-        let candidates = self.candidates(method);
+    /// The one of the candidates that held-out images prefer, or of the first ones when `ask` says stop.
+    async fn choice(&self, examples: &[Example], ask: &mut dyn FnMut() -> Flow) -> Result<FrozenWeights> {
+        let candidates = self.candidates();
         let mut features = Vec::with_capacity(candidates.len());
         for (index, weights) in candidates.iter().enumerate() {
             if index > 0 && !may_go_on(&mut *ask).await {
@@ -140,13 +126,13 @@ impl FrozenArm<'_> {
             }
             features.push(self.finite_features(*weights, examples).await?);
         }
-        Ok(candidates[self.choose(method, &features)])
+        Ok(candidates[self.choose(&features)])
     }
 
-    /// Which of some candidates held-out images prefer, by their features under each.
-    pub fn choose(&self, method: Method, features: &[Option<Features>]) -> usize {
+    /// Which of the candidates held-out images prefer, by their features under each.
+    pub(super) fn choose(&self, features: &[Option<Features>]) -> usize {
         let labels = features.iter().flatten().next().map_or(&[][..], |features| &features.labels);
-        let scales = method != Method::BestModule;
+        let scales = self.method != Method::BestModule;
         if scales && self.holds_nothing_out(labels) {
             return 0;
         }
@@ -162,7 +148,7 @@ impl FrozenArm<'_> {
     }
 
     /// Features under frozen weights; `None` where they are not finite.
-    pub async fn finite_features(
+    pub(super) async fn finite_features(
         &self,
         weights: FrozenWeights,
         examples: &[Example],
@@ -233,7 +219,7 @@ mod tests {
         evaluate::{accuracy, logits},
         image::Picture,
         random::{Purpose, stream, uniform},
-        session::tiny,
+        session::{Session, adapt::AdaptConfig, tiny},
     };
 
     /// Modules so strong that it matters which one is chosen, and how much of it.
@@ -255,7 +241,7 @@ mod tests {
                 asked += 1;
                 Flow::Stop
             };
-            let adapted = block_on(session.run_arm(method, &examples, 2, &config, &mut stop));
+            let adapted = block_on(session.arm(method, 2, &config).run(&examples, &mut stop));
             assert_eq!(adapted.expect("what it has").method, method);
             assert_eq!(asked, 1, "{method:?}");
         }
@@ -273,16 +259,15 @@ mod tests {
         };
         let examples: Vec<Example> = (0..9).map(&mut example).collect();
         let labels: Vec<usize> = examples.iter().map(|example| example.class).collect();
-        let run = |examples: &[Example]| {
-            block_on(session.run_arm(method, examples, 2, &config, &mut |_| Flow::GoOn)).expect("a run")
-        };
+        let arm = session.arm(method, 2, &config);
+        let run = |examples: &[Example]| block_on(arm.run(examples, &mut |_| Flow::GoOn)).expect("a run");
         let whole = run(&examples);
         let mut told = |fold, num_folds| {
             assert!(fold < num_folds && num_folds == 9, "{fold} of {num_folds}");
             Flow::GoOn
         };
-        let held_out = session.held_out(&whole, &examples, 2, &config, &mut told);
-        let held_out = block_on(held_out).expect("no error").expect("folds");
+        let held_out =
+            block_on(arm.held_out(&whole, &examples, &mut told)).expect("no error").expect("folds");
         let folds = folds(&labels, config.folds, config.train.seed);
         assert_eq!((folds.len(), held_out.folds.len()), (9, 9));
         let mut others = 0;

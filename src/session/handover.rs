@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{Session, adapt::AdaptConfig, arm::Adapted};
+use super::{Session, adapt::AdaptConfig, adapted::Adapted};
 use crate::{
     error::{Error, Result},
     head::{Features, Head, views::Views},
@@ -89,11 +89,12 @@ impl Session {
     /// # Errors
     /// It was learned with another model, other modules or other settings, as far as its size says.
     pub fn take_over(&self, handed: &Handover, config: &AdaptConfig) -> Result<Adapted> {
-        let ingredients = Ingredients { scale: handed.scale, ..self.ingredients(config) };
-        let plan = ingredients.plan(handed.method)?.ok_or_else(|| untrained(handed.method))?;
         let dim = self.model.vit.config.feature_dim();
         let features = Features { dim, values: handed.features.get(), labels: handed.labels.clone() };
         let (trained_head, head) = (handed.trained_head.head(dim), handed.head.head(dim));
+        let arm = self.arm(handed.method, head.bias.len(), config);
+        let ingredients = Ingredients { scale: handed.scale, ..arm.ingredients() };
+        let plan = ingredients.plan(handed.method)?.ok_or_else(|| untrained(handed.method))?;
         if features.values.len() != dim * features.labels.len() || trained_head.bias.len() != head.bias.len()
         {
             return Err(other(handed.method));
@@ -101,14 +102,7 @@ impl Session {
         let values: Vec<Vec<f32>> = handed.values.iter().map(Numbers::get).collect();
         let vit = plan.adapt.apply(&plan.vit, &self.tensors(handed.method, &plan, &values)?);
         let trained = Trained { head: trained_head, values };
-        let learned = self.learned(
-            handed.method,
-            &plan,
-            (vit, Views::none(features)),
-            trained,
-            handed.losses.get(),
-            config,
-        );
+        let learned = arm.learned(&plan, (vit, Views::none(features)), trained, handed.losses.get());
         Ok(Adapted { head, measured: handed.measured.clone(), ..learned })
     }
 

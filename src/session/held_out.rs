@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Session,
     adapt::{AdaptConfig, Flow, OnProgress, Progress, Refit, may_go_on},
-    arm::Adapted,
-    frozen::FrozenArm,
+    adapted::Adapted,
+    arm::Arm,
 };
 use crate::{
     dataset::{Dataset, Example, folds, labels},
@@ -100,8 +100,8 @@ impl AdaptConfig {
     }
 }
 
-impl Session {
-    /// Estimates a method's accuracy by leaving folds out.
+impl Arm<'_> {
+    /// Estimates the method's accuracy by leaving folds out of the examples that it has learned from.
     ///
     /// Every method leaves out the same [`AdaptConfig::folds`] folds: an estimate from more images than another one's is
     /// the higher one for that alone. A method that only fits a head fits it again without each fold, one that chooses a scale
@@ -109,31 +109,28 @@ impl Session {
     /// the image would flatter it. `None` when no class has two images, or when `folds` is 0.
     ///
     /// # Errors
-    /// As [`Session::run_arm`].
+    /// As [`Arm::run`].
     pub async fn held_out(
         &self,
         adapted: &Adapted,
         examples: &[Example],
-        classes: usize,
-        config: &AdaptConfig,
         on_fold: &mut dyn FnMut(usize, usize) -> Flow,
     ) -> Result<Option<HeldOut>> {
-        let method = adapted.method;
-        let folds = config.held_out(examples);
+        let method = self.method;
+        let folds = self.config.held_out(examples);
         if folds.is_empty() {
             return Ok(None);
         }
         let chooses = matches!(method, Method::UniformScaled | Method::BestModule);
         if !method.is_trained() && !chooses && method != Method::LoraHub {
-            return Ok(HeldOut::of(head_only(method, &adapted.features, &folds, classes, config)));
+            return Ok(HeldOut::of(self.heads_without(&folds, &adapted.features)));
         }
-        let arm = FrozenArm { session: self, config, classes };
         let mut candidates = Vec::new();
-        for weights in arm.candidates(method).into_iter().filter(|_| chooses) {
+        for weights in self.candidates().into_iter().filter(|_| chooses) {
             if !may_go_on(|| on_fold(0, folds.len())).await {
                 return Ok(None);
             }
-            candidates.push(arm.finite_features(weights, examples).await?);
+            candidates.push(self.finite_features(weights, examples).await?);
         }
         let mut views = BTreeMap::new();
         let mut answered = Vec::with_capacity(folds.len());
@@ -143,8 +140,8 @@ impl Session {
                 return Ok(None);
             }
             let answer = match chooses {
-                true => choose_without(fold, method, examples, &arm, &candidates, &mut views).await?,
-                false => self.run_without(fold, method, examples, &arm, &mut ask).await?,
+                true => self.choose_without(fold, examples, &candidates, &mut views).await?,
+                false => self.run_without(fold, examples, &mut ask).await?,
             };
             let Some(answer) = answer else { return Ok(None) };
             answered.push(answer);
@@ -152,11 +149,71 @@ impl Session {
         Ok(HeldOut::of(answered))
     }
 
-    /// What a trained method says of one of the folds that [`Session::held_out`] would leave out, for whoever runs them side by
+    /// Heads without each fold, on features that stay as they are.
+    fn heads_without(&self, folds: &[Vec<usize>], features: &Views) -> Vec<Fold> {
+        let Self { method, classes, config, .. } = *self;
+        let fit = |rest: &Features| config.fit_head(method, rest, classes);
+        let answer = |(fold, logits): (&Vec<usize>, Vec<f32>)| {
+            let labels = features.asked().select(fold).labels;
+            Fold { labels, trained: logits.clone(), refitted: logits }
+        };
+        folds.iter().zip(evaluate::held_out_logits(features, folds, &fit)).map(answer).collect()
+    }
+
+    /// Runs the method without a fold; `None` if it was stopped, which says nothing about the method.
+    async fn run_without(
+        &self,
+        fold: &[usize],
+        examples: &[Example],
+        ask: &mut dyn FnMut() -> Flow,
+    ) -> Result<Option<Fold>> {
+        let (held, rest) = split(examples, fold);
+        let run = self.run(&rest, &mut |_| ask()).await?;
+        if ask() == Flow::Stop {
+            return Ok(None);
+        }
+        let features = self.session.asked_features(&run, &held).await?;
+        let trained = evaluate::logits(&run.head, &features);
+        let head = Head::logistic(&run.features.all(), self.classes, self.config.l2);
+        let refitted = evaluate::logits(&head, &features);
+        Ok(Some(Fold { labels: features.labels, trained, refitted }))
+    }
+
+    /// Chooses among frozen weights without a fold, from features under each of them; `views` are those under weights that a fold
+    /// has chosen before. `None` if no weights give finite features.
+    async fn choose_without(
+        &self,
+        fold: &[usize],
+        examples: &[Example],
+        candidates: &[Option<Features>],
+        views: &mut BTreeMap<usize, Views>,
+    ) -> Result<Option<Fold>> {
+        let rests: Vec<Option<Features>> =
+            candidates.iter().map(|all| all.as_ref().map(|all| all.without(fold))).collect();
+        let chosen = self.choose(&rests);
+        if candidates[chosen].is_none() {
+            return Ok(None);
+        }
+        let views = match views.entry(chosen) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let weights = self.candidates()[chosen];
+                new.insert(self.session.frozen_views(weights, examples, self.config).await?)
+            }
+        };
+        let head = self.config.fit_head(self.method, &views.without(fold), self.classes);
+        let held = views.asked().select(fold);
+        let logits = evaluate::logits(&head, &held);
+        Ok(Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits }))
+    }
+}
+
+impl Session {
+    /// What a trained method says of one of the folds that [`Arm::held_out`] would leave out, for whoever runs them side by
     /// side; `None` if there is no such fold, or the run was stopped.
     ///
     /// # Errors
-    /// As [`Session::run_arm`].
+    /// As [`Arm::run`].
     pub async fn fold(
         &self,
         method: Method,
@@ -168,63 +225,12 @@ impl Session {
         let folds = config.held_out(&train.examples);
         let Some(fold) = folds.get(index) else { return Ok(None) };
         let config = &config.for_images(&train.examples);
-        let arm = FrozenArm { session: self, config, classes: train.classes.len() };
         let mut ask = || {
             let method = method.name().into();
             on_progress(Progress::Fold { method, fold: index, num_folds: folds.len() })
         };
-        self.run_without(fold, method, &train.examples, &arm, &mut ask).await
+        self.arm(method, train.classes.len(), config).run_without(fold, &train.examples, &mut ask).await
     }
-
-    /// Runs a method without a fold; `None` if it was stopped, which says nothing about the method.
-    async fn run_without(
-        &self,
-        fold: &[usize],
-        method: Method,
-        examples: &[Example],
-        arm: &FrozenArm<'_>,
-        ask: &mut dyn FnMut() -> Flow,
-    ) -> Result<Option<Fold>> {
-        let (held, rest) = split(examples, fold);
-        let run = self.run_arm(method, &rest, arm.classes, arm.config, &mut |_| ask()).await?;
-        if ask() == Flow::Stop {
-            return Ok(None);
-        }
-        let features = self.asked_features(&run, &held).await?;
-        let trained = evaluate::logits(&run.head, &features);
-        let head = Head::logistic(&run.features.all(), arm.classes, arm.config.l2);
-        let refitted = evaluate::logits(&head, &features);
-        Ok(Some(Fold { labels: features.labels, trained, refitted }))
-    }
-}
-
-/// Chooses among frozen weights without a fold, from features under each of them; `views` are those under weights that a fold has
-/// chosen before. `None` if no weights give finite features.
-async fn choose_without(
-    fold: &[usize],
-    method: Method,
-    examples: &[Example],
-    arm: &FrozenArm<'_>,
-    candidates: &[Option<Features>],
-    views: &mut BTreeMap<usize, Views>,
-) -> Result<Option<Fold>> {
-    let rests: Vec<Option<Features>> =
-        candidates.iter().map(|all| all.as_ref().map(|all| all.without(fold))).collect();
-    let chosen = arm.choose(method, &rests);
-    if candidates[chosen].is_none() {
-        return Ok(None);
-    }
-    let views = match views.entry(chosen) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(new) => {
-            let weights = arm.candidates(method)[chosen];
-            new.insert(arm.session.frozen_views(weights, examples, arm.config).await?)
-        }
-    };
-    let head = arm.config.fit_head(method, &views.without(fold), arm.classes);
-    let held = views.asked().select(fold);
-    let logits = evaluate::logits(&head, &held);
-    Ok(Some(Fold { labels: held.labels, trained: logits.clone(), refitted: logits }))
 }
 
 fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
@@ -232,21 +238,6 @@ fn split(examples: &[Example], fold: &[usize]) -> (Vec<Example>, Vec<Example>) {
         examples.iter().enumerate().partition(|(index, _)| fold.contains(index));
     let own = |part: Vec<(usize, &Example)>| part.into_iter().map(|(_, example)| example.clone()).collect();
     (own(held), own(rest))
-}
-
-fn head_only(
-    method: Method,
-    features: &Views,
-    folds: &[Vec<usize>],
-    classes: usize,
-    config: &AdaptConfig,
-) -> Vec<Fold> {
-    let fit = |rest: &Features| config.fit_head(method, rest, classes);
-    let answer = |(fold, logits): (&Vec<usize>, Vec<f32>)| {
-        let labels = features.asked().select(fold).labels;
-        Fold { labels, trained: logits.clone(), refitted: logits }
-    };
-    folds.iter().zip(evaluate::held_out_logits(features, folds, &fit)).map(answer).collect()
 }
 
 #[cfg(test)]

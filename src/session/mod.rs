@@ -1,12 +1,13 @@
 //! The front door: every verb that the command line and the page use.
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
-//! a few labelled images, [`arm`] runs one of them step by step, [`held_out`] estimates accuracy on
+//! a few labelled images, [`arm`] runs one of them step by step, [`adapted`] is what it ends with, [`held_out`] estimates accuracy on
 //! held-out images, [`answers`] are about pictures, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
 //! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
 //! `crops` are parts of a picture that is asked about, `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
 
 pub mod adapt;
+pub mod adapted;
 pub mod answers;
 pub mod arm;
 mod cache;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ModelOptions, Session,
-    arm::Adapted,
+    adapted::Adapted,
     digest::hex,
     export::TaskForm,
     files::read_text,

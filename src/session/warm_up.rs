@@ -25,7 +25,7 @@ impl Session {
         };
         let examples: Vec<Example> = (0..train.batch_size).map(blank).collect();
         let config = AdaptConfig { train, views: 0, ..AdaptConfig::default() };
-        self.run_arm(Method::Lora, &examples, CLASSES, &config, &mut |_| Flow::GoOn).await?;
+        self.arm(Method::Lora, CLASSES, &config).run(&examples, &mut |_| Flow::GoOn).await?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use loraloom::{
     session::{
         ModelFiles, ModelOptions, Session,
         adapt::{AdaptConfig, Flow, Folds, PAUSE},
-        arm::Adapted,
+        adapted::Adapted,
     },
 };
 use wasm_bindgen::prelude::*;
