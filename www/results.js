@@ -9,6 +9,7 @@ const ENOUGH = 40;
 export class Results {
   #rows = new Map();
   #reports = new Map();
+  #isStopping = false;
 
   clear() {
     this.#rows.clear();
@@ -19,6 +20,7 @@ export class Results {
 
   /** Rows for methods that are about to run. */
   expect(methods) {
+    this.#isStopping = false;
     for (const { state, note } of methods.map((name) => this.#row(name))) {
       state.hidden = false;
       state.value = 0;
@@ -56,13 +58,22 @@ export class Results {
     if (!cells) return;
     if (progress.phase === "step" || progress.phase === "within") {
       cells.state.value = (0.6 * progress.step) / progress.num_steps;
-      cells.note.textContent = `step ${progress.step} of ${progress.num_steps}`;
+      cells.note.textContent = this.#isStopping ? `stopped at step ${progress.step}, measuring` : `step ${progress.step} of ${progress.num_steps}`;
     } else if (progress.phase === "fold") {
       cells.state.value = Math.max(cells.state.value, 0.6 + (0.3 * progress.fold) / Math.max(1, progress.num_folds));
       cells.note.textContent = `holding out, fold ${progress.fold + 1} of ${progress.num_folds}`;
     } else {
       cells.state.value = 0.95;
       cells.note.textContent = "measuring";
+    }
+  }
+
+  /** Nothing takes another step; what has taken some is measured yet. */
+  stopping() {
+    this.#isStopping = true;
+    for (const { state, note } of this.#rows.values()) {
+      const [, step] = /^step (\d+) of/.exec(note.textContent) ?? [];
+      if (!state.hidden && step > 0) note.textContent = `stopped at step ${step}, measuring`;
     }
   }
 

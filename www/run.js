@@ -1,12 +1,16 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
-import { $, element, fail, say, write } from "./dom.js";
+import { Chooser } from "./chooser.js";
+import { $, fail, say } from "./dom.js";
 import { Findings, UNTESTED, counts, ofTests } from "./findings.js";
-import { METHODS, method } from "./methods.js";
+import { Launch } from "./launch.js";
+import { method } from "./methods.js";
 import { LOST } from "./protocol.js";
 import { Results } from "./results.js";
 
 const QUICK_AFTER = 250;
+/** Names in a sentence. */
+const SAID = 3;
 
 export class Run {
   #engine;
@@ -18,12 +22,13 @@ export class Run {
   #learned;
   #lines = new Lines();
   #results = new Results();
+  #chooser = new Chooser((own) => this.#ticked(own));
+  #launch = new Launch({ start: () => this.start(), flow: (flow) => this.#flow(flow) });
   #queue = Promise.resolve();
   #asked = 0;
   #wasStopped = false;
   /** Start was pressed, and what ran before has not made room yet. */
   #starting = false;
-  #hadModules = false;
   /** What the worker has told of this run. */
   #heard = 0;
   /** The last results. */
@@ -40,9 +45,6 @@ export class Run {
     this.#libraryChanges = libraryChanges;
     this.#learned = learned;
     engine.onRun = (value) => this.#event(value);
-    $("start").addEventListener("click", () => this.start());
-    $("pause").addEventListener("click", () => this.#flow(this.state === "paused" ? "go" : "pause"));
-    $("stop").addEventListener("click", () => this.#flow("stop"));
     let before = 0;
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) before = this.#heard;
@@ -55,29 +57,16 @@ export class Run {
     return ["running", "paused", "stopping"].includes(this.state);
   }
 
-  /** The method lists; those that compose need modules. */
-  setModules(modules, wanted = this.chosen) {
-    const count = modules.length;
+  /** What there is to compose; those methods that were `wanted` are chosen, or those that are. */
+  setModules(modules, wanted) {
     this.found.modules = modules;
     this.#composition.setLibrary(this.found.library);
-    const first = !document.querySelector(".methods input");
-    const item = (own) => {
-      const possible = !own.modules || count > 0;
-      const box = element("input", { type: "checkbox", id: `method-${own.name}`, "data-testid": `method-${own.name}`, onchange: () => this.#ticked(own) });
-      const on = first || (own.modules && !this.#hadModules) ? own.on || wanted.includes(own.name) : wanted.includes(own.name);
-      box.checked = Boolean(on && possible);
-      box.disabled = !possible;
-      return element("li", { class: possible ? "" : "off" }, element("label", {}, box, element("span", { class: "dot", style: { background: own.color } }),
-        element("strong", {}, own.label), element("small", {}, possible ? own.hint : "needs LoRA modules")));
-    };
-    $("methods").replaceChildren(...METHODS.filter((own) => own.on).map(item));
-    $("more-methods").replaceChildren(...METHODS.filter((own) => !own.on).map(item));
-    this.#hadModules = count > 0;
+    this.#chooser.show(modules.length > 0, wanted);
     this.refresh();
   }
 
   get chosen() {
-    return METHODS.filter((own) => $(`method-${own.name}`)?.checked).map((own) => own.name);
+    return this.#chooser.chosen;
   }
 
   get config() {
@@ -92,8 +81,8 @@ export class Run {
     if (reading) return "wait until all pictures are read";
     if (this.#libraryChanges()) return "wait until the library has changed";
     if (list.length < 2) return "add at least two classes";
-    const empty = list.find((own) => !own.pictures.length);
-    if (empty) return `add pictures to “${empty.name}”`;
+    const empty = list.filter((own) => !own.pictures.length).map((own) => `“${own.name}”`);
+    if (empty.length) return `add pictures to ${few(empty)}`;
     const twin = list.find((own, index) => list.findIndex((other) => other.name === own.name) < index);
     if (twin) return `give the two classes “${twin.name}” different names`;
     if (!this.chosen.length) return "choose a method";
@@ -103,19 +92,10 @@ export class Run {
   refresh() {
     const reason = this.obstacle;
     const idle = ["off", "idle", "quick"].includes(this.state);
-    // The button that has the keyboard is about to go: what came out is what there is to look at then.
-    if (idle && this.#flowHasFocus) $("results-region").focus({ preventScroll: true });
-    $("start").disabled = Boolean(reason);
-    $("start").hidden = !idle;
     const moved = this.busy && (this.#context.data !== this.found.data() || this.#context.tests !== this.found.testing.tests);
-    write($("why"), reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "");
-    $("pause").hidden = $("stop").hidden = idle;
-    $("stop").disabled = $("pause").disabled = this.state === "stopping";
-    $("pause").textContent = this.state === "paused" ? "Resume" : "Pause";
-    $("pulse").className = `pulse ${{ off: "off", idle: "", paused: "off" }[this.state] ?? "busy"}`;
+    this.#launch.show(this.state, reason, moved);
     $("waiting").hidden = !$("results").hidden;
-    const more = METHODS.filter((own) => !own.on && this.chosen.includes(own.name)).length;
-    $("more-count").textContent = more ? `${more} chosen` : "";
+    this.#chooser.count();
     // Quick methods answer again by themselves, unless something is in the way.
     const { chosen } = this;
     const { untested } = this.found;
@@ -264,16 +244,15 @@ export class Run {
     return renamed;
   }
 
-  get #flowHasFocus() {
-    return [$("pause"), $("stop")].includes(document.activeElement);
-  }
-
   async #flow(flow) {
     this.#wasStopped = flow === "stop";
-    const hadFocus = this.#flowHasFocus;
+    const hadFocus = this.#launch.hasFocus;
     this.setState({ pause: "paused", stop: "stopping", go: "running" }[flow]);
     if (hadFocus && flow === "stop") $("results-region").focus();
-    if (flow === "stop") say("stopping");
+    if (flow === "stop") {
+      this.#results.stopping();
+      say("stopping");
+    }
     // A worker that failed meanwhile has nothing to say; the next one begins with nothing.
     const heard = await this.#engine.flow(flow).then(() => true, () => false);
     // The worker has heard it: nothing trains any more, or again.
@@ -310,6 +289,7 @@ export class Run {
     $("results").hidden = false;
     if (state === "running") {
       const trained = methods.filter((name) => method(name).steps);
+      this.#launch.begin(methods, counts(this.#classes.list).heldOut ? this.config.folds : 0);
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
       $("saving").hidden = true; // Until the worker has what it will have.
@@ -319,7 +299,9 @@ export class Run {
     this.refresh();
   }
 
-  #event({ type, progress, report, method: stopped, message }) {
+  #event(event) {
+    const { type, progress, report, method: stopped, message } = event;
+    this.#launch.hear(event);
     if (type === "done") {
       this.#finish(report, this.#context, true);
       return this.#learned();
@@ -395,4 +377,10 @@ export class Run {
     this.found.lose([...this.found.keys()]);
     for (const name of this.found.keys()) this.#results.rest(name);
   }
+}
+
+/** Some names, and how many others. */
+function few(names) {
+  const more = names.length - SAID;
+  return more > 1 ? `${names.slice(0, SAID).join(", ")} and ${more} others` : names.join(", ");
 }

@@ -1,12 +1,10 @@
 // Every way in: drops, folders, pastes, the camera, models and modules; and what is kept.
-import { mkdtempSync } from "node:fs";
 import { createHash } from "node:crypto";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { HUB_ID } from "./setup.js";
-import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, scratch, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -14,7 +12,7 @@ const cards = (page) => page.getByTestId("class-card");
 const thumbs = (page, index) => cards(page).nth(index).locator(".thumb canvas");
 
 function folders() {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   for (const [kind, name] of ["cats", "dogs"].entries()) {
     writeFolder(join(root, "task", name), Object.fromEntries([0, 1, 2].map((seed) => [`${seed}.png`, png(kind, seed)])));
     writeFolder(join(root, "held", name), Object.fromEntries([7, 8].map((seed) => [`${seed}.png`, png(kind, seed)])));
@@ -69,7 +67,7 @@ test("a dropped model takes the place of the first one, keeps the pictures and s
   await open(page, TINY.replace("&model=tiny", ""));
   await twoClasses(page);
   await expect(page.getByTestId("accuracy-nearest-mean")).toBeVisible();
-  const folder = join(mkdtempSync(join(tmpdir(), "loraloom-")), "my-vit");
+  const folder = join(scratch(), "my-vit");
   writeFolder(folder, tinyModel(5));
   await drop(page, page.locator("footer"), [folder]);
   await expect(page.getByTestId("model")).toContainText("my-vit");
@@ -82,7 +80,7 @@ test("a dropped model takes the place of the first one, keeps the pictures and s
   // Files without a folder: two models that differ have different names.
   const names = [];
   for (const seed of [6, 7]) {
-    const plain = mkdtempSync(join(tmpdir(), "loraloom-"));
+    const plain = scratch();
     const files = tinyModel(seed);
     writeFolder(plain, files);
     await drop(page, page.locator("footer"), Object.keys(files).map((name) => join(plain, name)));
@@ -267,7 +265,7 @@ test("a model of the Hub opens at another input size, with the modules for it, a
   await startAndFinish(page);
   const shown = await page.getByTestId("held-out-learned").textContent();
   const path = await saveAs(page, "save-project");
-  const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const folder = scratch();
   writeFolder(folder, tinyModel(9));
   replay(path, folder, ["learned", "nearest-mean"]);
   await page.goto("?device=cpu&steps=4&folds=2");

@@ -1,10 +1,9 @@
 // The service worker: a visit without a network, and a new version of the page.
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
-import { choose, open, test as base, twoClasses } from "./support.js";
+import { choose, open, scratch, test as base, twoClasses } from "./support.js";
 
 const root = (path) => new URL(`../../${path}`, import.meta.url).pathname;
 const PORT = 8378;
@@ -26,7 +25,7 @@ async function serve(folder) {
 /** Playwright's test, with a copy of the site that is served: `renew` makes another version of it. */
 const test = base.extend({
   renew: async ({}, use) => {
-    const site = join(mkdtempSync(join(tmpdir(), "loraloom-")), "site");
+    const site = join(scratch(), "site");
     cpSync(root("target/site"), site, { recursive: true });
     let stop = await serve(site);
     await use(async () => {

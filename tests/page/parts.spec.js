@@ -1,6 +1,5 @@
 // The parts of the page one by one: trying pictures, the confusion matrix, the library, project files, settings.
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { strFromU8, unzipSync, zipSync } from "fflate";
@@ -8,7 +7,7 @@ import { projectAmong, safe } from "../../www/project.js";
 import { suggested } from "../../www/suggestion.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { TINY as MODEL } from "./setup.js";
-import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { addClass, addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, scratch, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -80,7 +79,7 @@ test("the learned weights show until a person chooses others, and keep to that",
 });
 
 test("a folder dropped on Try it is pictures to try, and no class", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   writeFolder(join(root, "holiday"), { "0.png": png(0, 90), "test/1.png": png(1, 91), "notes.txt": "sunny" });
   writeFolder(join(root, "lora-one"), module(config, 31));
   await open(page, TINY);
@@ -248,7 +247,7 @@ test("a project that was unpacked opens as its folder, and packed again as anoth
   await addClass(page, "along", pictures(1, 2));
   await startAndFinish(page);
   const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   writeFolder(join(root, "loraloom-project"), files);
   const change = async () => {
     await page.getByTestId("class-name").first().fill("changed");

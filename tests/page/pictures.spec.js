@@ -1,12 +1,10 @@
 // Pictures as people have them: in trees of folders, in zips, from phones, twice, under a finger.
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
 import { shared, sort } from "../../www/drops.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
-import { addClass, addTests, drop, open, test, twoClasses } from "./support.js";
+import { addClass, addTests, drop, open, scratch, test, twoClasses } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 /** A picture of 24x24 px as a phone would save it. */
@@ -72,7 +70,7 @@ test("one drop: every class gets pictures, capitals tell two folders apart, and 
       return entry;
     };
   });
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   const some = (kind, count) => Object.fromEntries(pictures(kind, count).map(({ name, buffer }) => [name, buffer]));
   writeFolder(root, { "gone.png": png(0, 9) });
   writeFolder(join(root, "task", "A"), some(0, 4));
@@ -180,7 +178,7 @@ test("test pictures show, go one by one, and are told when they were learned fro
 });
 
 test("what is dropped on the test pictures and fits nowhere says so", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   writeFolder(root, { "1.png": png(0, 1), "notes.txt": Buffer.from("hello") });
   writeFolder(join(root, "elsewhere"), { "2.png": png(0, 2) });
   await open(page, TINY);

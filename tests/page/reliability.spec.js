@@ -1,11 +1,10 @@
 // Bad input, failures, and a network that is gone.
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { unzipSync } from "fflate";
 import { pictures, tinyModel, writeFolder } from "./files.js";
-import { addClass, choose, chooseOwnModel, drop, moduleZip, open, openLibrary, saveAs, startAndFinish, test, traceTasks, twoClasses } from "./support.js";
+import { addClass, choose, chooseOwnModel, drop, moduleZip, open, openLibrary, saveAs, scratch, startAndFinish, test, traceTasks, twoClasses } from "./support.js";
 
 /** The page never blocks for longer, in milliseconds. */
 const LONG_TASK = 50;
@@ -362,7 +361,7 @@ async function survives(page, failure, told) {
 
 test("500 pictures come in without a long task, and one more is refused", async ({ page }) => {
   await open(page, TINY);
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   for (const [kind, count] of [[0, 260], [1, 240]]) writeFolder(join(root, `kind${kind}`), Object.fromEntries(pictures(kind, count).map(({ name, buffer }) => [name, buffer])));
   const tasks = await traceTasks(page);
   await drop(page, page.locator("footer"), [join(root, "kind0"), join(root, "kind1")]);

@@ -1,7 +1,6 @@
 // What the page's tests share.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test as base, expect } from "@playwright/test";
 import { zipSync } from "fflate";
@@ -17,6 +16,13 @@ export const test = base.extend({
     expect(problems).toEqual([]);
   }, { auto: true }],
 });
+
+/** An empty folder of the test that runs; it is cleared away before the next run. */
+export function scratch() {
+  const own = base.info().outputPath();
+  mkdirSync(own, { recursive: true });
+  return mkdtempSync(join(own, "files-"));
+}
 
 /** Opens the page and waits until it is ready; what must not happen is gathered in the list that this returns. */
 export async function open(page, query = "device=cpu") {
@@ -180,7 +186,7 @@ export function replay(path, model, methods) {
 
 /** What the command line says of pictures by a saved task in a zip, as [`predictions`] gives it. */
 export function predict(path, name, images) {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   writeFolder(root, Object.fromEntries(images.map((image) => [image.name, image.buffer])));
   const out = join(root, "out.json");
   execFileSync(process.env.LORALOOM, ["predict", "--task", path, "--device", "cpu", "--json", out, ...images.map((image) => join(root, image.name))]);

@@ -1,13 +1,12 @@
 // Saved tasks open again: here, after a reload, on another model, and from the command line.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { unzipSync, zipSync } from "fflate";
 import { pictures, tinyModel, writeFolder } from "./files.js";
 import { TINY as TINY_MODEL } from "./setup.js";
-import { addClass, choose, chooseOwnModel, drop, expectSame, open, openLibrary, predictions, saveAs, startAndFinish, test, twoClasses, withModules } from "./support.js";
+import { addClass, choose, chooseOwnModel, drop, expectSame, open, openLibrary, predictions, saveAs, scratch, startAndFinish, test, twoClasses, withModules } from "./support.js";
 
 const TINY = "device=cpu&model=tiny&steps=4&folds=2";
 const tried = pictures(1, 1, 90);
@@ -104,7 +103,7 @@ test("a whole model that was saved is opened as a model and answers", async ({ p
   await open(page, TINY);
   const { paths, before } = await train(page, ["full"]);
   await startAnew(page, TINY);
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   writeFolder(root, unzipSync(readFileSync(paths[0])));
   await drop(page, page.locator("footer"), [join(root, "loraloom-full-model")]);
   await expect(page.getByTestId("status")).toHaveText("loraloom-full-model is open: try it with new pictures");
@@ -122,7 +121,7 @@ test("a whole model that was saved is opened as a model and answers", async ({ p
 });
 
 test("what the command line learned opens, on the model that it was learned on alone", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   const said = learnedElsewhere(root, "lora");
   await open(page, TINY);
   await twoClasses(page);
@@ -171,7 +170,7 @@ test("a saved task brings the model that it was learned on", async ({ page }) =>
 });
 
 test("neither settings nor modules of the page are part of a saved task", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   learnedElsewhere(root, "lora");
   await open(page, TINY);
   await drop(page, page.locator("footer"), [join(root, "stripes")]);
@@ -192,7 +191,7 @@ test("neither settings nor modules of the page are part of a saved task", async 
 });
 
 test("a saved task that is not to be opened costs nothing", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   learnedElsewhere(root, "lora");
   const path = join(root, "stripes", "task.json");
   await open(page, "device=cpu&model=tiny&steps=2000&folds=0");
@@ -227,7 +226,7 @@ test("a saved task that is not to be opened costs nothing", async ({ page }) => 
 });
 
 test("a saved task and the model that it was learned on open together, and what is refused ends no first answers", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   const mine = join(root, "mine");
   writeFolder(mine, tinyModel(5));
   const said = learnedElsewhere(root, "lora", mine);
@@ -261,7 +260,7 @@ test("a saved task and the model that it was learned on open together, and what 
 });
 
 test("what is no whole task is refused, and of several the adapters are modules", async ({ page }) => {
-  const root = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const root = scratch();
   learnedElsewhere(root, "lora");
   const file = (name) => readFileSync(join(root, "stripes", name));
   const task = JSON.parse(file("task.json"));

@@ -1,11 +1,10 @@
 // The same on WebGPU, in software: a tiny model, and parity with the CPU device here and natively. No adapter, no pass.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { module, pictures, png, safetensors, tinyModel, writeFolder } from "./files.js";
-import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, startAndFinish, test, twoClasses } from "./support.js";
+import { addTests, choose, clearAndReopen, expectSame, moduleZip, open, openLibrary, predictions, reload, replay, rgbNoise, saveAs, scratch, startAndFinish, test, twoClasses } from "./support.js";
 
 const TINY = new URL("../../target/site/models/tiny/", import.meta.url).pathname;
 const config = JSON.parse(tinyModel()["config.json"]);
@@ -178,7 +177,7 @@ async function runInPage({ device, train, modules, pixels, steps }) {
 
 /** Logits of the command line for the same pixels. */
 function forwardNatively(pixels) {
-  const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const folder = scratch();
   const [input, output] = ["in", "out"].map((name) => join(folder, `${name}.safetensors`));
   writeFileSync(input, safetensors({ pixel_values: { shape: [2, 3, 32, 32], values: Float32Array.from(pixels) } }));
   execFileSync(process.env.LORALOOM, ["forward", "--model", TINY, "--input", input, "--output", output, "--device", "cpu"]);
@@ -194,7 +193,7 @@ function tensor(file, name) {
 }
 
 function runNatively(train, modules) {
-  const folder = mkdtempSync(join(tmpdir(), "loraloom-"));
+  const folder = scratch();
   train.forEach((pictures, kind) => writeFolder(join(folder, "train", `kind${kind}`), Object.fromEntries(pictures.map((own) => [own.name, Buffer.from(own.bytes, "base64")]))));
   const paths = modules.map((own) => {
     const path = join(folder, own.name);

@@ -1,0 +1,69 @@
+// How much longer a run takes, from how much of it is done.
+import { method } from "./methods.js";
+
+/** Seconds, and the share of a run, after which it can be said. */
+const SURE_AFTER = 3;
+const SURE_SHARE = 0.08;
+
+export class Estimate {
+  /** What of a method's own training is done, and how many of its folds, by name. */
+  #done = new Map();
+  #began;
+  /** The share that was done when the end was looked at. */
+  #heard;
+  #pausedAt;
+  /** When all is done, as it looked when something was heard last. */
+  #end;
+
+  /** A run of some methods, each of which is trained again without each of so many folds. */
+  constructor(methods, folds) {
+    for (const name of methods) if (method(name).steps) this.#done.set(name, { steps: 0, folds: 0, of: folds });
+  }
+
+  /** Takes an event of the run in, at so many seconds. */
+  hear({ type, progress, method: ended, report }, now) {
+    const own = this.#done.get(progress?.method ?? report?.method ?? ended);
+    if (!own) return;
+    if (progress?.num_steps) own.steps = progress.step / progress.num_steps;
+    else if (progress?.phase === "fold") Object.assign(own, { steps: 1, folds: progress.fold, of: progress.num_folds });
+    else if (["done", "failed", "stopped"].includes(type)) Object.assign(own, { steps: 1, folds: own.of });
+    const share = this.#share;
+    // What was there before the first step, a helper that begins say, is not there again.
+    this.#began ??= { at: now, share };
+    // A fold counts once it is done: until then time passes for what was known.
+    if (share === this.#heard) return;
+    this.#heard = share;
+    const [done, passed] = [share - this.#began.share, now - this.#began.at];
+    if (passed >= SURE_AFTER && share >= SURE_SHARE && done > 0) this.#end = now + (passed * (1 - share)) / done;
+  }
+
+  /** Nothing is done until it goes on. */
+  pause(now) {
+    this.#pausedAt ??= now;
+  }
+  goOn(now) {
+    const waited = now - (this.#pausedAt ?? now);
+    this.#pausedAt = undefined;
+    if (this.#began) this.#began.at += waited;
+    if (this.#end !== undefined) this.#end += waited;
+  }
+
+  /** In words; nothing where it cannot be said. */
+  left(now) {
+    if (this.#end === undefined) return "";
+    const seconds = this.#end - (this.#pausedAt ?? now);
+    if (seconds < 7.5) return "nearly done";
+    if (seconds < 90) return `about ${5 * Math.round(seconds / 5)} s left`;
+    return `about ${Math.round(seconds / 60)} min left`;
+  }
+
+  /** Of all steps, those of the folds included: each leaves its part of the pictures out. */
+  get #share() {
+    const work = [...this.#done.values()].map(({ steps, folds, of }) => {
+      const each = of > 1 ? 1 - 1 / of : 0;
+      return { done: steps + folds * each, all: 1 + of * each };
+    });
+    const sum = (part) => work.reduce((total, own) => total + own[part], 0);
+    return work.length ? sum("done") / sum("all") : 0;
+  }
+}
