@@ -56,6 +56,14 @@ fn a_folder_that_is_named_twice_counts_once() {
     };
     let once = coefficients(&[&one, &other], 0);
     assert_eq!(coefficients(&[&one, &again, &other], 1), once);
+    // A copy elsewhere counts as a module of its own, and that is said.
+    let copy = place.path("copy");
+    fs::create_dir_all(&copy).expect("folder");
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(Path::new(&one).join(file), Path::new(&copy).join(file)).expect("copies");
+    }
+    let (_, _, err) = place.adapt(&["--methods", "uniform", "--modules", &one, &other, &copy]);
+    assert!(err.contains("module copy: its updates are those of one, which count twice"), "{err}");
     // A weight of its own is meant.
     let sum = place.path("sum");
     let text = succeed(&["compose", "--adapters", &one, &one, "--weights", "0.5,0.25", "--out", &sum]);

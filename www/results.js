@@ -56,7 +56,9 @@ export class Results {
   progress(progress) {
     const cells = this.#rows.get(progress.method);
     if (!cells) return;
-    if (progress.phase === "step" || progress.phase === "within") {
+    if (progress.phase === "within" && !method(progress.method).steps) {
+      cells.note.textContent = "searching";
+    } else if (progress.phase === "step" || progress.phase === "within") {
       cells.state.value = (0.6 * progress.step) / progress.num_steps;
       cells.note.textContent = this.#isStopping ? `stopped at step ${progress.step}, measuring` : `step ${progress.step} of ${progress.num_steps}`;
     } else if (progress.phase === "fold") {

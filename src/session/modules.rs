@@ -35,6 +35,17 @@ impl Session {
         self.set_modules([self.modules(), &[module]].concat(), digests)
     }
 
+    /// A warning where the newest module is another one's copy.
+    pub fn newest_is_a_copy(&self) -> Option<Error> {
+        let (newest, others) = self.digests.split_last()?;
+        let twin = others.iter().position(|digest| digest == newest)?;
+        let (own, twin) = (&self.modules()[others.len()].name, &self.modules()[twin].name);
+        let reason = format!(
+            "its updates are those of {twin}, which count twice wherever both are composed; leave one of them out"
+        );
+        Some(Error::mismatch(format!("module {own}"), reason))
+    }
+
     /// Takes a module out of the library.
     ///
     /// # Errors

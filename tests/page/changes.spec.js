@@ -105,3 +105,14 @@ test("the model that is open stays, with what was learned, when it is chosen aga
   await expect(page.locator("#saving option[value=lora]")).toHaveCount(1);
   await expect(old(page)).toHaveCount(0);
 });
+
+test("a module that is another one's copy counts twice, and that is said", async ({ page }) => {
+  await open(page, TINY);
+  await openLibrary(page);
+  await page.getByTestId("add-module").setInputFiles([moduleZip("one", config, 11), moduleZip("two", config, 12)]);
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(2);
+  await expect(page.getByTestId("error")).toBeHidden();
+  await page.getByTestId("add-module").setInputFiles(moduleZip("three", config, 11));
+  await expect(page.getByTestId("error")).toContainText("module three: its updates are those of one, which count twice");
+  await expect(page.getByTestId("library").locator("li")).toHaveCount(3);
+});

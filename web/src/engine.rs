@@ -108,7 +108,7 @@ impl Engine {
         config: String,
         weights: Vec<u8>,
     ) -> std::result::Result<JsValue, JsValue> {
-        let (module, warnings) = LoraModule::from_bytes(&name, &config, &weights).map_err(to_error)?;
+        let (module, mut warnings) = LoraModule::from_bytes(&name, &config, &weights).map_err(to_error)?;
         if module.changes_nothing() {
             let reason = "all of its updates are zero, as of a method that only fits a head: there is nothing to compose";
             return Err(to_error(Error::mismatch(format!("module {name}"), reason)));
@@ -116,6 +116,7 @@ impl Engine {
         let mut session = self.session.borrow_mut();
         let session = Rc::get_mut(&mut session).ok_or_else(|| to_error(busy()))?;
         session.add_module(module).map_err(to_error)?;
+        warnings.extend(session.newest_is_a_copy());
         to_js(&warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
