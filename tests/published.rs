@@ -45,9 +45,8 @@ const AUGMENTED: [(&str, &str); 2] =
 type Models = &'static [(&'static str, &'static str)];
 
 /// Tables of accuracies: their document, the first cell of their heads, their models, and whether they have all methods.
-const ACCURACIES: [(&str, &str, Models, bool); 5] = [
+const ACCURACIES: [(&str, &str, Models, bool); 4] = [
     ("README.md", "images per class", &VIEWS, false),
-    ("README.md", "as they are, 40 steps", &MODELS, false),
     ("docs/comparison/README.md", "images per class", &VIEWS, true),
     ("docs/comparison/README.md", "as they are, 40 steps", &MODELS, true),
     ("docs/comparison/README.md", "augmented, 100 steps", &AUGMENTED, true),
@@ -321,7 +320,7 @@ fn every_interval_in_the_documents_is_in_a_report() {
         .into_iter()
         .flat_map(|[_, made]| made.into_values().flatten())
         .for_each(|difference| reports += &difference);
-    for (document, fewest) in [("README.md", 80), ("docs/comparison/README.md", 380)] {
+    for (document, fewest) in [("README.md", 65), ("docs/comparison/README.md", 700)] {
         let all = intervals(&read(document));
         assert!(all.len() >= fewest, "{document}: {}", all.len());
         for interval in all {

@@ -310,7 +310,12 @@ impl Ingredients<'_> {
                 start(Box::new(Chain(vec![learned, Box::new(self.factors())])))
             }
             Method::Full => start(Box::new(Full::new(self.vit))),
-            _ => return Ok(None),
+            Method::NearestMean
+            | Method::LinearProbe
+            | Method::Uniform
+            | Method::UniformScaled
+            | Method::BestModule
+            | Method::LoraHub => return Ok(None),
         };
         Ok(Some(Plan { scale: self.scale, ..plan }))
     }
