@@ -120,8 +120,8 @@ impl Method {
     ];
 
     /// Which method to take where results cannot tell: what gained most with one image per class of upstream tasks, each
-    /// without its own module (`docs/experiment.md`, which says what was measured). `uniform-scaled`, `uniform-scaled+lora`,
-    /// `learned-free`, `best-module` and `lorahub` were not, and stand by what they are made of.
+    /// without its own module (`docs/experiment.md`, which says what was measured, and what with five). `uniform-scaled`,
+    /// `uniform-scaled+lora`, `learned-free`, `best-module` and `lorahub` were not then, and stand by what they are made of.
     pub const PREFERENCE: [Self; 15] = [
         Self::LearnedLora,
         Self::UniformLora,
