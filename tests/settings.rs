@@ -83,6 +83,11 @@ fn a_module_that_changes_nothing_is_left_out() {
     place.adapt(&["--methods", "nearest-mean", "--save", &task]);
     let (code, text, err) = place.adapt(&["--methods", "uniform", "--modules", &task, &module]);
     assert!(code == 1 && err.contains("module task: left out: all of its updates are zero"), "{err}");
+    // Two that change nothing are alike, and neither is composed.
+    let other = place.path("other-task");
+    place.adapt(&["--methods", "linear-probe", "--save", &other]);
+    let (_, _, err) = place.adapt(&["--methods", "uniform", "--modules", &task, &other, &module]);
+    assert!(err.contains("module other-task: left out") && !err.contains("count twice"), "{err}");
     let (code, alone, _) = place.adapt(&["--methods", "uniform", "--modules", &module]);
     let row =
         |text: &str| text.lines().find(|line| line.starts_with("uniform")).map(|line| line[..60].to_string());

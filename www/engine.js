@@ -25,6 +25,8 @@ export class Engine {
   #gate = gate();
   /** Counts the models that were opened: what a worker keeps belongs to one of them. */
   generation = 0;
+  /** Whether the model that is open computes on a GPU. */
+  onGpu = false;
   onRun = () => {};
   onFolds = () => {};
   onFatal = () => {};
@@ -89,6 +91,7 @@ export class Engine {
     try {
       const report = await this.#open(device, model);
       this.generation += 1;
+      this.onGpu = report.device === "gpu";
       own.open();
       return report;
     } catch (error) {

@@ -4,6 +4,8 @@ import { method } from "./methods.js";
 /** Seconds, and the share of a run, after which it can be said. */
 const SURE_AFTER = 3;
 const SURE_SHARE = 0.08;
+/** Most pictures of a step, as the worker is told nothing else; a GPU always takes so many, some of them blank. */
+const BATCH = 32;
 
 export class Estimate {
   /** What of a method's own training is done, and how many of its folds, by name. */
@@ -15,8 +17,12 @@ export class Estimate {
   /** When all is done, as it looked when something was heard last. */
   #end;
 
-  /** A run of some methods, each of which is trained again without each of so many folds. */
-  constructor(methods, folds) {
+  /** What a fold takes of a whole training. */
+  #fold;
+
+  /** A run of some methods on so many pictures; each is trained again without each of so many folds of them. */
+  constructor(methods, { images, folds, onGpu }) {
+    this.#fold = (of) => (onGpu ? 1 : Math.min(BATCH, images - images / of) / Math.min(BATCH, images));
     for (const name of methods) if (method(name).steps) this.#done.set(name, { steps: 0, folds: 0, of: folds });
   }
 
@@ -26,7 +32,9 @@ export class Estimate {
     if (!own) return;
     if (progress?.num_steps) own.steps = progress.step / progress.num_steps;
     else if (progress?.phase === "fold") Object.assign(own, { steps: 1, folds: progress.fold, of: progress.num_folds });
-    else if (["done", "failed", "stopped"].includes(type)) Object.assign(own, { steps: 1, folds: own.of });
+    else if (type === "done") Object.assign(own, { steps: 1, folds: own.of });
+    // What it would have taken is not what the others take.
+    else if (["failed", "stopped"].includes(type)) this.#done.delete(ended);
     const share = this.#share;
     // What was there before the first step, a helper that begins say, is not there again.
     this.#began ??= { at: now, share };
@@ -50,17 +58,18 @@ export class Estimate {
 
   /** In words; nothing where it cannot be said. */
   left(now) {
-    if (this.#end === undefined) return "";
+    // What does not train, or measures, goes on for nobody knows how long.
+    if (this.#end === undefined || this.#heard === 1) return "";
     const seconds = this.#end - (this.#pausedAt ?? now);
     if (seconds < 7.5) return "nearly done";
     if (seconds < 90) return `about ${5 * Math.round(seconds / 5)} s left`;
     return `about ${Math.round(seconds / 60)} min left`;
   }
 
-  /** Of all steps, those of the folds included: each leaves its part of the pictures out. */
+  /** Of all steps, those of the folds included. */
   get #share() {
     const work = [...this.#done.values()].map(({ steps, folds, of }) => {
-      const each = of > 1 ? 1 - 1 / of : 0;
+      const each = of > 1 ? this.#fold(of) : 0;
       return { done: steps + folds * each, all: 1 + of * each };
     });
     const sum = (part) => work.reduce((total, own) => total + own[part], 0);

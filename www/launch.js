@@ -40,10 +40,10 @@ export class Launch {
     this.#tell();
   }
 
-  /** A run of these methods begins. */
-  begin(methods, folds) {
+  /** A run of these methods begins; `what` is what [`Estimate`] asks for. */
+  begin(methods, what) {
     this.#end();
-    this.#estimate = new Estimate(methods, folds);
+    this.#estimate = new Estimate(methods, what);
     this.#clock = setInterval(() => this.#tell(), 1000);
   }
 

@@ -60,7 +60,7 @@ export class Results {
       cells.note.textContent = "searching";
     } else if (progress.phase === "step" || progress.phase === "within") {
       cells.state.value = (0.6 * progress.step) / progress.num_steps;
-      cells.note.textContent = this.#isStopping ? `stopped at step ${progress.step}, measuring` : `step ${progress.step} of ${progress.num_steps}`;
+      cells.note.textContent = this.#isStopping && progress.step ? `stopped at step ${progress.step}, measuring` : `step ${progress.step} of ${progress.num_steps}`;
     } else if (progress.phase === "fold") {
       cells.state.value = Math.max(cells.state.value, 0.6 + (0.3 * progress.fold) / Math.max(1, progress.num_folds));
       cells.note.textContent = `holding out, fold ${progress.fold + 1} of ${progress.num_folds}`;

@@ -289,7 +289,8 @@ export class Run {
     $("results").hidden = false;
     if (state === "running") {
       const trained = methods.filter((name) => method(name).steps);
-      this.#launch.begin(methods, counts(this.#classes.list).heldOut ? this.config.folds : 0);
+      const { images, heldOut } = counts(this.#classes.list);
+      this.#launch.begin(methods, { images, folds: Math.min(heldOut, this.config.folds), onGpu: this.#engine.onGpu });
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
       $("saving").hidden = true; // Until the worker has what it will have.

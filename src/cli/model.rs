@@ -120,7 +120,8 @@ fn add_once<'a>(
         let reason = format!("the same folder as {}; it is taken once", first.display());
         return Ok(vec![Error::mismatch(path.display().to_string(), reason)]);
     }
-    let warnings = session.add_module_dir(&dir, &path.to_string_lossy())?;
+    let mut warnings = session.add_module_dir(&dir, &path.to_string_lossy())?;
+    warnings.extend(session.newest_is_a_copy());
     folders.insert(whole, path);
     Ok(warnings)
 }

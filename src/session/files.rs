@@ -58,7 +58,6 @@ impl Session {
         module.name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
         warnings.extend(self.base_mismatch(dir, &module)?);
         self.add_module(module)?;
-        warnings.extend(self.newest_is_a_copy());
         Ok(warnings)
     }
 

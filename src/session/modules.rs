@@ -38,6 +38,9 @@ impl Session {
     /// A warning where the newest module is another one's copy.
     pub fn newest_is_a_copy(&self) -> Option<Error> {
         let (newest, others) = self.digests.split_last()?;
+        if self.modules()[others.len()].changes_nothing() {
+            return None;
+        }
         let twin = others.iter().position(|digest| digest == newest)?;
         let (own, twin) = (&self.modules()[others.len()].name, &self.modules()[twin].name);
         let reason = format!(

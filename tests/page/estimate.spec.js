@@ -7,7 +7,7 @@ const step = (method, at, of = 40) => ({ type: "progress", progress: { phase: "s
 const fold = (method, at, of = 3) => ({ type: "progress", progress: { phase: "fold", method, fold: at, num_folds: of } });
 
 test("what is left follows from the share of steps and folds that are done", () => {
-  const run = new Estimate(["linear-probe", "learned", "lora"], 3);
+  const run = new Estimate(["linear-probe", "learned", "lora"], { images: 12, folds: 3 });
   expect(run.left(0), "nothing is known").toBe("");
   // Two methods of 40 steps, and three folds of each that cost two thirds: six trainings in all.
   run.hear(step("learned", 0), 10);
@@ -29,15 +29,38 @@ test("what is left follows from the share of steps and folds that are done", () 
   const left = 40 * (4 / 3 / (14 / 3));
   expect(run.left(150)).toBe(`about ${5 * Math.round(left / 5)} s left`);
   run.hear({ type: "failed", method: "lora", message: "" }, 150);
-  expect(run.left(150), "what fails is done").toBe("nearly done");
+  expect(run.left(150), "nothing trains any more, and what goes on says nothing").toBe("");
+});
+
+test("a method that fails early takes nothing of the others' time away", () => {
+  const names = ["learned", "lora", "full"];
+  const run = new Estimate(names, { images: 12, folds: 0 });
+  for (const name of names) run.hear(step(name, 0), 0);
+  for (const name of names) run.hear(step(name, 10), 30);
+  expect(run.left(30)).toBe("about 2 min left");
+  run.hear({ type: "failed", method: "full", message: "" }, 30);
+  for (const name of names.slice(0, 2)) run.hear(step(name, 20), 50);
+  expect(run.left(50), "half of the two is done").toBe("about 50 s left");
+});
+
+test("folds of a full batch, and on a GPU, take as long as all pictures do", () => {
+  const left = (what) => {
+    const run = new Estimate(["lora"], { folds: 3, ...what });
+    run.hear(step("lora", 0), 0);
+    run.hear(step("lora", 40), 10);
+    return run.left(10);
+  };
+  expect(left({ images: 24 })).toBe("about 20 s left");
+  expect(left({ images: 96 })).toBe("about 30 s left");
+  expect(left({ images: 24, onGpu: true })).toBe("about 30 s left");
 });
 
 test("folds that nothing is left out for count nothing, and long runs are told in minutes", () => {
-  const run = new Estimate(["full"], 0);
+  const run = new Estimate(["full"], { images: 4, folds: 0 });
   run.hear(step("full", 1, 1000), 0);
   run.hear(step("full", 101, 1000), 60);
   expect(run.left(60)).toBe("about 9 min left");
-  const quick = new Estimate(["nearest-mean"], 3);
+  const quick = new Estimate(["nearest-mean"], { images: 12, folds: 3 });
   quick.hear(fold("nearest-mean", 1), 5);
   expect(quick.left(5)).toBe("");
 });
