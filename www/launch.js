@@ -2,7 +2,8 @@
 import { $, write } from "./dom.js";
 import { Estimate } from "./estimate.js";
 
-const isIdle = (state) => ["off", "idle", "quick"].includes(state);
+/** Whether no run is on that a person started. */
+export const isIdle = (state) => ["off", "idle", "quick"].includes(state);
 const seconds = () => performance.now() / 1000;
 
 export class Launch {

@@ -3,7 +3,7 @@ import { Lines } from "./charts.js";
 import { Chooser } from "./chooser.js";
 import { $, fail, say } from "./dom.js";
 import { Findings, UNTESTED, counts, ofTests } from "./findings.js";
-import { Launch } from "./launch.js";
+import { Launch, isIdle } from "./launch.js";
 import { method } from "./methods.js";
 import { LOST } from "./protocol.js";
 import { Results } from "./results.js";
@@ -54,7 +54,7 @@ export class Run {
 
   /** Whether methods run that a person started. */
   get busy() {
-    return ["running", "paused", "stopping"].includes(this.state);
+    return !isIdle(this.state);
   }
 
   /** What there is to compose; those methods that were `wanted` are chosen, or those that are. */
@@ -91,7 +91,7 @@ export class Run {
 
   refresh() {
     const reason = this.obstacle;
-    const idle = ["off", "idle", "quick"].includes(this.state);
+    const idle = isIdle(this.state);
     const moved = this.busy && (this.#context.data !== this.found.data() || this.#context.tests !== this.found.testing.tests);
     this.#launch.show(this.state, reason, moved);
     $("waiting").hidden = !$("results").hidden;
