@@ -20,11 +20,7 @@ use loraloom::{
     image::preprocess::{Preprocess, Scale},
     lora::module::{LoraLayer, LoraModule},
     random::{Purpose, normal, stream},
-    session::{
-        ModelOptions, Session,
-        adapt::{AdaptConfig, Flow},
-        export::model_files,
-    },
+    session::{ModelOptions, Session, config::AdaptConfig, export::model_files, progress::Flow},
     vit::{
         config::{MlpKind, Pooling, VitConfig},
         model::Vit,

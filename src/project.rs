@@ -13,7 +13,7 @@ use crate::{
     lora::module::LoraModule,
     methods::registry::Method,
     report::{MethodReport, TestAnswer},
-    session::{Session, adapt::AdaptConfig},
+    session::{Session, config::AdaptConfig},
 };
 
 /// `project.json`.

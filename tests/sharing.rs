@@ -8,10 +8,11 @@ use loraloom::{
     report::{MethodReport, TestAnswer},
     session::{
         ModelFiles, ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, Refit},
         adapted::Adapted,
+        config::{AdaptConfig, Refit},
         export::TaskForm,
         handover::Handover,
+        progress::Flow,
         task::TaskFile,
     },
     shipped,

@@ -6,11 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use loraloom::{
     DeviceChoice, Dialect, Method, block_on,
-    session::{
-        ModelOptions, Session,
-        adapt::{AdaptConfig, Flow},
-        export::TaskForm,
-    },
+    session::{ModelOptions, Session, config::AdaptConfig, export::TaskForm, progress::Flow},
 };
 use support::{
     CLASSES, Place, golden, json, run, succeed,

@@ -9,7 +9,8 @@ use loraloom::{
     Dataset, DeviceChoice, Method, block_on,
     session::{
         ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, Progress},
+        config::AdaptConfig,
+        progress::{Flow, Progress},
     },
     shipped,
 };

@@ -11,9 +11,10 @@ use loraloom::{
     report::{AdaptReport, MethodReport, Warning, count},
     session::{
         Session,
-        adapt::{AdaptConfig, Flow, Progress},
         adapted::Adapted,
+        config::AdaptConfig,
         files::{never_held_out, repeats},
+        progress::{Flow, Progress},
         task::TaskFile,
     },
     suggested,

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use loraloom::{
     DeviceChoice, Dialect, Filter, Granularity, Method,
     error::Error,
-    session::{Session, adapt::AdaptConfig, export::TaskForm},
+    session::{Session, config::AdaptConfig, export::TaskForm},
 };
 
 mod answers;

@@ -16,10 +16,7 @@ use loraloom::{
     },
     files::{check_folder, check_writable},
     report::count,
-    session::{
-        Session,
-        adapt::{AdaptConfig, Flow},
-    },
+    session::{Session, config::AdaptConfig, progress::Flow},
 };
 
 use super::{

@@ -4,7 +4,7 @@ use std::{path::Path, slice};
 
 use loraloom::{
     error::{Error, Result},
-    session::{adapt::AdaptConfig, files::read_text},
+    session::{config::AdaptConfig, files::read_text},
 };
 use serde_json::Value;
 

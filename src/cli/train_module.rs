@@ -7,7 +7,7 @@ use loraloom::{
     report::{MethodReport, Warning, count},
     session::{
         Session,
-        adapt::AdaptConfig,
+        config::AdaptConfig,
         digest::hex,
         files::repeats,
         place::{CARD, check_module_place},

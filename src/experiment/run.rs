@@ -16,8 +16,8 @@ use crate::{
     report::MethodReport,
     session::{
         Session,
-        adapt::{Flow, Progress},
         adapted::Adapted,
+        progress::{Flow, Progress},
     },
 };
 

@@ -14,7 +14,7 @@ use crate::{
     files::{check_free, last_part, write_json},
     session::{
         Session,
-        adapt::AdaptConfig,
+        config::AdaptConfig,
         digest::{hex, sha256},
         files::read_text,
     },

@@ -2,224 +2,26 @@
 
 use std::{future::Future, pin::Pin};
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     Session,
     adapted::Adapted,
     arm::{StepState, Training},
+    config::{AdaptConfig, Refit},
     held_out::{Fold, HeldOut},
+    progress::{Flow, OnProgress, Progress},
 };
 use crate::{
     dataset::Dataset,
-    device,
     error::{Error, Result},
     evaluate,
-    head::{DEFAULT_L2, Features, Head},
-    methods::{composition::Granularity, factors::LoraConfig, registry::Method},
-    report::{CoefficientReport, Measured, MethodReport, TestReport, count},
-    train::trainer::TrainConfig,
-    vit::config::VitConfig,
+    head::Head,
+    methods::registry::Method,
+    report::{Measured, MethodReport, TestReport, count},
 };
-
-/// When the trained head of a method is replaced by one fitted on its final features.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refit {
-    /// Unless held-out images prefer the trained head. Where nothing is held out it is replaced: on upstream tasks
-    /// that changed little, and it depends on no learning rate.
-    #[default]
-    HeldOut,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// Everything that decides what `adapt` computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdaptConfig {
-    /// Steps, rates, seed.
-    #[serde(default = "TrainConfig::unvaried")]
-    pub train: TrainConfig,
-    /// How many sets of composition weights.
-    pub granularity: Granularity,
-    /// Shape of a fresh LoRA.
-    pub lora: LoraConfig,
-    /// L2 penalty of logistic regression.
-    pub l2: f32,
-    /// Augmented views of every training image that heads are fitted on besides; fewer where a class has more than ten images, none
-    /// where one has more than 40.
-    ///
-    /// Configurations that do not say it were made when there were none, and look as they did then.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub views: usize,
-    /// Whether pictures that are asked about, the held-out and the test images too, are answered by the mean of five crops' features:
-    /// of the whole and of its corners ([`Picture::corners`](crate::image::Picture::corners)).
-    ///
-    /// Configurations that do not say it were made when there was the whole alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub multi_crop: bool,
-    /// When trained heads are refitted.
-    pub refit: Refit,
-    /// Folds of the held-out estimate, the same ones for every method; 0 leaves the estimate out.
-    pub folds: usize,
-    /// Most folds of the class-mean heads by which a scale or a module is chosen; up to this many images it is leave-one-out.
-    pub head_folds: usize,
-    /// Most training images that LoraHub's search looks at, evenly over the classes, but two of each where there are two;
-    /// its head is fitted on all.
-    pub search_images: usize,
-}
-
-fn is_zero(views: &usize) -> bool {
-    *views == 0
-}
-
-impl Default for AdaptConfig {
-    fn default() -> Self {
-        Self {
-            train: TrainConfig::default(),
-            granularity: Granularity::default(),
-            lora: LoraConfig::default(),
-            l2: DEFAULT_L2,
-            views: 4,
-            multi_crop: true,
-            refit: Refit::default(),
-            folds: 3,
-            head_folds: 50,
-            search_images: 50,
-        }
-    }
-}
-
-impl AdaptConfig {
-    /// Refuses what cannot be run.
-    ///
-    /// # Errors
-    /// A LoRA of a shape that cannot be, what [`TrainConfig::check`] refuses, a penalty below 0, a search that sees nothing, or
-    /// a single fold, which would hold everything out.
-    pub fn check(&self) -> Result<()> {
-        self.lora.check()?;
-        self.train.check()?;
-        if !(0.0..f32::INFINITY).contains(&self.l2) {
-            return Err(Error::mismatch(
-                "l2",
-                format!("{} is no penalty; give a number of 0 or more", self.l2),
-            ));
-        }
-        if self.search_images == 0 {
-            return Err(Error::mismatch("search_images", "a search needs 1 or more"));
-        }
-        if self.folds == 1 {
-            let reason = "one fold would hold everything out; give 2 or more, or 0 for no estimate";
-            return Err(Error::mismatch("folds", reason));
-        }
-        Ok(())
-    }
-
-    /// Refuses what cannot be run on a model.
-    ///
-    /// # Errors
-    /// As [`AdaptConfig::check`], and a LoRA of a higher rank than any update of the model can have.
-    pub fn check_for(&self, model: &VitConfig) -> Result<()> {
-        self.check()?;
-        let (rank, most) = (self.lora.rank, model.embed_dim);
-        if rank > most {
-            let reason = format!(
-                "{rank} is more than the {most} channels of the model, which is the most that an update can have"
-            );
-            return Err(Error::mismatch("rank of the LoRA", reason));
-        }
-        Ok(())
-    }
-
-    /// The head of a method that only fits one.
-    pub(super) fn fit_head(&self, method: Method, features: &Features, classes: usize) -> Head {
-        match method {
-            Method::NearestMean => Head::nearest_mean(features, classes),
-            _ => Head::logistic(features, classes, self.l2),
-        }
-    }
-}
-
-/// Where a run is, for a progress bar.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "kebab-case")]
-pub enum Progress {
-    /// A step of the final run goes on.
-    Within {
-        /// Command-line name of the method.
-        method: String,
-        /// Steps done.
-        step: usize,
-        /// Steps in all.
-        num_steps: usize,
-    },
-    /// Training steps of the final run.
-    Step {
-        /// Command-line name of the method.
-        method: String,
-        /// Steps done.
-        step: usize,
-        /// Steps in all.
-        num_steps: usize,
-        /// Loss of the last step.
-        loss: f32,
-        /// Share of the last minibatch that was classified correctly before the step.
-        accuracy: f32,
-        /// Composition weights now, every few steps.
-        coefficients: Option<CoefficientReport>,
-    },
-    /// Folds of the held-out estimate.
-    Fold {
-        /// Command-line name of the method.
-        method: String,
-        /// Folds done.
-        fold: usize,
-        /// Folds in all.
-        num_folds: usize,
-    },
-    /// The test images.
-    Test {
-        /// Command-line name of the method.
-        method: String,
-    },
-}
-
-/// What a run should do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    GoOn,
-    /// Wait, and ask again.
-    Pause,
-    /// End with what was learned so far.
-    Stop,
-}
-
-/// Told where a run is; says what to do next. Asked again and again while a run is paused.
-pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> Flow;
 
 /// What others make of a trained method's folds ([`Session::fold`]), waited for once it is trained itself; `None` if they were
 /// stopped.
 pub type Folds<'a> = Pin<Box<dyn Future<Output = Result<Option<Vec<Fold>>>> + 'a>>;
-
-/// Lets a browser's event loop run, waits while paused, and says whether to go on.
-pub(super) async fn may_go_on(mut ask: impl FnMut() -> Flow) -> bool {
-    loop {
-        // What a person said during the step is heard before the question, not after it.
-        device::breathe(0).await;
-        match ask() {
-            Flow::Stop => return false,
-            Flow::Pause => device::breathe(PAUSE).await,
-            Flow::GoOn => return true,
-        }
-    }
-}
-
-/// Milliseconds between two questions while a run is paused.
-pub const PAUSE: u32 = 50;
 
 impl Session {
     /// Runs one method: trains it, estimates its held-out accuracy, and tests it.
@@ -252,17 +54,8 @@ impl Session {
         config: &AdaptConfig,
         on_progress: OnProgress<'_>,
     ) -> Result<(MethodReport, Adapted)> {
+        self.check_task(train, config)?;
         let classes = train.classes.len();
-        if classes < 2 {
-            let reason =
-                format!("{}; at least two are needed to tell apart", count(classes, "class", "classes"));
-            return Err(Error::Dataset { name: train.name.clone(), reason });
-        }
-        if train.examples.is_empty() {
-            let reason = "no training images; every class needs one or more".into();
-            return Err(Error::Dataset { name: train.name.clone(), reason });
-        }
-        config.check_for(&self.model.vit.config)?;
         let config = &config.for_images(&train.examples);
         let name = method.name().to_string();
         let started = web_time::Instant::now();
@@ -316,6 +109,21 @@ impl Session {
         Ok((report, adapted))
     }
 
+    /// Refuses what no method can learn from, before any is trained.
+    fn check_task(&self, train: &Dataset, config: &AdaptConfig) -> Result<()> {
+        let classes = train.classes.len();
+        if classes < 2 {
+            let reason =
+                format!("{}; at least two are needed to tell apart", count(classes, "class", "classes"));
+            return Err(Error::Dataset { name: train.name.clone(), reason });
+        }
+        if train.examples.is_empty() {
+            let reason = "no training images; every class needs one or more".into();
+            return Err(Error::Dataset { name: train.name.clone(), reason });
+        }
+        config.check_for(&self.model.vit.config)
+    }
+
     fn report(
         &self,
         adapted: &Adapted,
@@ -360,29 +168,4 @@ fn refit(adapted: &mut Adapted, held_out: Option<&HeldOut>, classes: usize, conf
         return true;
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn configurations_from_before_there_were_views_mean_none_and_stay_as_they_are() {
-        let none = AdaptConfig { views: 0, ..AdaptConfig::default() };
-        let text = serde_json::to_string(&none).expect("JSON");
-        assert!(!text.contains("views"), "{text}");
-        assert_eq!(serde_json::from_str::<AdaptConfig>(&text).expect("a configuration"), none);
-        let some = serde_json::to_string(&AdaptConfig::default()).expect("JSON");
-        assert_eq!(
-            serde_json::from_str::<AdaptConfig>(&some).expect("a configuration"),
-            AdaptConfig::default()
-        );
-        assert_ne!(AdaptConfig::default().views, 0);
-        for text in ["{}", r#"{"train": {}, "folds": 3}"#] {
-            let said = serde_json::from_str::<AdaptConfig>(text).expect("a configuration");
-            assert_eq!((said.views, said.train.augmentation()), (0, None), "{text}");
-        }
-        let mirrors: TrainConfig = serde_json::from_str(r#"{"augment": true}"#).expect("a configuration");
-        assert!(mirrors.mirror, "as all that augmented did");
-    }
 }

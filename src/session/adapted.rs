@@ -1,6 +1,6 @@
 //! What a method ends with: a model and a head, and what can be made of them.
 
-use super::{Session, adapt::AdaptConfig, digest::Digest};
+use super::{Session, config::AdaptConfig, digest::Digest};
 use crate::{
     dataset::Example,
     error::{Error, Result},

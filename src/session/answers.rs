@@ -134,10 +134,7 @@ mod tests {
         evaluate::logits,
         image::Picture,
         methods::registry::Method,
-        session::{
-            adapt::{AdaptConfig, Flow},
-            tiny,
-        },
+        session::{config::AdaptConfig, progress::Flow, tiny},
     };
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::{
     Session,
-    adapt::{AdaptConfig, Flow, may_go_on},
     adapted::Adapted,
+    config::AdaptConfig,
+    progress::{Flow, may_go_on},
 };
 use crate::{
     dataset::Example,

@@ -182,10 +182,7 @@ mod tests {
         device::block_on,
         image::Picture,
         methods::registry::{Method, SCALES},
-        session::{
-            adapt::{AdaptConfig, Flow},
-            tiny,
-        },
+        session::{config::AdaptConfig, progress::Flow, tiny},
     };
 
     fn session() -> (Session, Vec<Example>) {

@@ -1,6 +1,6 @@
 //! Which of several fixed weights held-out images prefer.
 
-use super::adapt::AdaptConfig;
+use super::config::AdaptConfig;
 use crate::{
     dataset::folds,
     head::{Features, Head, class_sums::ClassSums, softmax},

@@ -1,6 +1,6 @@
 //! Features of pictures that are asked about: of the whole, or the mean over several crops.
 
-use super::{Session, adapt::AdaptConfig, adapted::Adapted};
+use super::{Session, adapted::Adapted, config::AdaptConfig};
 use crate::{
     dataset::Example, device::Breaks, error::Result, head::Features, methods::registry::FrozenWeights,
 };

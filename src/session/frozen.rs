@@ -1,10 +1,10 @@
 //! Methods that fit a head on the features of fixed weights: one cached pass, no training steps.
 
 use super::{
-    adapt::{Flow, may_go_on},
     adapted::Adapted,
     arm::Arm,
     choice,
+    progress::{Flow, may_go_on},
 };
 use crate::{
     dataset::{Example, folds, labels},
@@ -219,7 +219,7 @@ mod tests {
         evaluate::{accuracy, logits},
         image::Picture,
         random::{Purpose, stream, uniform},
-        session::{Session, adapt::AdaptConfig, tiny},
+        session::{Session, config::AdaptConfig, tiny},
     };
 
     /// Modules so strong that it matters which one is chosen, and how much of it.

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{Session, adapt::AdaptConfig, adapted::Adapted};
+use super::{Session, adapted::Adapted, config::AdaptConfig};
 use crate::{
     error::{Error, Result},
     head::{Features, Head, views::Views},

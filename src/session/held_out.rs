@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Session,
-    adapt::{AdaptConfig, Flow, OnProgress, Progress, Refit, may_go_on},
     adapted::Adapted,
     arm::Arm,
+    config::{AdaptConfig, Refit},
+    progress::{Flow, OnProgress, Progress, may_go_on},
 };
 use crate::{
     dataset::{Dataset, Example, folds, labels},

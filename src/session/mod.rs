@@ -1,7 +1,7 @@
 //! The front door: every verb that the command line and the page use.
 //!
 //! [`Session`] holds the device, the model and the library of modules. [`adapt`] compares methods on
-//! a few labelled images, [`arm`] runs one of them step by step, [`adapted`] is what it ends with, [`held_out`] estimates accuracy on
+//! a few labelled images as [`config`] says and tells its [`progress`], [`arm`] runs one of them step by step, [`adapted`] is what it ends with, [`held_out`] estimates accuracy on
 //! held-out images, [`answers`] are about pictures, [`export`] makes files of what was learned, [`task`] saves and loads them, [`place`] says what may be written
 //! where, [`handover`] passes what was learned to another session, [`files`] reads folders, `modules` is the library of modules,
 //! `crops` are parts of a picture that is asked about, `views` are varied copies that heads are fitted on, [`check`] compares devices, [`warm_up`] compiles a GPU's shaders.
@@ -13,6 +13,7 @@ pub mod arm;
 mod cache;
 pub mod check;
 mod choice;
+pub mod config;
 mod crops;
 pub mod digest;
 pub mod export;
@@ -22,6 +23,7 @@ pub mod handover;
 pub mod held_out;
 mod modules;
 pub mod place;
+pub mod progress;
 mod store;
 pub mod task;
 pub mod tensors;
@@ -100,7 +102,7 @@ pub struct Model {
     /// From pictures to input values.
     pub preprocess: Preprocess,
     /// Whether it answers by several crops of a picture, as a saved task that was loaded into it
-    /// ([`AdaptConfig::multi_crop`](adapt::AdaptConfig::multi_crop)).
+    /// ([`AdaptConfig::multi_crop`](config::AdaptConfig::multi_crop)).
     pub multi_crop: bool,
     /// What of that was asked for instead of the checkpoint's own way.
     pub options: ModelOptions,

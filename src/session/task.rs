@@ -60,7 +60,7 @@ pub struct TaskFile {
     /// Cropping, if another way than the model's own was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cropping: Option<Cropping>,
-    /// Whether it answers by several crops of a picture ([`AdaptConfig::multi_crop`](super::adapt::AdaptConfig::multi_crop)).
+    /// Whether it answers by several crops of a picture ([`AdaptConfig::multi_crop`](super::config::AdaptConfig::multi_crop)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub multi_crop: bool,
     /// How well the method did; absent in tasks of older versions.

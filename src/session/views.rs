@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Session, adapt::AdaptConfig, digest::picture_digest};
+use super::{Session, config::AdaptConfig, digest::picture_digest};
 use crate::{
     dataset::Example,
     device::Breaks,

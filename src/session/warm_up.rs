@@ -1,9 +1,6 @@
 //! One step before anybody waits for it: a GPU compiles a shader when it first meets it, which takes seconds.
 
-use super::{
-    Session,
-    adapt::{AdaptConfig, Flow},
-};
+use super::{Session, config::AdaptConfig, progress::Flow};
 use crate::{
     dataset::Example, error::Result, image::Picture, methods::registry::Method, train::trainer::TrainConfig,
 };

@@ -6,7 +6,7 @@ use loraloom::{
     Cropping, Filter, Method,
     project::{ProjectClass, ProjectFile},
     report::Measured,
-    session::{adapt::AdaptConfig, task::TaskFile},
+    session::{config::AdaptConfig, task::TaskFile},
 };
 
 use super::parsers;

@@ -15,8 +15,10 @@ use loraloom::{
     error::{Error, Result},
     session::{
         ModelFiles, ModelOptions, Session,
-        adapt::{AdaptConfig, Flow, Folds, PAUSE},
+        adapt::Folds,
         adapted::Adapted,
+        config::AdaptConfig,
+        progress::{Flow, PAUSE},
     },
 };
 use wasm_bindgen::prelude::*;

@@ -4,7 +4,7 @@ use loraloom::{
     Method,
     error::Error,
     report::{MethodReport, Prediction},
-    session::adapt::{AdaptConfig, Progress},
+    session::{config::AdaptConfig, progress::Progress},
 };
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Arg, Command, CommandFactory};
-use loraloom::{Method, pretrain::config::PretrainConfig, session::adapt::AdaptConfig};
+use loraloom::{Method, pretrain::config::PretrainConfig, session::config::AdaptConfig};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use loraloom::{Precision, Target, session::adapt::AdaptConfig};
+use loraloom::{Precision, Target, session::config::AdaptConfig};
 
 use super::{ComputeArgs, ModelArgs, NamesName, at_least_one};
 
