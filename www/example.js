@@ -1,6 +1,5 @@
-// The built-in example task: six textures that the page draws itself. Size, tilt, colour, contrast and noise vary from
-// picture to picture and say nothing about the class; each texture has a twin that differs in structure alone (rings and
-// spirals, bricks and weave, cracks and threads).
+// The built-in example task: the signs of six planets as if written by hand. Every picture has its own slant, stretch, pen, ink and paper,
+// dark or light, and none of these says anything about the class. Modules that learned alphabets and digits help here.
 
 const SIDE = 112;
 
@@ -12,95 +11,51 @@ function random(seed) {
   };
 }
 
-const place = (next, side) => [side * (0.25 + 0.5 * next()), side * (0.25 + 0.5 * next())];
+/** Points on an arc, from one angle to another in turns, clockwise from the right. */
+const arc = (x, y, radius, from, to, count = 9) =>
+  Array.from({ length: count }, (_, index) => {
+    const angle = 2 * Math.PI * (from + ((to - from) * index) / (count - 1));
+    return [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
+  });
 
-/** A wandering line from a start, with turns of a size. */
-function wander(context, next, [x, y, angle], steps, turn) {
-  context.beginPath();
-  context.moveTo(x, y);
-  for (let step = 0; step < steps; step += 1) {
-    angle += turn * (next() - 0.5);
-    x += 8 * Math.cos(angle);
-    y += 8 * Math.sin(angle);
-    context.lineTo(x, y);
-  }
-  context.stroke();
-}
-
-const KINDS = {
-  rings(context, next, side) {
-    const [x, y] = place(next, side);
-    const [gap, flat, tilt] = [6 + 9 * next(), 0.7 + 0.3 * next(), 3 * next()];
-    for (let radius = gap * next(); radius < side * 1.4; radius += gap) {
-      context.beginPath();
-      context.ellipse(x, y, radius, radius * flat, tilt, 0, 7);
-      context.stroke();
-    }
-  },
-  spirals(context, next, side) {
-    const [x, y] = place(next, side);
-    const [gap, flat, turn, way] = [6 + 9 * next(), 0.7 + 0.3 * next(), 6 * next(), next() < 0.5 ? 1 : -1];
-    context.beginPath();
-    for (let angle = 0; angle * gap < side * 9; angle += 0.1) {
-      const radius = (gap * angle) / 6.283;
-      context.lineTo(x + radius * Math.cos(turn + way * angle), y + radius * flat * Math.sin(turn + way * angle));
-    }
-    context.stroke();
-  },
-  bricks(context, next, side) {
-    const [height, length] = [9 + 9 * next(), 18 + 14 * next()];
-    for (let row = -6; row * height < side * 1.5; row += 1) {
-      context.beginPath();
-      context.moveTo(-side, row * height);
-      context.lineTo(side * 2, row * height);
-      for (let column = -6; column * length < side * 1.5; column += 1) {
-        const x = (column + (row % 2 ? 0.5 : 0)) * length;
-        context.moveTo(x, row * height);
-        context.lineTo(x, (row + 1) * height);
-      }
-      context.stroke();
-    }
-  },
-  weave(context, next, side) {
-    const size = 11 + 10 * next();
-    for (let row = -6; row * size < side * 1.5; row += 1) {
-      for (let column = -6; column * size < side * 1.5; column += 1) {
-        const [x, y, across] = [column * size, row * size, (row + column) % 2 !== 0];
-        context.beginPath();
-        for (const offset of [0.15, 0.85]) {
-          context.moveTo(across ? x : x + offset * size, across ? y + offset * size : y);
-          context.lineTo(across ? x + size : x + offset * size, across ? y + offset * size : y + size);
-        }
-        context.stroke();
-      }
-    }
-  },
-  cracks(context, next, side) {
-    // Cracks split: every line has branches.
-    for (let crack = 0; crack < 4; crack += 1) {
-      let [x, y] = [side * next(), side * next()];
-      let angle = 7 * next();
-      for (let part = 0; part < 7; part += 1) {
-        wander(context, next, [x, y, angle + (next() < 0.5 ? 1 : -1)], 2 + 3 * next(), 0.9);
-        context.beginPath();
-        context.moveTo(x, y);
-        angle += 0.9 * (next() - 0.5);
-        x += 17 * Math.cos(angle);
-        y += 17 * Math.sin(angle);
-        context.lineTo(x, y);
-        context.stroke();
-      }
-    }
-  },
-  threads(context, next, side) {
-    // Threads never split: they cross.
-    for (let thread = 0; thread < 9; thread += 1) {
-      wander(context, next, [side * next(), side * next(), 7 * next()], 9 + 5 * next(), 0.9);
-    }
-  },
+/** Strokes of every sign, in a square from -1 to 1. */
+const SIGNS = {
+  mercury: [arc(0, -0.15, 0.38, -0.25, 0.75), arc(0, -0.95, 0.42, 0.5, 0), [[0, 0.23], [0, 1]], [[-0.32, 0.62], [0.32, 0.62]]],
+  venus: [arc(0, -0.4, 0.5, 0.25, 1.25), [[0, 0.1], [0, 1]], [[-0.38, 0.55], [0.38, 0.55]]],
+  mars: [arc(-0.2, 0.3, 0.52, -0.12, 0.88), [[0.17, -0.07], [0.85, -0.8]], [[0.35, -0.85], [0.85, -0.8], [0.82, -0.25]]],
+  jupiter: [[[-0.7, -0.55], [-0.45, -0.85], [-0.1, -0.75], [0, -0.4], [-0.25, 0.05], [-0.75, 0.4], [0.8, 0.4]], [[0.4, -0.8], [0.42, 0.95]]],
+  saturn: [[[-0.35, -1], [-0.35, 0.6]], [[-0.75, -0.65], [0.1, -0.65]], [[-0.35, 0], [0, -0.3], [0.4, -0.15], [0.45, 0.2], [0.15, 0.6], [0.3, 0.95], [0.6, 0.8]]],
+  neptune: [[[-0.65, -0.8], [-0.6, -0.2], [-0.3, 0.15], [0, 0.2], [0.3, 0.15], [0.6, -0.2], [0.65, -0.8]], [[0, -0.95], [0, 1]], [[-0.35, 0.62], [0.35, 0.62]]],
 };
 
-export const EXAMPLE_CLASSES = Object.keys(KINDS);
+export const EXAMPLE_CLASSES = Object.keys(SIGNS);
+
+/** About normal, from four even draws; of spread 1. */
+const bell = (next) => (next() + next() + next() + next() - 2) * 1.73;
+
+/** How one picture's hand moves a point: slanted, stretched, turned, and unsteady. */
+function hand(next) {
+  const [turn, slant] = [0.1 * bell(next), 0.15 * bell(next)];
+  const [width, height] = [SIDE * (0.3 + 0.06 * bell(next)), SIDE * (0.33 + 0.05 * bell(next))];
+  const [left, top] = [SIDE * (0.5 + 0.04 * bell(next)), SIDE * (0.5 + 0.04 * bell(next))];
+  return ([x, y]) => {
+    const [across, down] = [width * (x - slant * y + 0.045 * bell(next)), height * (y + 0.045 * bell(next))];
+    return [left + across * Math.cos(turn) - down * Math.sin(turn), top + across * Math.sin(turn) + down * Math.cos(turn)];
+  };
+}
+
+/** A line through points, rounded at each. */
+function stroke(context, points) {
+  context.beginPath();
+  context.moveTo(...points[0]);
+  for (let at = 1; at < points.length - 1; at += 1) {
+    const [[x, y], [nextX, nextY]] = [points[at], points[at + 1]];
+    const last = at === points.length - 2;
+    context.quadraticCurveTo(x, y, last ? nextX : (x + nextX) / 2, last ? nextY : (y + nextY) / 2);
+  }
+  if (points.length === 2) context.lineTo(...points[1]);
+  context.stroke();
+}
 
 function draw(kind, seed) {
   const canvas = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
@@ -109,19 +64,15 @@ function draw(kind, seed) {
   for (let warm = 0; warm < 5; warm += 1) next();
   const hue = 360 * next();
   const dark = next() < 0.5;
-  const contrast = 14 + 22 * next();
-  context.fillStyle = `hsl(${hue} 30% ${dark ? 50 - contrast : 50 + contrast}%)`;
+  context.fillStyle = `hsl(${hue} 30% ${dark ? 12 + 14 * next() : 80 + 14 * next()}%)`;
   context.fillRect(0, 0, SIDE, SIDE);
-  context.translate(SIDE / 2, SIDE / 2);
-  context.rotate(6.283 * next());
-  context.translate(-SIDE / 2, -SIDE / 2);
-  context.strokeStyle = `hsl(${hue + 60 + 180 * next()} 40% ${dark ? 50 + contrast : 50 - contrast}%)`;
-  context.lineWidth = 1.5 + 2 * next();
-  KINDS[kind](context, next, SIDE);
-  context.resetTransform();
+  context.strokeStyle = `hsl(${hue + 60 + 240 * next()} 45% ${dark ? 75 + 15 * next() : 20 + 20 * next()}%)`;
+  Object.assign(context, { lineWidth: 2 + 4 * next(), lineCap: "round", lineJoin: "round" });
+  const place = hand(next);
+  for (const points of SIGNS[kind]) stroke(context, points.map(place));
   const image = context.getImageData(0, 0, SIDE, SIDE);
   for (let at = 0; at < image.data.length; at += 4) {
-    const noise = 60 * (next() - 0.5);
+    const noise = 24 * (next() - 0.5);
     for (let channel = 0; channel < 3; channel += 1) image.data[at + channel] += noise;
   }
   context.putImageData(image, 0, 0);
