@@ -177,7 +177,12 @@ fn every_task_of_a_comparison_is_looked_at_before_the_first_runs() {
 fn help_of(command: &str, option: &str) -> String {
     let text = succeed(&[command, "--help"]);
     let lines = text.lines().skip_while(|line| !line.trim_start().starts_with(option)).skip(1);
-    lines.take_while(|line| !line.trim_start().starts_with("--")).map(str::trim).collect::<Vec<_>>().join(" ")
+    // What is wrapped may begin with an option's name as well; the options themselves are less indented.
+    lines
+        .take_while(|line| line.is_empty() || line.starts_with("          "))
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]

@@ -211,11 +211,14 @@ fn forward_gives_the_reference_at_the_size_of_its_input() {
     for (more, part) in [
         (&["--mean", "0,0,0"][..], "--mean: `pixel_values` reach the model as they are"),
         (&["--output", &place.path("in.safetensors")], "would be overwritten"),
+        (&["--output", &format!("{}/model.safetensors", place.own_model("own"))], "no earlier output"),
     ] {
         let without = &forward[..forward.len() - if more[0] == "--output" { 2 } else { 0 }];
         let (code, _, err) = run(&[without, more].concat());
         assert!(code == 2 && err.contains(part), "{err}");
     }
+    // An earlier output is written anew.
+    succeed(&forward);
     let bytes = fs::read(&output).expect("output");
     let found = SafeTensors::deserialize(&bytes).expect("safetensors");
     for key in ["logits", "last_hidden_state"] {

@@ -60,7 +60,7 @@ fn ctrl_c_keeps_what_was_learned() {
     let (model, train, out) = (tiny_model(), place.path("train"), place.path("out"));
     let adapt = ["adapt", "--model", &model, "--train", &train, "--methods", "lora,full", "--save", &out];
     let err = stopped(&adapt);
-    assert!(err.contains("1 of 2 methods"), "{err}");
+    assert!(err.contains("1 of 2 methods were run; lora was stopped after"), "{err}");
     succeed(&["predict", "--task", &out, "--device", "cpu", &place.path("train/down/000.png")]);
     // Before the first run there is nothing to report, and nothing wrong.
     let grid =
@@ -87,6 +87,27 @@ fn ctrl_c_before_the_first_step_keeps_the_earlier_module() {
     assert_eq!((code, text.as_str()), (Some(2), ""), "{err}");
     assert!(err.contains("stopped: no step of the module was taken, and nothing is written"), "{err}");
     assert!(weights() == before, "what was there is there");
+}
+
+#[test]
+fn ctrl_c_does_not_put_a_few_steps_in_the_place_of_what_is_done() {
+    let place = Place::new();
+    let (model, train, task) = (tiny_model(), place.path("train"), place.path("task"));
+    let module = place.train_module("module", "1");
+    assert_eq!(place.adapt(&["--methods", "lora", "--save", &task]).0, 0);
+    let adapt =
+        ["adapt", "--model", &model, "--train", &train, "--methods", "lora", "--folds", "0", "--save", &task];
+    let again = ["train-module", "--model", &model, "--data", &train, "--out", &module];
+    for (arguments, dir, kept) in [
+        (&again[..], &module, "keeps the module that was there"),
+        (&adapt[..], &task, "the task that was there is kept"),
+    ] {
+        let weights = || fs::read(Path::new(dir).join("adapter_model.safetensors")).expect("weights");
+        let before = weights();
+        let (code, _, err) = stop(&[arguments, &["--steps", ENDLESS]].concat(), A_LITTLE);
+        assert!(code == Some(2) && err.contains(kept), "{err}");
+        assert!(weights() == before, "{err}");
+    }
 }
 
 /// A project of the page whose only method takes more steps than anybody waits for.

@@ -64,10 +64,34 @@ fn a_folder_that_is_named_twice_counts_once() {
     }
     let (_, _, err) = place.adapt(&["--methods", "uniform", "--modules", &one, &other, &copy]);
     assert!(err.contains("module copy: its updates are those of one, which count twice"), "{err}");
-    // A weight of its own is meant.
     let sum = place.path("sum");
+    let mean = |adapters: [&str; 2]| {
+        let (code, _, err) = run(&[&["compose", "--out", &sum, "--adapters"][..], &adapters].concat());
+        (code, err)
+    };
+    let (code, err) = mean([&one, &copy]);
+    assert!(
+        code == 1 && err.contains(&format!("{copy}: its weights are those of {one}, which count")),
+        "{err}"
+    );
+    let (code, err) = mean([&one, &one]);
+    assert!(code == 1 && err.contains("it is named twice"), "{err}");
+    // A weight of its own is meant.
     let text = succeed(&["compose", "--adapters", &one, &one, "--weights", "0.5,0.25", "--out", &sum]);
     assert!(text.contains("of rank up to 4"), "{text}");
+    let (code, _, err) = run(&["compose", "--adapters", &one, &other, "--weights", "0,0", "--out", &sum]);
+    assert!(code == 2 && err.contains("the sum would change nothing"), "{err}");
+}
+
+#[test]
+fn modules_that_ship_fit_the_folder_of_the_model_that_they_ship_with() {
+    let (place, base) = (Place::new(), concat!(env!("CARGO_MANIFEST_DIR"), "/www/models/base"));
+    let (train, modules) =
+        (place.path("train"), ["digits", "trash"].map(|name| format!("{base}/modules/{name}")));
+    let how = ["--device", "cpu", "--folds", "0", "--views", "0", "--methods", "uniform", "--modules"];
+    let adapt = ["adapt", "--model", base, "--train", &train];
+    let (code, _, err) = run(&[&adapt[..], &how[..], &modules.each_ref().map(String::as_str)].concat());
+    assert!(code == 0 && !err.contains("warning"), "{err}");
 }
 
 #[test]

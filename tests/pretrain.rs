@@ -193,6 +193,10 @@ fn what_is_kept_for_validation_is_not_learned() {
     std::fs::write(&packed, b"\x1f\x8b\x08\0").expect("writes");
     let error = Photos::read(&[packed], 2).expect_err("no tar file").to_string();
     assert!(error.contains("compressed with gzip") && error.contains("unpack it"), "{error}");
+    let picture = dir.path().join("picture.png");
+    std::fs::write(&picture, [&b"\x89PNG\r\n\x1a\n"[..], &[7; 2000]].concat()).expect("writes");
+    let error = Photos::read(&[picture], 2).expect_err("no tar file").to_string();
+    assert!(error.contains("it is no tar file; give a folder"), "{error}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ fn settings_of_a_file_are_taken_and_what_is_typed_comes_on_top() {
     let ([steps, three], [typed, six]) = (measured(&[]), measured(&["--rank", "6", "--steps", "2"]));
     assert_eq!((steps, typed), (3, 2));
     assert!(six > three, "{three} {six}");
+    // A record of an experiment has its seed, which is the default.
+    fs::write(&file, r#"{"train": {"seed": 0, "num_steps": 3}}"#).expect("writes");
+    assert_eq!(measured(&[])[0], 3);
     for (text, part) in [
         (r#"{"train": {"seed": 1}}"#, "say it with --seed"),
         (r#"{"train": {"steps": 1}}"#, "unknown field `steps`"),

@@ -252,15 +252,19 @@ fn a_task_says_when_the_model_is_not_its_own() {
 }
 
 #[test]
-fn the_model_in_use_and_strange_files_are_never_taken_away() {
+fn an_adapter_is_not_saved_beside_the_model_in_use_which_stays() {
     let place = Place::new();
     let (whole, own) = (place.path("whole"), place.own_model("own"));
-    adapt(&place, &tiny_model(), "full", &whole);
+    let report = adapt(&place, &tiny_model(), "full", &whole);
     for model in [&whole, &own] {
-        let report = adapt(&place, model, "nearest-mean", model);
-        assert!(Path::new(model).join("model.safetensors").exists(), "{model}");
-        assert!(difference(&place, &report, model) < 1e-4, "{model}");
+        // transformers takes an adapter beside a model for a part of it.
+        let train = place.path("train");
+        let how = ["--methods", "nearest-mean", "--modules", "none", "--device", "cpu", "--save", model];
+        let (code, _, err) = run(&[&["adapt", "--model", model, "--train", &train][..], &how[..]].concat());
+        assert!(code == 2 && err.contains("holds a model.safetensors of something else"), "{err}");
+        assert!(!Path::new(model).join("adapter_config.json").exists(), "{model}");
     }
+    assert!(difference(&place, &report, &whole) < 1e-4, "what was there is there");
 }
 
 #[test]
@@ -285,6 +289,7 @@ fn what_is_somebody_elses_is_not_replaced() {
         let how = ["--device", "cpu", "--modules", "none", "--methods", method, "--save", dir];
         [&["adapt", "--model", &model, "--train", &train][..], &how[..]].concat()
     };
+    let pretrain = |out| vec!["pretrain", "--device", "cpu", "--data", &train, "--out", out];
     let compose = |out| vec!["compose", "--adapters", &theirs, "--out", out];
     // Its own composition is made again, and says what it is of.
     let sum = place.path("sum");
@@ -299,6 +304,12 @@ fn what_is_somebody_elses_is_not_replaced() {
         (compose(&task), &task, "a task.json"),
         (compose(&card), &card, "a training.json"),
         (compose(&other), &other, "an adapter_config.json"),
+        (compose(&own), &own, "a model.safetensors"),
+        (to(&own), &own, "a model.safetensors"),
+        (save("lora", &own), &own, "a model.safetensors"),
+        (save("full", &theirs), &theirs, "an adapter_config.json"),
+        (pretrain(&card), &card, "a training.json"),
+        (pretrain(&theirs), &theirs, "an adapter_config.json"),
     ] {
         let held = |file: fs::DirEntry| (file.path(), fs::read(file.path()).expect("reads"));
         let files = || -> BTreeMap<_, _> {

@@ -66,9 +66,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     interrupt::listen();
     let (reports, best) = compare(&session, &methods, &train, test.as_ref(), &config, &mut warnings)?;
     if interrupt::stopped() {
-        let reason =
-            format!("{} of {} methods were run; the last one kept its state", reports.len(), methods.len());
-        warnings.push(Error::mismatch("stopped", reason));
+        warnings.push(Error::mismatch("stopped", stopped(&reports, methods.len(), &config)));
         output::warning(&warnings[warnings.len() - 1]);
     }
     tables::methods(&reports);
@@ -91,12 +89,23 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     };
     // What cannot be written does not cost a person the other: what a run has found is worth more than the order.
     let written = output::json(arguments.compute.json.as_deref(), &report);
-    let saved = best.map_or(Ok(()), |adapted| save(arguments, &session, &report, &adapted));
+    let saved =
+        best.map_or(Ok(()), |adapted| save(arguments, &session, &report, &adapted, config.train.num_steps));
     if let (Err(error), Err(_)) = (&written, &saved) {
         output::error(error);
     }
     saved.and(written)?;
     Ok(if warnings.is_empty() { Outcome::Fine } else { Outcome::Warned })
+}
+
+/// How far methods came that somebody stopped.
+fn stopped(reports: &[MethodReport], methods: usize, config: &AdaptConfig) -> String {
+    let whole = config.train.num_steps;
+    let last = reports.last().filter(|last| (1..whole).contains(&last.steps));
+    let last = last.map_or("the last one kept its state".into(), |last| {
+        format!("{} was stopped after {} of {whole} steps", last.method, last.steps)
+    });
+    format!("{} of {methods} methods were run; {last}", reports.len())
 }
 
 /// The first of some classes by name, and how many more there are.
@@ -118,7 +127,13 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
 }
 
 /// Says which method to take, and saves it if asked to.
-fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
+fn save(
+    arguments: &AdaptArgs,
+    session: &Session,
+    report: &AdaptReport,
+    adapted: &Adapted,
+    num_steps: usize,
+) -> Result<()> {
     let name = adapted.method.name();
     let why = suggested(&report.methods).map_or("", |own| because(own.why));
     let Some(dir) = &arguments.save else {
@@ -127,6 +142,15 @@ fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted:
         }
         return Ok(());
     };
+    let own = report.methods.iter().find(|own| own.method == name);
+    if TaskFile::read(dir).is_ok() && own.is_some_and(|own| own.stopped && own.steps < num_steps) {
+        let reason =
+            "it was stopped; the task that was there is kept, another folder takes one of fewer steps";
+        return Err(Error::mismatch(
+            dir.display().to_string(),
+            format!("{name} is not saved there: {reason}"),
+        ));
+    }
     let replaced = replaced(dir, &report.classes);
     block_on(session.save_task(adapted, &report.classes, arguments.form(), arguments.names.into(), dir))?;
     output::print(&format!("\nsaved {name} to {}{why}", dir.display()));

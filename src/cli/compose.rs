@@ -1,13 +1,17 @@
 //! `compose`: the weighted sum of PEFT LoRA adapters, written as one adapter.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use loraloom::{
     ComposeReport, Dialect, Form, compose,
     error::{Error, Result},
     files::check_writable,
     report::{Warning, count},
-    session::place::{COMPOSITION, check_composition_place},
+    session::{
+        digest::sha256,
+        files::read_bytes,
+        place::{ADAPTER_WEIGHTS, COMPOSITION, check_composition_place},
+    },
 };
 use serde::Serialize;
 
@@ -52,6 +56,9 @@ struct KeptLine {
     modules: Vec<String>,
 }
 
+/// Weights of a mean.
+const UNIFORM: &str = "uniform";
+
 /// What factors of single precision lose anyway.
 const ROUNDING: f64 = 1e-7;
 
@@ -70,10 +77,17 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
             "it is one of --adapters and would be overwritten; name another folder",
         ));
     }
+    if weights.iter().all(|weight| *weight == 0.0) {
+        return Err(Error::mismatch("--weights", "all are 0, and the sum would change nothing"));
+    }
     check_writable(&arguments.out)?;
     check_composition_place(&arguments.out)?;
     let names = arguments.names.map(Dialect::from);
-    let report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
+    let mut report = compose(&adapters, &weights, form(arguments)?, names, &arguments.out)?;
+    // Who gives each a weight of its own means it.
+    if arguments.weights == UNIFORM {
+        report.warnings.extend(copies(&arguments.adapters, &adapters)?);
+    }
     let kept = report.kept.as_ref().map(|(adapter, modules)| KeptLine {
         adapter: arguments.adapters[*adapter].clone(),
         modules: modules.clone(),
@@ -107,8 +121,29 @@ pub fn run(arguments: &ComposeArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Warnings where an adapter is another one's copy, by the files of their weights; `named` is what a person called them.
+fn copies(named: &[PathBuf], adapters: &[PathBuf]) -> Result<Vec<Error>> {
+    let mut known = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, dir) in named.iter().zip(adapters) {
+        let bytes = read_bytes(&dir.join(ADAPTER_WEIGHTS))?;
+        if let Some(twin) = known.insert(sha256([&bytes[..]]), name) {
+            let reason = if twin == name {
+                "it is named twice, and counts twice in the mean".into()
+            } else {
+                format!(
+                    "its weights are those of {}, which count twice in the mean; leave one out",
+                    twin.display()
+                )
+            };
+            found.push(Error::mismatch(name.display().to_string(), reason));
+        }
+    }
+    Ok(found)
+}
+
 fn weights(text: &str, adapters: usize) -> Result<Vec<f64>> {
-    if text == "uniform" {
+    if text == UNIFORM {
         return Ok(vec![1.0 / adapters as f64; adapters]);
     }
     let weights: Vec<f64> = text

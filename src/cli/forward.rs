@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use loraloom::{
     block_on,
     error::{Error, Result},
+    files::follow,
     report::Warning,
     session::{
         Answer, Outputs, Session,
@@ -16,6 +17,9 @@ use loraloom::{
 use serde::Serialize;
 
 use super::{Outcome, args::ForwardArgs, model, output};
+
+/// The tensor that every output has.
+const HIDDEN: &str = "last_hidden_state";
 
 /// What `--json` gets. Hidden states are in the tensors' file only.
 #[derive(Serialize)]
@@ -75,7 +79,19 @@ fn check(arguments: &ForwardArgs) -> Result<()> {
     if whole(&arguments.output).is_some_and(|output| whole(&arguments.input) == Some(output)) {
         return Err(Error::mismatch("--output", "it is --input and would be overwritten; name another file"));
     }
-    Ok(())
+    check_output(&arguments.output)
+}
+
+/// Refuses an output in the place of anything but an earlier one.
+fn check_output(path: &Path) -> Result<()> {
+    let end = follow(path)?;
+    if !end.is_file() {
+        return Ok(());
+    }
+    let name = path.display().to_string();
+    let earlier = read_bytes(&end).and_then(|bytes| read_tensor(&name, &bytes, HIDDEN)).is_ok();
+    let reason = "--output would replace it, and it is no earlier output of `forward`; name another file";
+    if earlier { Ok(()) } else { Err(Error::mismatch(name, reason)) }
 }
 
 /// Folds the modules in; returns the warnings that it prints.
@@ -112,7 +128,7 @@ fn pixel_values(path: &Path) -> Result<([usize; 4], Vec<f32>)> {
 
 fn write(path: &Path, outputs: Outputs) -> Result<()> {
     let (hidden, hidden_shape) = outputs.last_hidden_state;
-    let mut tensors = vec![("last_hidden_state", hidden_shape.to_vec(), hidden)];
+    let mut tensors = vec![(HIDDEN, hidden_shape.to_vec(), hidden)];
     if let Some((logits, shape)) = outputs.logits {
         tensors.push(("logits", shape.to_vec(), logits));
     }

@@ -28,13 +28,15 @@ impl Settings {
     /// Defaults and, in their place, what a JSON file names if there is one; `seed` says where seeds are given instead.
     ///
     /// # Errors
-    /// A file that cannot be read, is no JSON object, names what is not known or of another type, or names a seed.
+    /// A file that cannot be read, is no JSON object, names what is not known or of another type, or names a seed of its own.
     pub fn read(file: Option<&Path>, defaults: AdaptConfig, seed: &str) -> Result<Self> {
         let Some(path) = file else { return Ok(Self::of(defaults)) };
         let name = path.display().to_string();
         let bad = |error: serde_json::Error| Error::config(&name, "-", error.to_string());
         let json: Value = serde_json::from_str(&read_text(path)?).map_err(bad)?;
-        if !json["train"]["seed"].is_null() {
+        // Records of an experiment have its first seed, which is the default.
+        let recorded = &json["train"]["seed"];
+        if !recorded.is_null() && *recorded != defaults.train.seed {
             return Err(Error::config(&name, "train.seed", seed));
         }
         let says = |field: &str| json["lora"].get(field).is_some();

@@ -66,6 +66,15 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
         return Err(Error::mismatch("stopped", reason));
     }
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
+    if interrupt::stopped() && arguments.out.join(CARD).exists() {
+        let reason = format!(
+            "{} of {} steps were taken; {} keeps the module that was there, a new --out takes one of fewer steps",
+            report.steps,
+            config.train.num_steps,
+            arguments.out.display()
+        );
+        return Err(Error::mismatch("stopped", reason));
+    }
     report.method = "train-module".into();
     // The answers would be most of the card, and nobody asks a card for them.
     report.answers = None;

@@ -20,8 +20,11 @@ pub fn percent(value: f64) -> String {
 
 /// A difference in points with its interval.
 pub fn points(interval: Option<Interval>) -> String {
+    // What rounding leaves of nothing has a sign of its own.
+    let percent = |share: f64| if share.abs() < 1e-9 { 0.0 } else { 100.0 * share };
     let show = |one: Interval| {
-        format!("{:+.1} [{:+.1}, {:+.1}]", 100.0 * one.mean, 100.0 * one.low, 100.0 * one.high)
+        let [mean, low, high] = [one.mean, one.low, one.high].map(percent);
+        format!("{mean:+.1} [{low:+.1}, {high:+.1}]")
     };
     interval.map_or("-".into(), show)
 }
@@ -41,6 +44,8 @@ mod tests {
         assert_eq!(text, "| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n\n");
         let interval = Interval { mean: 0.081, low: -0.01, high: 0.1, count: 3 };
         assert_eq!(points(Some(interval)), "+8.1 [-1.0, +10.0]");
+        let nothing = Interval { mean: -2.7e-15, low: -1e-12, high: 1e-12, count: 3 };
+        assert_eq!(points(Some(nothing)), "+0.0 [+0.0, +0.0]");
         assert_eq!((points(None), number(Some(1.25), 1)), ("-".into(), "1.2".into()));
     }
 }

@@ -160,7 +160,13 @@ fn read_tar(path: &Path, by_class: &mut ByClass) -> Result<()> {
         return Err(Error::Dataset { name: path.display().to_string(), reason });
     }
     let mut archive = tar::Archive::new(file);
-    for entry in archive.entries().map_err(failed)? {
+    let mut entries = archive.entries().map_err(failed)?;
+    // The first header says what it is; its error would show the bytes that were taken for numbers.
+    let first = entries.next().transpose().map_err(|_| {
+        let reason = "it is no tar file; give a folder with one folder per class, or a tar of one".into();
+        Error::Dataset { name: path.display().to_string(), reason }
+    })?;
+    for entry in first.map(Ok).into_iter().chain(entries) {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.to_path_buf();
         let class = name.parent().filter(|folder| folder.file_name().is_some()).map(class_name);

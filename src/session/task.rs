@@ -152,29 +152,38 @@ impl Session {
         let saved = self.task_files(adapted, classes, form, dialect).await?;
         // What there is stays until all of the new task is on the disk.
         let files = Together::of(dir, &saved.files)?;
-        self.remove_task(form.is_whole(adapted.method), dir)?;
+        Self::remove_task(form.is_whole(adapted.method), dir)?;
         files.finish()
     }
 
     /// Refuses what [`Session::save_task`] could not save, before it is trained.
     ///
     /// # Errors
-    /// All weights of an architecture that transformers has no name for, or a folder with an adapter or a model that is of
-    /// no task saved there.
+    /// All weights of an architecture that transformers has no name for, a folder with an adapter or a model that is of
+    /// no task saved there, or with the model in use, which would stay beside an adapter.
     pub fn check_savable(&self, method: Method, form: TaskForm, dir: &Path) -> Result<()> {
         let whole = form.is_whole(method);
-        let ours = TaskFile::read(dir).is_ok_and(|old| old.is_whole_model() == whole);
-        match (ours, whole) {
-            (true, _) => (),
-            (false, true) => check_free(dir, &MODEL_FILES)?,
-            (false, false) => check_free(dir, &folder::FILES)?,
+        let in_use = |dir: &Path| {
+            let whole = |path: &Path| fs::canonicalize(path).ok();
+            whole(dir).is_some_and(|dir| whole(Path::new(&self.model.name)) == Some(dir))
+        };
+        match TaskFile::read(dir).ok().map(|old| old.is_whole_model()) {
+            Some(old) if old == whole => (),
+            // The adapter of the old task goes with it.
+            Some(false) => check_free(dir, &MODEL_FILES)?,
+            // Its model goes, too, unless it is the one in use.
+            Some(true) if !in_use(dir) => check_free(dir, &folder::FILES)?,
+            _ => {
+                check_free(dir, &MODEL_FILES)?;
+                check_free(dir, &folder::FILES)?;
+            }
         }
         self.cannot_save(method, form).map_or(Ok(()), Err)
     }
 
     /// Takes away the task that a folder holds: its `task.json` first, and the files that a task of the new kind does not
-    /// write again, unless they are the model in use.
-    fn remove_task(&self, whole: bool, dir: &Path) -> Result<()> {
+    /// write again.
+    fn remove_task(whole: bool, dir: &Path) -> Result<()> {
         let old = TaskFile::read(dir);
         let remove = |file: &str| {
             let path = follow(&dir.join(file))?;
@@ -187,14 +196,10 @@ impl Session {
         };
         remove(TASK)?;
         let Ok(old) = old else { return Ok(()) };
-        let same = |path: &Path| {
-            fs::canonicalize(path).ok().zip(fs::canonicalize(dir).ok()).is_some_and(|(a, b)| a == b)
-        };
-        let stale = old.is_whole_model() != whole && !same(Path::new(&self.model.name));
-        match (stale, old.is_whole_model()) {
-            (false, _) => Ok(()),
-            (true, true) => MODEL_FILES.into_iter().try_for_each(remove),
-            (true, false) => folder::FILES.into_iter().try_for_each(remove),
+        match old.is_whole_model() {
+            old if old == whole => Ok(()),
+            true => MODEL_FILES.into_iter().try_for_each(remove),
+            false => folder::FILES.into_iter().try_for_each(remove),
         }
     }
 

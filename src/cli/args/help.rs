@@ -20,8 +20,13 @@ pub fn command() -> Command {
     let command = with(command, "train-module", values(&train_module::defaults()));
     let command = with(command, "experiment", values(&experiment::defaults()));
     let command = with(command, "pretrain", values(&PretrainConfig::default()));
-    command.mut_subcommand("predict", |own| own.mut_args(of_labelled))
+    let command = command.mut_subcommand("predict", |own| own.mut_args(of_labelled));
+    // A number below 0 is told by the option that it is given to, and not taken for an option.
+    command.mut_subcommands(|own| own.mut_args(|arg| arg.allow_negative_numbers(true))).max_term_width(WIDTH)
 }
+
+/// Widest lines of help, in characters.
+const WIDTH: usize = 120;
 
 /// Help that says what an option does of labelled images, too.
 fn of_labelled(arg: Arg) -> Arg {
