@@ -1,30 +1,32 @@
 // The left column: classes with their pictures.
 import { classCard, label } from "./card.js";
+import { warnOfCopies } from "./copies.js";
 import { $, fail, listed, sameReasons, say } from "./dom.js";
 import { shared } from "./drops.js";
-import { read, thumb, undoable, warnOfCopies } from "./pictures.js";
+import { read, thumb } from "./pictures.js";
 import { LOST } from "./protocol.js";
 import { keptCopy } from "./store.js";
+import { Undo } from "./undo.js";
 
 const LIMIT = 500;
 /** So many pictures of a class show at first. */
 const SHOWN = 48;
-const SHOW_UNDO = 15_000;
 /** While pictures are read the page tells how far it is, so often. */
 const SHOW_EVERY = 150;
 
 export class Classes {
   #engine;
   #changed;
-  #undo = null;
+  #came;
+  #undo = new Undo({ back: () => this.#restore(), over: () => this.#release() });
   #number = 0;
   #cards = new Map();
-  #hiding = 0;
   /** Counts what takes the place of all classes. */
   #loads = 0;
   /** Jobs that still add pictures. */
   reading = 0;
-  /** [{key, name, pictures: [{id, name, file, canvas}], test: [...]}] */
+  /** [{key, name, pictures: [{id, name, file, canvas}], test: [...], unread}]; `unread` is what [`addFiles`] gets once a class is back that was
+   *  taken away while it was read. */
   list = [];
   /** Says what there is of a part, or without one which classes there are: the same again after what was changed is changed back. What a class
    *  is called is nothing that is learned. */
@@ -32,16 +34,10 @@ export class Classes {
     return JSON.stringify(this.list.map((own) => [own.key, own[part]?.map((picture) => picture.key)]));
   }
 
-  constructor(engine, changed) {
-    this.#engine = engine;
-    this.#changed = changed;
+  /** `changed` is called after a change, and before and after files are read; `came` after each picture of many. */
+  constructor(engine, { changed, came }) {
+    [this.#engine, this.#changed, this.#came] = [engine, changed, came];
     $("add-class").addEventListener("click", () => this.#rename(this.add(this.#free())));
-    $("undo").addEventListener("click", () => this.#restore());
-    addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !this.#undo || event.target.matches?.("input[type=text], input[type=number]")) return;
-      event.preventDefault();
-      this.#restore();
-    });
   }
 
   count(part = "pictures") {
@@ -55,7 +51,7 @@ export class Classes {
   }
 
   add(name) {
-    const own = { key: ++this.#number, name, pictures: [], test: [] };
+    const own = { key: ++this.#number, name, pictures: [], test: [], unread: [] };
     this.list.push(own);
     this.draw();
     this.#changed();
@@ -105,25 +101,25 @@ export class Classes {
     const added = [];
     this.reading += 1;
     this.#changed();
-    for (const [index, file] of [...files].entries()) {
-      // The class may be taken away while its pictures are read.
-      if (!this.list.includes(own)) break;
-      if (this.count(part) >= LIMIT || added.length >= most) {
+    for (const [index, file] of files.entries()) {
+      const isIn = this.list.includes(own);
+      if (isIn && (this.count(part) >= LIMIT || added.length >= most)) {
         left.push(`${files.length - index} left out: at most ${LIMIT} pictures fit`);
         break;
       }
-      if (performance.now() - shown > SHOW_EVERY) {
+      if (isIn && performance.now() - shown > SHOW_EVERY) {
         shown = performance.now();
         say(`reading ${file.name} (${index + 1} of ${files.length})`, index / files.length);
         this.#fill(own);
       }
       try {
-        const picture = await this.#takeTwice(file);
-        if (this.list.includes(own)) {
-          own[part].push(picture);
-          picture.key = ++this.#number;
-          added.push(picture);
-        } else this.#forget([picture]);
+        const picture = await this.#readInto(own, part, file);
+        if (!picture) {
+          own.unread.push([files.slice(index), part, most - added.length]);
+          break;
+        }
+        added.push(picture);
+        this.#came();
       } catch (error) {
         wrong.push([file.name, LOST.includes(error.code) ? "the worker stopped twice while it was read" : (error.message ?? String(error))]);
       }
@@ -137,8 +133,21 @@ export class Classes {
     const bad = [...sameReasons(wrong), ...left];
     if (bad.length) fail({ message: listed(bad) });
     // Nothing waits for it: of many large pictures it takes a while.
-    warnOfCopies(added, this.list.flatMap((known) => known[part === "test" ? "pictures" : "test"]));
+    warnOfCopies(added, this.list);
     return bad;
+  }
+
+  /** Reads a file into a class; nothing if the class is taken away meanwhile. */
+  async #readInto(own, part, file) {
+    if (!this.list.includes(own)) return undefined;
+    const picture = await this.#takeTwice(file);
+    if (!this.list.includes(own)) {
+      this.#forget([picture]);
+      return undefined;
+    }
+    own[part].push(picture);
+    picture.key = ++this.#number;
+    return picture;
   }
 
   /** A worker that stops takes what it was reading with it; the next one gets it again. */
@@ -160,14 +169,14 @@ export class Classes {
   async replay() {
     const bad = [];
     const gone = [];
-    const all = [...this.list, ...(this.#undo?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]);
+    const all = [...this.list, ...(this.#undo.what?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]);
     for (const picture of new Set(all)) {
       if (!(await this.again(picture, bad))) gone.push(picture);
       // Meanwhile it may have been removed for good.
       else if (!this.#wanted.has(picture)) this.#forget([picture]);
     }
     if (gone.length) {
-      for (const own of [...this.list, ...(this.#undo?.entries ?? [])]) {
+      for (const own of [...this.list, ...(this.#undo.what?.entries ?? [])]) {
         for (const part of ["pictures", "test"]) own[part] = own[part].filter((picture) => !gone.includes(picture));
       }
     }
@@ -177,7 +186,7 @@ export class Classes {
 
   /** Every picture of a class, and those that can come back. */
   get #wanted() {
-    return new Set([...this.list, ...(this.#undo?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]));
+    return new Set([...this.list, ...(this.#undo.what?.entries ?? [])].flatMap(({ pictures, test }) => [...pictures, ...test]));
   }
 
   /** Makes a picture one of the model in use; false, with a reason in `bad`, if its file cannot be read any more. */
@@ -237,20 +246,10 @@ export class Classes {
   /** Takes something away, so that it can come back: next to what came since, or `instead` of it, which is told of it by `undone`. */
   #remove(text, change, instead) {
     this.#release();
-    this.#undo = { instead, entries: this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] })) };
-    $("toast-text").textContent = text;
-    $("toast").hidden = false;
-    this.#hide();
-    say(undoable(text));
+    this.#undo.offer(text, { instead, entries: this.list.map((own) => ({ own, pictures: [...own.pictures], test: [...own.test] })) });
     change();
     this.draw();
     this.#changed();
-  }
-
-  /** Takes the offer back after a while, but not from under a hand. */
-  #hide() {
-    clearTimeout(this.#hiding);
-    this.#hiding = setTimeout(() => ($("toast").matches(":hover, :focus-within") ? this.#hide() : this.#release()), SHOW_UNDO);
   }
 
   clearTest() {
@@ -287,19 +286,14 @@ export class Classes {
   /** What was removed will not come back: the worker can forget it. */
   #release() {
     const kept = new Set(this.list.flatMap((own) => [...own.pictures, ...own.test]));
-    const gone = (this.#undo?.entries ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
+    const gone = (this.#undo.what?.entries ?? []).flatMap(({ pictures, test }) => [...pictures, ...test]).filter((picture) => !kept.has(picture));
     this.#forget(gone);
-    this.#forgetUndo();
-  }
-
-  #forgetUndo() {
-    this.#undo = null;
-    $("toast").hidden = true;
+    this.#undo.end();
   }
 
   #restore() {
-    if (!this.#undo) return;
-    const { entries, instead } = this.#undo;
+    if (!this.#undo.what) return;
+    const { entries, instead } = this.#undo.what;
     if (instead) this.#loads += 1;
     const now = this.list;
     // What came in since a removal stays.
@@ -308,14 +302,19 @@ export class Classes {
     const others = now.filter((own) => !undone.includes(own));
     this.list = instead ? undone : [...undone, ...others];
     if (instead) this.#forget(others.flatMap((own) => [...own.pictures, ...own.test]));
-    const lost = $("toast").contains(document.activeElement);
-    this.#forgetUndo();
+    const lost = this.#undo.end();
     this.draw();
     // The button that was pressed is gone; whoever used the keys stays where they were.
     if (lost || !document.body.contains(document.activeElement) || document.activeElement === document.body) $("add-class").focus({ preventScroll: true });
     this.#changed();
     say("undone");
+    for (const own of undone) this.#readOn(own);
     instead?.undone?.();
+  }
+
+  /** What was still to be read when a class was taken away. */
+  async #readOn(own) {
+    for (const rest of own.unread.splice(0)) await this.addFiles(own, ...rest);
   }
 
   #rename(own) {

@@ -20,12 +20,28 @@ async function filesBelow(entry, bad, prefix = "") {
   return files;
 }
 
-/** Entries must be taken from the event before anything is awaited; those that cannot be read are told, and the rest goes on. */
-export async function droppedFiles(entries) {
+/** Entries must be taken from the event before anything is awaited; those that cannot be read are told, and the rest goes on. Folders without
+ *  anything of use are told, too, unless whoever asks looks for something else than pictures. */
+export async function droppedFiles(entries, forPictures = true) {
   const bad = [];
-  const lists = await Promise.all(entries.filter(Boolean).map((entry) => filesBelow(entry, bad)));
+  const lists = await Promise.all(entries.map((entry) => filesBelow(entry, bad)));
   if (bad.length) fail({ message: `cannot be read, so left out: ${listed(bad)}` });
+  const folders = entries.map(({ name, isDirectory }, index) => [name, lists[index], isDirectory]);
+  const isWhole = (name) => !bad.some((path) => path.split("/")[0] === name);
+  if (forPictures) tellEmpty(folders.filter(([name, , isDirectory]) => isDirectory && isWhole(name)));
   return lists.flat();
+}
+
+/** Says which folders, [[name, files]], have nothing in them that is of use here. */
+function tellEmpty(folders) {
+  const empty = folders.filter(([, files]) => !files.some(kindOf)).map(([name]) => `${name}: no pictures in it`);
+  if (empty.length) fail({ message: listed(empty) });
+}
+
+/** The files of a folder that was opened. */
+export function openedFiles(files) {
+  if (files.length) tellEmpty([[pathOf(files[0]).split("/")[0], files]]);
+  return files;
 }
 
 const TRAIN = /^train(ing)?$/i;
@@ -56,38 +72,49 @@ export function shared(amounts, places) {
   return shares;
 }
 
-/** Files of a zip, {path: Blob}, as if they had been dropped: a module that lies in no folder has the zip's name. */
-export function unpacked(zip, files) {
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+/** Files in the order of their paths, 2 before 10: a folder and a zip have them in any order. */
+const inOrder = (files) => files.toSorted((one, other) => compare(pathOf(one), pathOf(other)));
+
+/** Files of a zip, {path: Blob}, as if they had been dropped: a module that lies in no folder has the zip's name. So have pictures where the
+ *  zip is a class (`isClass`), as a folder is. */
+export function unpacked(zip, files, isClass = false) {
   const stem = zip.replace(/\.zip$/i, "");
-  return Object.entries(files).map(([path, blob]) => {
+  const isOfZip = (path, name) => isModule(name) || (isClass && path === name && PICTURE.test(name));
+  return inOrder(Object.entries(files).map(([path, blob]) => {
     const name = path.split("/").at(-1);
-    return Object.assign(new File([blob], name), { path: isModule(name) ? `${stem}/${path}` : path });
-  });
+    return Object.assign(new File([blob], name), { path: isOfZip(path, name) ? `${stem}/${path}` : path });
+  }));
+}
+
+/** Where a file goes in what [`sort`] gives, pictures in folders apart; nothing for what nobody means. */
+function kindOf(file) {
+  if (isHidden(pathOf(file))) return undefined;
+  if (/\.zip$/i.test(file.name)) return "projects";
+  if (isModule(file.name)) return "modules";
+  if (/^(config|preprocessor_config)\.json$|^model\.safetensors$/.test(file.name)) return "model";
+  if (file.type.startsWith("image/") || PICTURE.test(file.name)) return partsOf(file).length < 2 ? "loose" : "inFolders";
+  return UNUSED.test(file.name) ? undefined : "other";
 }
 
 /** What files are for: {modules, projects, model, classes: Map(name -> {pictures, test}), loose, other}. */
 export function sort(files) {
   const found = { modules: [], projects: [], model: [], classes: new Map(), loose: [], other: [] };
   const inFolders = [];
-  for (const file of files) {
-    if (isHidden(pathOf(file))) continue;
-    if (/\.zip$/i.test(file.name)) found.projects.push(file);
-    else if (isModule(file.name)) found.modules.push(file);
-    else if (/^(config|preprocessor_config)\.json$|^model\.safetensors$/.test(file.name)) found.model.push(file);
-    else if (file.type.startsWith("image/") || PICTURE.test(file.name)) (partsOf(file).length < 2 ? found.loose : inFolders).push(file);
-    else if (!UNUSED.test(file.name)) found.other.push(file);
-  }
+  const places = { ...found, inFolders };
+  for (const file of files) places[kindOf(file)]?.push(file);
   // A module can come with settings that its trainer saved; without weights they are no model.
   const nothingElse = !(found.modules.length + found.projects.length + found.loose.length + inFolders.length);
   if (!nothingElse && !found.model.some(({ name }) => name === "model.safetensors")) {
     if (!found.modules.length) found.other.push(...found.model);
     found.model = [];
   }
-  for (const [file, name, isTest] of named(inFolders)) {
+  for (const [file, name, isTest] of named(inOrder(inFolders))) {
     const own = found.classes.get(name) ?? { pictures: [], test: [] };
     own[isTest ? "test" : "pictures"].push(file);
     found.classes.set(name, own);
   }
+  found.classes = new Map([...found.classes].sort(([one], [other]) => compare(one, other)));
   return found;
 }
 

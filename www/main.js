@@ -4,7 +4,7 @@ import { CompositionView } from "./composition.js";
 import { missing } from "./device.js";
 import { method } from "./methods.js";
 import { $, fail, listed, say } from "./dom.js";
-import { droppedFiles, pathOf, sort, unpacked } from "./drops.js";
+import { droppedFiles, openedFiles, pathOf, sort, unpacked } from "./drops.js";
 import { Engine } from "./engine.js";
 import { exampleTask, swatches } from "./example.js";
 import { download, unzip } from "./archive.js";
@@ -25,9 +25,11 @@ import { TryIt } from "./tryit.js";
 import { Visit } from "./visit.js";
 
 const EMBEDDED = "base";
+/** So long something stands at the top that is said beside a run, in milliseconds. */
+const SAID_BESIDE = 4000;
 
 const engine = new Engine();
-const classes = new Classes(engine, () => changed());
+const classes = new Classes(engine, { changed: () => changed(), came: () => visit.grow() });
 const tryIt = new TryIt(engine, classes);
 const composition = new CompositionView(engine, () => tryIt.refresh());
 const run = new Run(engine, classes, composition, settings, { done: () => finished(), learned: () => keepLearned(), libraryChanges: () => library.changes > 0 });
@@ -162,7 +164,7 @@ async function join(modules) {
 
 /** A zip that is no project: everything in it as if it had been dropped, but for zips in the zip. */
 async function openZip(name, files, onto) {
-  const { projects, other, ...found } = sort(unpacked(name, files));
+  const { projects, other, ...found } = sort(unpacked(name, files, !onto));
   const { classes: { size }, loose, modules, model } = found;
   if (!size && !loose.length && !modules.length && !model.length) throw { message: `${name}: no pictures, no project and no PEFT module in it` };
   await take({ ...found, projects: [], other: [...projects, ...other] }, onto);
@@ -186,16 +188,24 @@ async function open(file, onto, alone = true) {
 }
 
 async function save() {
-  if (!opening.model) throw notYet();
+  if (!opening.model || visit.waits) throw notYet();
+  if (classes.reading) throw { message: "the project is not saved: wait until all pictures are read" };
   // What is out of date would not replay to the same numbers.
   const whole = [...run.found].filter(([name]) => run.found.complete(name));
   const results = whole.map(([, { report }]) => report);
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
   download(await saveProject({ model: opening.model.name, imgSize: opening.model.imgSize, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
   const left = [...run.found.values()].filter(({ report }) => !results.includes(report));
-  if (!left.length) say("project saved");
-  else if (left.every(({ report }) => report.opened)) say("project saved without the saved task that is open: Save under “Keep what was learned” keeps it");
-  else say("project saved without the results that are out of date or were stopped early");
+  if (!left.length) sayBeside("project saved");
+  else if (left.every(({ report }) => report.opened)) sayBeside("project saved without the saved task that is open: Save under “Keep what was learned” keeps it");
+  else sayBeside("project saved without the results that are out of date or were stopped early");
+}
+
+/** Says something that ends no run: what was said of the run stands there again a moment later. */
+function sayBeside(text) {
+  const before = $("status").textContent;
+  say(text);
+  if (run.busy && before !== text) setTimeout(() => $("status").textContent === text && say(before), SAID_BESIDE);
 }
 
 /** The model of the address, or else the last one, or else the embedded one. */
@@ -250,7 +260,7 @@ $("model-files").addEventListener("change", (event) => {
   event.target.value = "";
   chooseModel(() => droppedModel(files));
 });
-for (const [id, take] of [["folder-files", takeIn], ["open-project", async (files) => { for (const file of files) await open(file); }]]) {
+for (const [id, take] of [["folder-files", (files) => takeIn(openedFiles(files))], ["open-project", async (files) => { for (const file of files) await open(file); }]]) {
   $(id).addEventListener("change", (event) => {
     const files = [...event.target.files];
     event.target.value = "";
@@ -266,8 +276,8 @@ $("clear-now").addEventListener("click", async () => {
   await clearEverything().catch(() => {});
   location.reload();
 });
-// A run cannot be kept.
-addEventListener("beforeunload", (event) => run.busy && !clearing && event.preventDefault());
+// A run cannot be kept, nor a picture that is not read yet.
+addEventListener("beforeunload", (event) => (run.busy || classes.reading) && !clearing && event.preventDefault());
 // Whoever leaves at once keeps the last change, too. What is written only while the page is taken down Chromium loses now and
 // then, committed or not.
 addEventListener("beforeunload", () => visit.leave());
@@ -282,9 +292,10 @@ addEventListener("drop", (event) => {
   // Entries must be taken from the event before anything is awaited.
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const onto = classes.at(event.target);
-  const arrived = (files) => (event.target.closest?.("#modules") ? join(files) : takeIn(files, onto));
+  const inLibrary = event.target.closest?.("#modules");
+  const arrived = (files) => (inLibrary ? join(files) : takeIn(files, onto));
   if (!entries.length) fail({ message: "only files can be dropped: save the picture first, then drop its file" });
-  droppedFiles(entries).then(arrived).catch(fail);
+  droppedFiles(entries, !inLibrary).then(arrived).catch(fail);
 });
 addEventListener("paste", (event) => {
   // Spreadsheets and word processors put a picture of the text beside it: in a field the text is meant.

@@ -1,5 +1,5 @@
 // Single pictures: reading a file, painting what the model sees of it, the button that takes it away.
-import { element, fail } from "./dom.js";
+import { element } from "./dom.js";
 
 /** Largest side of what is painted of a picture, in pixels: of large models the whole crops would take too much memory. */
 const PAINTED = 128;
@@ -68,35 +68,3 @@ export function thumb(picture, remove) {
 
 /** How an undo is told of: only who has keys can press them. */
 export const undoable = (text) => (hovers() ? `${text}; Ctrl+Z undoes` : text);
-
-const digests = new WeakMap();
-
-/** What is the same for files of the same bytes; nothing where a file cannot be read any more, or the page may not hash. */
-async function digest({ file }) {
-  try {
-    if (!digests.has(file)) digests.set(file, String(new Uint32Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()))));
-    return digests.get(file);
-  } catch {
-    return undefined;
-  }
-}
-
-/** How many pictures have the very bytes of one of the others. Only those of one size are read. */
-async function copies(pictures, others) {
-  const ofSizes = (some, than) => some.filter(({ file }) => than.some((other) => other.file.size === file.size));
-  const known = new Set();
-  for (const other of ofSizes(others, pictures)) known.add(await digest(other));
-  let found = 0;
-  for (const picture of ofSizes(pictures, others)) {
-    const own = await digest(picture);
-    if (own && known.has(own)) found += 1;
-  }
-  return found;
-}
-
-/** What was learned from measures nothing. */
-export async function warnOfCopies(added, others) {
-  const count = await copies(added, others);
-  const what = count === 1 ? "1 picture is" : `${count} pictures are`;
-  if (count) fail({ message: `${what} both to learn from and to test: the test accuracy will be too high` });
-}

@@ -5,6 +5,8 @@ import { keep, keepAtOnce, restore } from "./store.js";
 
 /** Milliseconds between a change and keeping it. */
 const KEEP_AFTER = 500;
+/** While many pictures come in, what is there is kept so often. */
+const KEEP_EVERY = 5000;
 
 /** Whether classes have these very files. */
 export const isSame = (classes, kept) => classes.length === kept.length && classes.every((own, index) => own.name === kept[index].name
@@ -126,6 +128,13 @@ export class Visit {
     this.#changes += 1;
     clearTimeout(this.#pending);
     this.#pending = setTimeout(() => this.rememberNow(), KEEP_AFTER);
+  }
+
+  /** One of many pictures came in: it is kept with others, or when the page is left. */
+  grow() {
+    if (!this.#mayKeep) return;
+    this.#changes += 1;
+    this.#pending ||= setTimeout(() => this.rememberNow(), KEEP_EVERY);
   }
 
   /** Keeps everything; says whether all is kept that there is. */

@@ -1,8 +1,9 @@
 // Pictures as people have them: in trees of folders, in zips, from phones, twice, under a finger.
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
 import { zipSync } from "fflate";
-import { shared, sort } from "../../www/drops.js";
+import { shared, sort, unpacked } from "../../www/drops.js";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { addClass, addTests, drop, open, scratch, test, twoClasses } from "./support.js";
 
@@ -30,9 +31,26 @@ test("folders are classes, whatever lies around them", () => {
   expect(found("train/1.png", "2.png")).toEqual([["train", 1, 0], ["", 1, 0]]);
   // Classes may have the names of parts.
   expect(found("vehicles/bus/1.png", "vehicles/train/1.png")).toEqual([["bus", 1, 0], ["train", 1, 0]]);
-  expect(found("parts/valid/1.png", "parts/invalid/1.png")).toEqual([["valid", 1, 0], ["invalid", 1, 0]]);
-  expect(found("t/train/train/1.png", "t/train/bus/1.png", "t/test/train/1.png")).toEqual([["train", 1, 1], ["bus", 1, 0]]);
+  expect(found("parts/valid/1.png", "parts/invalid/1.png")).toEqual([["invalid", 1, 0], ["valid", 1, 0]]);
+  expect(found("t/train/train/1.png", "t/train/bus/1.png", "t/test/train/1.png")).toEqual([["bus", 1, 0], ["train", 1, 1]]);
   expect(found("valid/1.png")).toEqual([["valid", 1, 0]]);
+});
+
+test("what comes from folders and zips is in the order of its names, 2 before 10; files that were chosen stay as they are", () => {
+  const found = (files) => {
+    const { classes, loose } = sort(files);
+    return [...[...classes].map(([name, { pictures: own }]) => [name, ...own.map((file) => file.name)]), ...loose.map((file) => file.name)];
+  };
+  const chosen = (...paths) => paths.map((path) => ({ path, name: path.split("/").at(-1), type: "image/png" }));
+  const paths = ["t/10/12.png", "t/9/2.png", "t/10/1.png", "t/9/10.png", "t/9/1.png", "t/a/1.png"];
+  const inOrder = [["9", "1.png", "2.png", "10.png"], ["10", "1.png", "12.png"], ["a", "1.png"]];
+  expect(found(chosen(...paths, "10.png", "9.png"))).toEqual([...inOrder, "10.png", "9.png"]);
+  const zipped = (...own) => Object.fromEntries(own.map((path) => [path, new Blob([])]));
+  expect(found(unpacked("t.zip", zipped(...paths)))).toEqual(inOrder);
+  expect(found(unpacked("t.zip", zipped("10.png", "9.png")))).toEqual(["9.png", "10.png"]);
+  expect(found(unpacked("t.zip", zipped("10.png", "9.png", "a/1.png"), true))).toEqual([["a", "1.png"], ["t", "9.png", "10.png"]]);
+  // By the names of classes, also where they come in several parts.
+  expect(found(chosen("t/test/2/1.png", "t/train/1/1.png")).map(([name]) => name)).toEqual(["1", "2"]);
 });
 
 test("settings without weights are a model only where they come alone", () => {
@@ -117,6 +135,57 @@ test("a zip of pictures in folders is classes, and one of nothing is told", asyn
   await expect(page.getByTestId("error")).toBeHidden();
   await page.getByTestId("open-project").setInputFiles(zipped({ "notes.txt": new Uint8Array(9) }));
   await expect(page.getByTestId("error")).toContainText("no pictures, no project and no PEFT module in it");
+});
+
+test("a zip of pictures in no folder is a class, as a folder is, unless it is dropped on one", async ({ page }) => {
+  const root = scratch();
+  const zips = Object.fromEntries(["cats", "dogs", "more"].map((name, kind) => {
+    const path = join(root, `${name}.zip`);
+    writeFileSync(path, zipSync(Object.fromEntries([0, 1].map((seed) => [`${seed}.png`, new Uint8Array(png(kind, seed))]))));
+    return [name, path];
+  }));
+  await open(page, TINY);
+  await drop(page, page.locator("footer"), [zips.cats, zips.dogs]);
+  await expect.poll(() => names(page)).toEqual(["cats", "dogs"]);
+  await expect(cards(page).locator(".thumb canvas")).toHaveCount(4);
+  await expect(page.getByTestId("start")).toBeEnabled();
+  await drop(page, cards(page).first(), [zips.more]);
+  await expect(thumbs(page, 0)).toHaveCount(4);
+  expect(await names(page)).toEqual(["cats", "dogs"]);
+  await expect(page.getByTestId("error")).toBeHidden();
+});
+
+test("folders without a picture are told", async ({ page }) => {
+  const root = scratch();
+  writeFolder(join(root, "cat"), { "1.png": png(0, 1) });
+  writeFolder(join(root, "about"), { "README.md": "hello", "Thumbs.db": "hello" });
+  mkdirSync(join(root, "nothing"));
+  await open(page, TINY);
+  const error = page.getByTestId("error");
+  await drop(page, page.locator("footer"), ["nothing", "cat", "about"].map((name) => join(root, name)));
+  await expect(thumbs(page, 0)).toHaveCount(1);
+  await expect(error).toContainText("nothing: no pictures in it · about: no pictures in it");
+  await expect(error).not.toContainText("cat");
+  await page.locator("#dismiss").click();
+  await page.locator("#folder-files").setInputFiles(join(root, "about"));
+  await expect(error).toContainText("about: no pictures in it");
+  expect(await names(page)).toEqual(["cat"]);
+});
+
+test("pictures that are learned from twice are told, in one class and in two, and stay", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  const error = page.getByTestId("error");
+  await expect(page.getByTestId("status")).toHaveText("first answers are in");
+  await expect(error).toBeHidden();
+  await page.getByTestId("class-files").first().setInputFiles([...pictures(0, 1, 40), { ...pictures(0, 1)[0], name: "again.png" }]);
+  await expect(error).toContainText("again.png: more than once in “across”, so that the held-out accuracy tends to be too high");
+  await page.locator("#dismiss").click();
+  await page.getByTestId("class-files").last().setInputFiles(pictures(0, 1, 1));
+  await expect(error).toContainText("kind0-1.png: in “across” and “along”");
+  await expect(error).not.toContainText("more than once");
+  await expect(thumbs(page, 0)).toHaveCount(5);
+  await expect(thumbs(page, 1)).toHaveCount(4);
 });
 
 test("a zip gives its pictures and its modules, with folders after backslashes, and says what is not used", async ({ page }) => {

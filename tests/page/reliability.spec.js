@@ -263,6 +263,19 @@ test("a model that is chosen while methods run ends them first", async ({ page }
   await expect(page.getByTestId("start")).toBeEnabled();
 });
 
+test("a project that is saved beside a run does not stand at the top for good", async ({ page }) => {
+  await open(page, TINY.replace("steps=4", "steps=2000"));
+  await twoClasses(page);
+  await choose(page, ["lora"]);
+  await page.getByTestId("start").click();
+  await expect(page.locator("tr[data-method=lora]")).toContainText(/step [1-9]/);
+  await saveAs(page, "save-project");
+  await expect(page.getByTestId("status")).toContainText("project saved");
+  await expect(page.getByTestId("status")).toHaveText("adapting");
+  await page.getByTestId("stop").click();
+  await expect(page.getByTestId("status")).toHaveText("stopped");
+});
+
 test("one picture per class is enough, and the page says what cannot be measured", async ({ page }) => {
   await open(page, TINY);
   await twoClasses(page, 1);
