@@ -33,8 +33,13 @@ export const onTheme = (change) => matchMedia("(prefers-color-scheme: dark)").ad
 const TELL_EVERY = 0.25;
 /** What other words replace sooner, in milliseconds, screen readers are not told: they would read all of it, long after. */
 const TELL_AFTER = 400;
+/** So long something stands at the top that is said beside a run, in milliseconds. */
+const SAID_BESIDE = 4000;
 let toldShare = 0;
 let telling = 0;
+/** How the run is that goes on; empty without one. */
+let standing = "";
+let givingWay = 0;
 
 /** Writes into an element that screen readers are told of, which would tell the same words again. */
 export function write(node, text) {
@@ -42,15 +47,23 @@ export function write(node, text) {
 }
 
 /** Shows a line at the top and tells screen readers; `share` is how much of a download or of reading is done, which is
- *  shown as often as it comes and told now and then. */
+ *  shown as often as it comes and told now and then. What is said beside a run gives way to how that is. */
 export function say(text, share) {
   $("status").textContent = text;
+  clearTimeout(givingWay);
+  if (share === undefined) givingWay = setTimeout(() => standing && ($("status").textContent = standing), SAID_BESIDE);
   $("loading").hidden = share === undefined;
   $("loading").value = share ?? 0;
   if (share !== undefined && share >= toldShare && share < toldShare + TELL_EVERY && toldShare) return;
   toldShare = share === undefined ? 0 : share || Number.EPSILON;
   clearTimeout(telling);
   telling = setTimeout(() => ($("told").textContent = text), TELL_AFTER);
+}
+
+/** Says how a run is, which stands there again after other words until something else does; nothing stands any more after an empty text. */
+export function stand(text) {
+  standing = text;
+  if (text) say(text);
 }
 
 /** How many errors of a list are told by name. */

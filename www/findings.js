@@ -55,6 +55,13 @@ export class Findings extends Map {
     return { owns: [...list], names, counts: counts(list), data: this.data(), ...this.testing, library: this.library, config: this.#settings.config };
   }
 
+  /** What the page shows otherwise than a run began with, in words. */
+  moved({ data, tests, config }) {
+    const { now } = this;
+    const isOld = { pictures: data !== now.data || tests !== now.tests, settings: JSON.stringify(config) !== JSON.stringify(now.config) };
+    return Object.keys(isOld).filter((part) => isOld[part]);
+  }
+
   /** What the page shows now that first answers follow from, as one word. */
   get shown() {
     const { data, tests, library, config } = this.now;

@@ -5,6 +5,7 @@ import { Estimate } from "./estimate.js";
 /** Whether no run is on that a person started. */
 export const isIdle = (state) => ["off", "idle", "quick"].includes(state);
 const seconds = () => performance.now() / 1000;
+const names = new Intl.ListFormat("en-GB");
 
 export class Launch {
   #state = "off";
@@ -22,7 +23,7 @@ export class Launch {
     return [$("pause"), $("stop")].includes(document.activeElement);
   }
 
-  /** What can be pressed. `reason` is why nothing can start, or empty; `moved` says that the page shows other pictures than the run has. */
+  /** What can be pressed. `reason` is why nothing can start, or empty; `moved` is what the page shows otherwise than the run has it. */
   show(state, reason, moved) {
     const idle = isIdle(state);
     this.#state = state;
@@ -30,7 +31,7 @@ export class Launch {
     if (idle && this.hasFocus) $("results-region").focus({ preventScroll: true });
     $("start").disabled = Boolean(reason);
     $("start").hidden = !idle;
-    write($("why"), reason && idle ? `To start, ${reason}.` : moved ? "This run goes on with the pictures that it began with." : "");
+    write($("why"), reason && idle ? `To start, ${reason}.` : moved.length ? `This run goes on with the ${names.format(moved)} that it began with.` : "");
     $("pause").hidden = $("stop").hidden = idle;
     $("stop").disabled = $("pause").disabled = state === "stopping";
     $("pause").textContent = state === "paused" ? "Resume" : "Pause";

@@ -25,8 +25,6 @@ import { TryIt } from "./tryit.js";
 import { Visit } from "./visit.js";
 
 const EMBEDDED = "base";
-/** So long something stands at the top that is said beside a run, in milliseconds. */
-const SAID_BESIDE = 4000;
 
 const engine = new Engine();
 const classes = new Classes(engine, { changed: () => changed(), came: () => visit.grow() });
@@ -196,16 +194,9 @@ async function save() {
   const modules = library.list.map(({ name, config, weights }) => ({ name, config, weights }));
   download(await saveProject({ model: opening.model.name, imgSize: opening.model.imgSize, config: run.config, methods: run.chosen, classes: classes.list, modules, results }), "loraloom-project.zip");
   const left = [...run.found.values()].filter(({ report }) => !results.includes(report));
-  if (!left.length) sayBeside("project saved");
-  else if (left.every(({ report }) => report.opened)) sayBeside("project saved without the saved task that is open: Save under “Keep what was learned” keeps it");
-  else sayBeside("project saved without the results that are out of date or were stopped early");
-}
-
-/** Says something that ends no run: what was said of the run stands there again a moment later. */
-function sayBeside(text) {
-  const before = $("status").textContent;
-  say(text);
-  if (run.busy && before !== text) setTimeout(() => $("status").textContent === text && say(before), SAID_BESIDE);
+  if (!left.length) say("project saved");
+  else if (left.every(({ report }) => report.opened)) say("project saved without the saved task that is open: Save under “Keep what was learned” keeps it");
+  else say("project saved without the results that are out of date or were stopped early");
 }
 
 /** The model of the address, or else the last one, or else the embedded one. */

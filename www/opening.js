@@ -6,6 +6,8 @@ import { cancelDownloads } from "./models.js";
 const RESTARTS = 3;
 /** Errors that are the device's; a model that is refused would be refused by another device, too. */
 const OF_THE_DEVICE = ["device", "fatal"];
+/** What a person can do where no model is open and none is on its way. */
+const CHOOSE = "choose another model at the top of the page";
 
 /** Nothing is fetched any more that could be ended; the keyboard goes to where models are chosen. */
 function hideCancel() {
@@ -26,6 +28,8 @@ export class Opening {
   #opened;
   #restarts = 0;
   #choices = 0;
+  /** Whether no model is open, nor on its way. */
+  #isStuck = false;
   /** Models are opened one after another. */
   #turns = Promise.resolve();
   /** {name, config, preprocessor, weights, imgSize?, inputSize: [height, width], source}, or null before the first one is open; `imgSize`
@@ -49,6 +53,7 @@ export class Opening {
     const choice = ++this.#choices;
     cancelDownloads();
     fail(null);
+    if (this.#isStuck) this.#run.setState("off");
     try {
       $("cancel-load").hidden = !this.model;
       const { model, modules } = await load();
@@ -71,6 +76,8 @@ export class Opening {
       if (error.code === "restarted" || choice !== this.#choices) return false;
       hideCancel();
       fail(error);
+      this.#isStuck ||= !this.model;
+      if (this.#isStuck) this.#run.setState("off", CHOOSE);
       // A restart that goes on tells how it is.
       if (this.#run.state !== "off" || !this.model) say(this.model ? this.#words : "cannot start");
       return false;
@@ -133,6 +140,7 @@ export class Opening {
       throw error;
     }
     this.model = { ...model, imgSize, inputSize };
+    this.#isStuck = false;
     accepted();
     await this.#library.replay(modules);
     this.#run.setModules(this.#library.list);
@@ -158,6 +166,8 @@ export class Opening {
       // A worker without a model: the next one that is chosen opens in it.
       this.#engine.start();
       this.#run.lostWorker();
+      this.#isStuck = true;
+      this.#run.setState("off", CHOOSE);
       return say(this.device === "gpu" ? "the GPU keeps failing; reload the page with ?device=cpu" : "the computation keeps failing; reload the page, with fewer pictures or a smaller model");
     }
     if (this.#restarts > 1 && this.device === "gpu") Object.assign(this.#settings, { device: "cpu", why: "the GPU failed twice" });

@@ -29,11 +29,16 @@ export class Reopening {
     const isOpen = () => this.#isOpen(project.model, project.img_size);
     await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
     const chosen = fromConfig(project.config);
+    const before = { chosen: settings.chosen, methods: run.chosen };
     const loaded = await this.#instead(async (undone) => {
       settings.set(chosen);
       await library.exchange(modules);
       run.setModules(library.list, project.methods);
-      return classes.load(own, undone);
+      return classes.load(own, () => {
+        settings.takeBack(before.chosen);
+        run.setModules(library.list, before.methods);
+        return undone();
+      });
     });
     // Undone, or something else has come instead.
     if (!loaded) return;

@@ -164,10 +164,15 @@ function opened(reports) {
     + `other methods; ${names}, where ticked, is trained anew in its place.`;
 }
 
-/** What held-out accuracies are, in words. */
+const INTERVALS = "Small numbers and bars are 95 % intervals.";
+
+/** What accuracies are, in words. */
 function sentence(reports, images, heldOut) {
   if (reports.every((report) => report.opened)) return opened(reports);
   const measured = reports.filter((report) => report.held_out_accuracy !== null);
+  if (!measured.length && reports.some((report) => report.test_accuracy !== null)) {
+    return `${INTERVALS} Nothing was held out, with one picture per class or no folds: only the test pictures measure.`;
+  }
   if (!measured.length) {
     return "Nothing was held out: with one picture per class, or no folds, there is nothing to measure with. Add pictures, or test pictures.";
   }
@@ -178,5 +183,5 @@ function sentence(reports, images, heldOut) {
   const dashes = reports.filter((report) => !measured.includes(report));
   const why = dashes.every((report) => report.stopped) ? ", because the run was stopped" : "";
   const unmeasured = dashes.length ? ` A dash: not measured${why}.` : "";
-  return `Small numbers and bars are 95 % intervals. Held-out accuracy: each of ${heldOut} pictures is left out once, ${ways.join(" or ")}.${alone}${few}${unmeasured}`;
+  return `${INTERVALS} Held-out accuracy: each of ${heldOut} pictures is left out once, ${ways.join(" or ")}.${alone}${few}${unmeasured}`;
 }

@@ -1,16 +1,17 @@
 // The middle column: which methods run, how they are doing, and what came out.
 import { Lines } from "./charts.js";
 import { Chooser } from "./chooser.js";
-import { $, fail, say } from "./dom.js";
+import { $, fail, say, stand } from "./dom.js";
 import { Findings, UNTESTED, counts, ofTests } from "./findings.js";
+import { lacking } from "./lacking.js";
 import { Launch, isIdle } from "./launch.js";
 import { method } from "./methods.js";
 import { LOST } from "./protocol.js";
 import { Results } from "./results.js";
 
 const QUICK_AFTER = 250;
-/** Names in a sentence. */
-const SAID = 3;
+/** Why nothing can start before a model is open. */
+const LOADING = "wait until the model is loaded";
 
 export class Run {
   #engine;
@@ -31,6 +32,8 @@ export class Run {
   #starting = false;
   /** What the worker has told of this run. */
   #heard = 0;
+  /** Why nothing can start while the state is `off`. */
+  #off = LOADING;
   /** The last results. */
   found;
   state = "off"; // off | idle | quick | running | paused | stopping
@@ -48,7 +51,7 @@ export class Run {
     let before = 0;
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) before = this.#heard;
-      else if (this.state === "running") say(this.#heard > before ? "adapting; it went on while this tab was hidden" : "adapting; it waited while this tab was hidden, and goes on from the same step");
+      else if (this.state === "running") stand(this.#heard > before ? "adapting; it went on while this tab was hidden" : "adapting; it waited while this tab was hidden, and goes on from the same step");
     });
   }
 
@@ -75,25 +78,17 @@ export class Run {
 
   /** Why nothing can start, or an empty string. */
   get obstacle() {
-    const { list, reading } = this.#classes;
-    if (this.state === "off") return "wait until the model is loaded";
+    if (this.state === "off") return this.#off;
     if (!["idle", "quick"].includes(this.state)) return "methods are running";
-    if (reading) return "wait until all pictures are read";
+    if (this.#classes.reading) return "wait until all pictures are read";
     if (this.#libraryChanges()) return "wait until the library has changed";
-    if (list.length < 2) return "add at least two classes";
-    const empty = list.filter((own) => !own.pictures.length).map((own) => `“${own.name}”`);
-    if (empty.length) return `add pictures to ${few(empty)}`;
-    const twin = list.find((own, index) => list.findIndex((other) => other.name === own.name) < index);
-    if (twin) return `give the two classes “${twin.name}” different names`;
-    if (!this.chosen.length) return "choose a method";
-    return "";
+    return lacking(this.#classes.list) || (this.chosen.length ? "" : "choose a method");
   }
 
   refresh() {
     const reason = this.obstacle;
     const idle = isIdle(this.state);
-    const moved = this.busy && (this.#context.data !== this.found.data() || this.#context.tests !== this.found.testing.tests);
-    this.#launch.show(this.state, reason, moved);
+    this.#launch.show(this.state, reason, this.busy ? this.#moved : []);
     $("waiting").hidden = !$("results").hidden;
     this.#chooser.count();
     // Quick methods answer again by themselves, unless something is in the way.
@@ -113,14 +108,23 @@ export class Run {
     $("library").inert = $("library-removed").inert = !idle || this.state === "off";
   }
 
+  /** What the page shows otherwise than the run that is on has it. */
+  get #moved() {
+    const others = this.chosen.join() !== this.#methods.join();
+    return [...this.found.moved(this.#context), ...(others ? ["methods"] : [])];
+  }
+
   /** A method was ticked, or not any more; first answers that are missing or old come by themselves. */
   #ticked({ name, quick }) {
     this.refresh();
     if (quick && !this.found.fresh(name)) this.quick();
   }
 
-  setState(state) {
+  /** `off` is why nothing can start, where no model is open. */
+  setState(state, off = LOADING) {
     this.state = state;
+    this.#off = off;
+    if (isIdle(state)) stand("");
     this.refresh();
   }
 
@@ -169,11 +173,13 @@ export class Run {
     this.#wasStopped = false;
     const live = this.found.live.filter((name) => this.found.learned(name));
     const gone = [...this.found.keys()].filter((name) => !live.includes(name));
+    [this.#context, this.#methods] = [this.found.now, methods];
     this.setState(state);
     // Before a person can press anything: what was said to the last run does not hold for this one.
     this.#engine.flow("go").catch(() => {});
-    this.#begin(methods, state, this.found.now);
-    say(state === "quick" ? "looking at your pictures" : "adapting");
+    this.#begin(methods, state);
+    if (state === "quick") say("looking at your pictures");
+    else stand("adapting");
     const untested = state === "quick" ? this.found.untested.filter((name) => !methods.includes(name)) : [];
     this.#results.expect(untested);
     try {
@@ -251,12 +257,12 @@ export class Run {
     if (hadFocus && flow === "stop") $("results-region").focus();
     if (flow === "stop") {
       this.#results.stopping();
-      say("stopping");
+      stand("stopping");
     }
     // A worker that failed meanwhile has nothing to say; the next one begins with nothing.
     const heard = await this.#engine.flow(flow).then(() => true, () => false);
     // The worker has heard it: nothing trains any more, or again.
-    if (heard && this.state === { pause: "paused", stop: "stopping", go: "running" }[flow]) say({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
+    if (heard && this.state === { pause: "paused", stop: "stopping", go: "running" }[flow]) stand({ pause: "paused", stop: "stopped; measuring what was learned", go: "adapting" }[flow]);
   }
 
   /** Ends what runs, before something takes its place. */
@@ -282,10 +288,11 @@ export class Run {
     await this.#engine.forget(methods);
   }
 
+  /** What the run that is on has begun with. */
   #context = {};
+  #methods = [];
 
-  #begin(methods, state, context) {
-    this.#context = context;
+  #begin(methods, state) {
     $("results").hidden = false;
     if (state === "running") {
       const trained = methods.filter((name) => method(name).steps);
@@ -378,10 +385,4 @@ export class Run {
     this.found.lose([...this.found.keys()]);
     for (const name of this.found.keys()) this.#results.rest(name);
   }
-}
-
-/** Some names, and how many others. */
-function few(names) {
-  const more = names.length - SAID;
-  return more > 1 ? `${names.slice(0, SAID).join(", ")} and ${more} others` : names.join(", ");
 }

@@ -7,6 +7,8 @@ const NUMBERS = { steps: 40, seed: 0, folds: 3 };
 const VIEWS = 4;
 /** How training pictures are varied, and what the worker is told of it. Nothing for pictures as they are: what was learned before there was a choice stays up to date. */
 const AUGMENTS = { none: {}, crops: { augment: true, mirror: false }, mirrored: { augment: true, mirror: true } };
+/** The longest side of an input in pixels that is computed. */
+const LARGEST = 2048;
 /** By which parts of a picture it is answered. */
 const CROPS = { one: {}, five: { multi_crop: true } };
 const NAMED = { augment: AUGMENTS, crops: CROPS };
@@ -24,13 +26,23 @@ const possible = (name, text) => {
   return name === "folds" && value === 1 ? 2 : value;
 };
 
+/** A side of a model's input from the address; undefined where nobody asks for one. */
+function side(text) {
+  if (!text) return undefined;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= LARGEST) return value;
+  throw { code: "mismatch", message: `img_size cannot be ${text}: it is a multiple of the side of the model's patches, 12 px for the embedded one, up to ${LARGEST}` };
+}
+
 export const settings = {
   device: query.get("device") ?? "auto",
   /** Why this device was asked for. */
   why: "asked for in the address",
   model: query.get("model"),
   /** Side of the input in pixels of that model, if another one than its own is asked for. */
-  imgSize: Number(query.get("img_size")) || undefined,
+  get imgSize() {
+    return side(query.get("img_size"));
+  },
   example: query.has("example"),
   ...NUMBERS,
   augment: "crops",
@@ -50,6 +62,12 @@ export const settings = {
     for (const name of CHOICES) {
       this[name] = possible(name, query.get(name) ?? String(values[name] ?? "")) ?? this[name];
     }
+    this.show();
+  },
+
+  /** Takes settings that the page had before. */
+  takeBack(chosen) {
+    Object.assign(this, chosen);
     this.show();
   },
 

@@ -4,6 +4,11 @@ import { droppedFiles, sort } from "./drops.js";
 import { method } from "./methods.js";
 import { thumb } from "./pictures.js";
 
+/** So many letters stand beside one another; names whose longest words have more are turned. */
+const BESIDE = 24;
+
+const longest = (name) => Math.max(...name.split(/\s+/).map((word) => word.length));
+
 const best = (probabilities) => probabilities.indexOf(Math.max(...probabilities));
 
 /** Answers with their pictures, by true class and by the class that was said. Answers come in the order of the test pictures. */
@@ -123,8 +128,9 @@ export class TestZone {
     this.#shown = { report, names };
     const largest = confusion.flat().reduce((a, b) => Math.max(a, b), 1);
     const pictures = sorted(answers, tested, confusion.length);
-    const title = (scope, name) => element("th", { scope, title: name }, name);
+    const title = (scope, name) => element("th", { scope }, element("span", {}, name));
     const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "true ↓ said →"), ...names.map((name) => title("col", name))));
+    $("confusion").classList.toggle("turned", names.reduce((sum, name) => sum + longest(name), 0) > BESIDE);
     const cell = (count, truth, said) => element("button", { type: "button", class: truth === said ? "cell right" : "cell wrong", disabled: count === 0,
       style: { "--share": String(count / largest) }, "aria-label": `${count} ${count === 1 ? "picture" : "pictures"} of ${names[truth]} called ${names[said]}`,
       onclick: (event) => this.#open(event.currentTarget, pictures[truth][said], `${names[truth]}, called ${names[said]}`) }, String(count));

@@ -151,6 +151,30 @@ test("Undo brings back what was learned before a saved task was opened", async (
   await expect(page.locator("#export-method option")).toHaveCount(2);
 });
 
+test("Undo brings back the settings and methods from before a project was opened", async ({ page }) => {
+  await open(page, TINY);
+  const [line, lora, full] = [page.locator("#settings-line"), page.getByTestId("method-lora"), page.getByTestId("method-full")];
+  await train(page, ["nearest-mean", "lora"]);
+  const path = await saveAs(page, "save-project");
+  await line.click();
+  await page.getByTestId("steps").fill("6");
+  await page.getByTestId("folds").fill("0");
+  await page.getByTestId("folds").press("Tab");
+  await train(page, ["nearest-mean", "full"], false);
+  await expect(row(page, "full")).toContainText("6 steps");
+  await page.getByTestId("open-project").setInputFiles(path);
+  await expect(line).toContainText("4 steps, seed 0, 2 folds");
+  await expect(lora).toBeChecked();
+  await expect(row(page, "lora")).toContainText("4 steps");
+  await page.getByTestId("undo").click();
+  await expect(line).toContainText("6 steps, seed 0, 0 folds");
+  await expect(lora).not.toBeChecked();
+  await expect(full).toBeChecked();
+  await expect(row(page, "full")).toContainText("6 steps");
+  await expect(row(page, "lora")).toHaveCount(0);
+  await expect(page.locator("#rows tr.old")).toHaveCount(0);
+});
+
 test("a method that was stopped before its first step is no result", async ({ page }) => {
   await open(page, "device=cpu&steps=200&folds=0");
   await twoClasses(page);

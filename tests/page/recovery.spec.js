@@ -22,6 +22,7 @@ test("a computation that fails again and again leaves the choice of another mode
   await fail(page);
   await expect(page.getByTestId("status")).toContainText("the computation keeps failing");
   await expect(page.getByTestId("error")).toContainText("choose another model");
+  await expect(page.locator("#why")).toHaveText("To start, choose another model at the top of the page.");
   await page.getByTestId("model").click();
   await page.getByTestId("model-shipped").click();
   await expect(page.getByTestId("model")).toContainText("96 × 96");
