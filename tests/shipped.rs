@@ -88,3 +88,19 @@ fn a_folder_that_is_no_checkpoint_does_not_hide_what_ships() {
     let done = command.args(arguments).arg(photo).current_dir(dir.path()).output().expect("runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
+
+/// The README's first command, for two quick methods.
+#[test]
+fn the_example_is_learned_without_a_download() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let report = dir.path().join("report.json").display().to_string();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/example");
+    let (train, test) = (format!("{example}/train"), format!("{example}/test"));
+    let how = ["--methods", "linear-probe,uniform", "--folds", "0", "--device", "cpu", "--json", &report];
+    let text = succeed(&[&["adapt", "--train", &train, "--test", &test][..], &how[..]].concat());
+    assert!(text.contains("24 training images, 48 test images"), "{text}");
+    for method in json(std::path::Path::new(&report))["methods"].as_array().expect("methods") {
+        // One of six by chance; both have more than 0.75.
+        assert!(method["test_accuracy"].as_f64().expect("tested") > 0.6, "{method}");
+    }
+}

@@ -217,7 +217,10 @@ async function firstModel(kept) {
 
 async function start() {
   const reason = missing();
-  if (reason) throw { code: "missing-feature", message: reason };
+  if (reason) {
+    run.setState("off", "open this page in another browser");
+    throw { code: "missing-feature", message: reason };
+  }
   swatches($("swatches"));
   engine.start();
   const kept = await visit.begin();

@@ -138,6 +138,7 @@ for (const [name, change, told] of [
     await page.goto("?device=cpu");
     await expect(page.getByTestId("error")).toContainText(told);
     await expect(page.getByTestId("status")).toHaveText("cannot start");
+    await expect(page.locator("#why")).toHaveText("To start, open this page in another browser.");
   });
 }
 
