@@ -144,12 +144,10 @@ fn save(
     };
     let own = report.methods.iter().find(|own| own.method == name);
     if TaskFile::read(dir).is_ok() && own.is_some_and(|own| own.stopped && own.steps < num_steps) {
-        let reason =
-            "it was stopped; the task that was there is kept, another folder takes one of fewer steps";
-        return Err(Error::mismatch(
-            dir.display().to_string(),
-            format!("{name} is not saved there: {reason}"),
-        ));
+        let reason = format!(
+            "{name} was stopped and is not saved there: the task that was there is kept, another folder takes what was learned"
+        );
+        return Err(Error::mismatch(dir.display().to_string(), reason));
     }
     let replaced = replaced(dir, &report.classes);
     block_on(session.save_task(adapted, &report.classes, arguments.form(), arguments.names.into(), dir))?;

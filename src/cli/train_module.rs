@@ -68,7 +68,7 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     let (mut report, adapted) = run_method(&session, Method::Lora, &train, test.as_ref(), &config)?;
     if interrupt::stopped() && arguments.out.join(CARD).exists() {
         let reason = format!(
-            "{} of {} steps were taken; {} keeps the module that was there, a new --out takes one of fewer steps",
+            "{} of {} steps were taken; {} keeps the module that was there, another --out takes one of fewer steps",
             report.steps,
             config.train.num_steps,
             arguments.out.display()

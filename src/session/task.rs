@@ -163,16 +163,14 @@ impl Session {
     /// no task saved there, or with the model in use, which would stay beside an adapter.
     pub fn check_savable(&self, method: Method, form: TaskForm, dir: &Path) -> Result<()> {
         let whole = form.is_whole(method);
-        let in_use = |dir: &Path| {
-            let whole = |path: &Path| fs::canonicalize(path).ok();
-            whole(dir).is_some_and(|dir| whole(Path::new(&self.model.name)) == Some(dir))
-        };
+        let place = |path: &Path| fs::canonicalize(path).ok();
+        let in_use = place(dir).is_some_and(|dir| place(Path::new(&self.model.name)) == Some(dir));
         match TaskFile::read(dir).ok().map(|old| old.is_whole_model()) {
             Some(old) if old == whole => (),
             // The adapter of the old task goes with it.
             Some(false) => check_free(dir, &MODEL_FILES)?,
             // Its model goes, too, unless it is the one in use.
-            Some(true) if !in_use(dir) => check_free(dir, &folder::FILES)?,
+            Some(true) if !in_use => check_free(dir, &folder::FILES)?,
             _ => {
                 check_free(dir, &MODEL_FILES)?;
                 check_free(dir, &folder::FILES)?;
