@@ -90,14 +90,16 @@ crossings() {
       printf 'error: %s\n' "$what" >&2; found=1
     fi
   }
-  forbid "src/cli and web import the crate's root, session, experiment, pretrain, project, report and error only" \
-    '^ *(use loraloom::|loraloom::)?(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
+  # A path of the crate, in a line of its own or among others between braces.
+  local at='(^ *|crate::|[{,] *)'
+  forbid "src/cli and web import the crate's root, session, experiment, pretrain, project, report, error and files only" \
+    '(^ *|loraloom::|[{,] *)(vit|lora|methods|train|evaluate|checkpoint|dataset|image|head|device|matrix|random)::' src/cli web/src
   forbid "vit, image and dataset do not know LoRA, methods or sessions" \
-    'crate::(lora|methods|train|evaluate|checkpoint|session)' src/vit src/image src/dataset.rs src/head.rs
-  forbid "lora does not know methods or sessions" 'crate::(methods|train|evaluate|checkpoint|session)' src/lora
-  forbid "methods do not know training or sessions" 'crate::(train|evaluate|checkpoint|session)' src/methods
-  forbid "train, evaluate and checkpoint do not know sessions" 'crate::session' src/train src/evaluate.rs src/checkpoint
-  forbid "only the command line knows the experiment" 'crate::experiment' src/[!e]* src/error.rs src/evaluate.rs
+    "$at(lora|methods|train|evaluate|checkpoint|session)::" src/vit src/image src/dataset* src/head*
+  forbid "lora does not know methods or sessions" "$at(methods|train|evaluate|checkpoint|session)::" src/lora
+  forbid "methods do not know training or sessions" "$at(train|evaluate|checkpoint|session)::" src/methods
+  forbid "train, evaluate and checkpoint do not know sessions" "${at}session::" src/train src/evaluate.rs src/checkpoint
+  forbid "only the command line knows the experiment" "${at}experiment::" src/[!ec]* src/error.rs src/evaluate.rs src/checkpoint
   forbid "a synchronous read-back panics in a browser; use the _async one" \
     '\.(into_data|to_data|into_scalar)\(|\.sync\(\)' src web/src
   forbid "cfg(target) belongs in device, lib.rs and main.rs" 'cfg\(.*target_(arch|family)' src/vit src/lora src/methods \

@@ -40,18 +40,18 @@ pub fn labels(examples: &[Example]) -> Vec<usize> {
 }
 
 impl Dataset {
-    /// Reads the first `most` images of every class of a listing that can be read. Bad ones are returned as errors, and
-    /// the next ones take their places.
+    /// Reads the first `most[class]` images of every class of a listing that can be read. Bad ones are returned as errors,
+    /// and the next ones take their places.
     ///
     /// `on_progress` is told (done, total).
     pub fn load(
         listing: &Listing,
-        most: usize,
+        most: &[usize],
         preprocess: &Preprocess,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> (Self, Vec<Error>) {
-        let total = listing.class_sizes().into_iter().map(|size| size.min(most)).sum();
-        let mut left = vec![most; listing.classes.len()];
+        let total = listing.class_sizes().into_iter().zip(most).map(|(size, &most)| size.min(most)).sum();
+        let mut left = most.to_vec();
         let mut untried: Vec<usize> = (0..listing.files.len()).collect();
         let mut read = BTreeMap::new();
         loop {
@@ -97,31 +97,17 @@ impl Dataset {
         self.pick(&draw_shots(&labels, limits, (seed, Purpose::Shots)))
     }
 
-    /// At most `count` examples, as evenly over the classes as they allow; the first ones that seed 0 draws.
+    /// At most `count` examples, as evenly over the classes as they allow: the first ones of every class.
     pub fn at_most(&self, count: usize) -> Self {
-        self.few_shot(&self.even_limits(count), 0)
+        let mut left = even_limits(&self.class_sizes(), count);
+        let is_among = |&index: &usize| take_one(&mut left, self.examples[index].class);
+        self.pick(&(0..self.examples.len()).filter(is_among).collect::<Vec<_>>())
     }
 
     /// As many, drawn so that they are no seed's shots.
     pub fn compared(&self, count: usize) -> Self {
         let labels = labels(&self.examples);
-        self.pick(&draw_shots(&labels, &self.even_limits(count), (0, Purpose::Compared)))
-    }
-
-    /// `count` over the classes, as evenly as they allow.
-    fn even_limits(&self, count: usize) -> Vec<usize> {
-        let sizes = self.class_sizes();
-        let mut limits = vec![0; sizes.len()];
-        let mut left = count.min(self.examples.len());
-        while left > 0 {
-            for (limit, size) in limits.iter_mut().zip(&sizes) {
-                if left > 0 && *limit < *size {
-                    *limit += 1;
-                    left -= 1;
-                }
-            }
-        }
-        limits
+        self.pick(&draw_shots(&labels, &even_limits(&self.class_sizes(), count), (0, Purpose::Compared)))
     }
 
     /// Number of examples of every class.
@@ -135,6 +121,21 @@ impl Dataset {
         let examples = indices.iter().map(|&index| self.examples[index].clone()).collect();
         Self { name: self.name.clone(), classes: self.classes.clone(), examples }
     }
+}
+
+/// `count` images over classes of these sizes, as evenly as they allow.
+pub fn even_limits(sizes: &[usize], count: usize) -> Vec<usize> {
+    let mut limits = vec![0; sizes.len()];
+    let mut left = count.min(sizes.iter().sum());
+    while left > 0 {
+        for (limit, size) in limits.iter_mut().zip(sizes) {
+            if left > 0 && *limit < *size {
+                *limit += 1;
+                left -= 1;
+            }
+        }
+    }
+    limits
 }
 
 /// Images per core between two reports of how far reading is.

@@ -1,5 +1,7 @@
 //! Writing files so that nothing is left half-written, wherever links lead.
 
+pub mod other_formats;
+
 use std::{
     fs::{self, File},
     io::{self, Write},

@@ -15,7 +15,10 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use self::failure::Failure;
 use self::transfer::{Action, Job};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::other_formats::refusal,
+};
 
 /// The branch may move between two files of one snapshot; then the other files are fetched again.
 const MAX_PASSES: usize = 4;
@@ -31,31 +34,6 @@ const ADAPTER: [Wanted; 2] = [
     Wanted { file: "adapter_config.json", required: true },
     Wanted { file: "adapter_model.safetensors", required: true },
 ];
-/// What a repository may hold in place of a missing file: (missing, found, what to do).
-const OTHER_FORMATS: [(&str, &str, &str); 5] = [
-    ("config.json", "adapter_config.json", "this is a PEFT adapter, not a model; load it as a module"),
-    ("adapter_config.json", "config.json", "this is a whole model, not a PEFT adapter; load it as the model"),
-    (
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "the weights are split into shards; in Python, load the model and call \
-         save_pretrained(DIR, max_shard_size=\"4GB\"), then give DIR",
-    ),
-    (
-        "model.safetensors",
-        "pytorch_model.bin",
-        "only safetensors are read, and a pickle can run code; in Python, call \
-         AutoModelForImageClassification.from_pretrained(ID).save_pretrained(DIR, safe_serialization=True), then \
-         give DIR, or name a revision that was converted, such as ID@refs/pr/1",
-    ),
-    (
-        "adapter_model.safetensors",
-        "adapter_model.bin",
-        "only safetensors are read, and a pickle can run code; in Python, load the adapter with \
-         PeftModel.from_pretrained and call save_pretrained(DIR, safe_serialization=True), then give DIR",
-    ),
-];
-
 /// How far the download of one file is, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -233,14 +211,9 @@ impl Hub {
     fn explain(&self, target: &Target, file: &str, failure: &Failure) -> Error {
         let repo = target.text.clone();
         if failure.is_not_found() {
-            for (_, found, reason) in OTHER_FORMATS.iter().filter(|(missing, ..)| *missing == file) {
-                if self.ask(target, found, Action::Probe, &mut |_| {}).is_ok() {
-                    return Error::Unsupported {
-                        name: repo,
-                        option: (*found).into(),
-                        reason: (*reason).into(),
-                    };
-                }
+            let is_there = |found: &str| self.ask(target, found, Action::Probe, &mut |_| {}).is_ok();
+            if let Some(error) = refusal(&repo, file, is_there) {
+                return error;
             }
         }
         Error::Download { repo, file: file.into(), reason: failure.reason(&self.config, &target.folder) }

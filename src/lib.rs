@@ -52,7 +52,7 @@ pub mod project;
 pub mod shipped;
 
 pub use dataset::{Dataset, Example, image_files, read_crops};
-pub use device::{DeviceChoice, block_on, breathe, open as open_device};
+pub use device::{DeviceChoice, DeviceInfo, block_on, breathe, open as open_device};
 pub use files::write_atomic;
 pub use image::{Picture, preprocess::Cropping, resize::Filter};
 pub use lora::{

@@ -119,6 +119,9 @@ pub struct MethodReport {
     /// other numbers.
     #[serde(default)]
     pub stopped: bool,
+    /// Whether what it has learned is less than the whole run gives: it was ended before its held-out folds began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_short: bool,
     /// Whether the trained head was replaced by one fitted on the final features.
     pub head_refitted: bool,
     /// What the head's logits are divided by, so that probabilities are true of held-out images; absent where nothing is held
@@ -209,8 +212,6 @@ pub struct SessionReport {
     /// Side of the input in pixels where another one than the model's own was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub img_size: Option<usize>,
-    /// Classes of the model's own head; 0 if it has none.
-    pub labels: usize,
     /// Names of the modules.
     pub modules: Vec<String>,
 }
@@ -220,8 +221,10 @@ pub struct SessionReport {
 pub struct AdaptReport {
     /// The model's name.
     pub model: String,
-    /// Device that computed.
+    /// `cpu` or `gpu`.
     pub device: String,
+    /// Adapter name, or the CPU backend's.
+    pub device_name: String,
     /// Class names.
     pub classes: Vec<String>,
     /// Training images used.

@@ -3,7 +3,7 @@
 //! Every folder has a `manifest.json` with the size and SHA-256 of each file that is loaded; what does not agree is refused.
 //! A folder may hold a base model with its modules, or only modules for a model that a person downloads.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
 
 use rust_embed::Embed;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub const EMBEDDED: &str = "embedded";
 
 /// Folder of the base model.
 const BASE: &str = "base";
+
+/// Its weights.
+const WEIGHTS: &str = "model.safetensors";
 
 #[derive(Embed)]
 #[folder = "www/models"]
@@ -72,11 +75,12 @@ pub fn find(model: &str) -> Option<Manifest> {
 
 /// The folder with modules for a model at an input size (height, width in pixels): for the embedded model its own, for
 /// any other the one with the last part of its name. Among folders for several input sizes it is the nearest: modules
-/// teach a model its input size, too, and help less at another one.
+/// teach a model its input size, too, and help less at another one. A folder with the embedded model's weights has its modules.
 pub fn modules_for(model: &str, img_size: (usize, usize)) -> Option<Manifest> {
     let fitting = all().into_iter().filter(|own| own.folder != BASE && own.name == last_part(model));
     let distance = |own: &Manifest| own.img_size.map_or(0, |side| side.abs_diff(img_size.0.max(img_size.1)));
-    find(model).or_else(|| fitting.min_by_key(distance))
+    let copied = || all().into_iter().find(|own| own.folder == BASE && own.is_at(Path::new(model)));
+    find(model).or_else(|| fitting.min_by_key(distance)).or_else(copied)
 }
 
 /// All folders that ship.
@@ -92,7 +96,14 @@ pub fn all() -> Vec<Manifest> {
 impl Manifest {
     /// Whether the base model itself ships.
     pub fn has_model(&self) -> bool {
-        self.files.contains_key("model.safetensors")
+        self.files.contains_key(WEIGHTS)
+    }
+
+    /// Whether the weights in a folder are those of the base model; they are read only if their size is the same.
+    fn is_at(&self, dir: &Path) -> bool {
+        let (Some(own), path) = (self.files.get(WEIGHTS), dir.join(WEIGHTS)) else { return false };
+        let same_size = fs::metadata(&path).is_ok_and(|found| found.len() == own.bytes as u64);
+        same_size && fs::read(&path).is_ok_and(|bytes| hex(&Sha256::digest(bytes).into()) == own.sha256)
     }
 
     /// Size of all files.
@@ -106,7 +117,7 @@ impl Manifest {
     /// A damaged file, or no usable device.
     pub async fn open(&self, choice: DeviceChoice, options: &ModelOptions) -> Result<Session> {
         let (config, preprocessor) = (self.text("config.json")?, self.text("preprocessor_config.json")?);
-        let weights = self.read("model.safetensors")?;
+        let weights = self.read(WEIGHTS)?;
         let files = ModelFiles {
             name: &self.name,
             config: &config,

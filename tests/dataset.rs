@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs};
 
 use loraloom::{
     Dataset,
-    dataset::{Listing, folds},
+    dataset::{Listing, even_limits, folds},
     image::preprocess::Preprocess,
 };
 use proptest::prelude::*;
@@ -82,9 +82,10 @@ fn fewer_shots_are_a_subset_of_more() {
     let (listing, _) = Listing::from_folder(dir.path()).expect("lists");
     let preprocess = preprocess();
     let drawn = |shots, seed| {
-        let drawn = Dataset::load(&listing.clone().shuffled(seed), shots, &preprocess, &mut |_, _| ()).0;
+        let drawn =
+            Dataset::load(&listing.clone().shuffled(seed), &[shots; 3], &preprocess, &mut |_, _| ()).0;
         // The same as when all images are in memory before the draw.
-        let all = Dataset::load(&listing, usize::MAX, &preprocess, &mut |_, _| ()).0;
+        let all = Dataset::load(&listing, &[usize::MAX; 3], &preprocess, &mut |_, _| ()).0;
         assert_eq!(drawn.examples, all.few_shot(&[shots; 3], seed).examples);
         drawn.examples.into_iter().map(|example| example.name).collect::<BTreeSet<_>>()
     };
@@ -92,6 +93,26 @@ fn fewer_shots_are_a_subset_of_more() {
     assert!(drawn(3, 1).is_subset(&drawn(5, 1)));
     assert_ne!(drawn(3, 1), drawn(3, 2));
     assert_eq!(drawn(100, 1).len(), 24);
+}
+
+#[test]
+fn few_test_images_are_the_same_whether_or_not_all_are_read() {
+    let dir = task(&["a", "b", "c"], 8);
+    fs::remove_file(dir.path().join("b/003.png")).expect("a file");
+    let (listing, preprocess) =
+        (Listing::from_folder(dir.path()).expect("lists").0.shuffled(0), preprocess());
+    let read = |count| {
+        let most = even_limits(&listing.class_sizes(), count);
+        Dataset::load(&listing, &most, &preprocess, &mut |_, _| ()).0
+    };
+    let all = read(usize::MAX);
+    for count in [1, 3, 8, 20, 23] {
+        let few = read(count);
+        assert_eq!(few.examples.len(), count);
+        assert_eq!(few, all.at_most(count), "{count}");
+        let sizes = few.class_sizes();
+        assert!(count == 23 || sizes.iter().max() <= sizes.iter().min().map(|least| least + 1).as_ref());
+    }
 }
 
 #[test]
@@ -105,14 +126,14 @@ fn an_image_that_cannot_be_read_is_no_shot() {
         let mut told = (0, 0);
         let mut show = |done, total| told = (done, total);
         let listing = listing.clone().shuffled(seed);
-        let (dataset, bad) = Dataset::load(&listing, 1, &preprocess(), &mut show);
+        let (dataset, bad) = Dataset::load(&listing, &[1, 1], &preprocess(), &mut show);
         assert_eq!(dataset.class_sizes(), [1, 1], "seed {seed}");
         assert!(dataset.examples[0].name.contains("001.png") && bad.len() <= 2);
         assert_eq!(told, (2, 2));
         assert!(dataset.lost(&listing).is_empty());
     }
     fs::write(dir.path().join("a/001.png"), b"no picture").expect("file");
-    let (dataset, bad) = Dataset::load(&listing, 1, &preprocess(), &mut |_, _| ());
+    let (dataset, bad) = Dataset::load(&listing, &[1, 1], &preprocess(), &mut |_, _| ());
     assert_eq!((dataset.lost(&listing), bad.len()), (vec!["a".to_string()], 3));
 }
 

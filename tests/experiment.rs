@@ -170,7 +170,7 @@ fn what_was_stopped_goes_on_to_the_same_results() {
     assert!(code == 0 && err.is_empty(), "nothing is left to do: {err}");
     let (code, _, err) = place.experiment("whole", &["--batch-size", "3"]);
     assert_eq!(code, 2, "{err}");
-    assert!(err.contains("adapt.train.batch_size") && err.contains("32"), "{err}");
+    assert!(err.contains("adapt.train.batch_size") && err.contains("16"), "{err}");
 }
 
 #[test]

@@ -116,6 +116,22 @@ fn a_composition_says_whose_classifier_it_has() {
 }
 
 #[test]
+fn a_module_has_the_name_of_its_folder_wherever_one_stands() {
+    let mut info = std::process::Command::new(env!("CARGO_BIN_EXE_loraloom"));
+    let output =
+        info.args(["info", "--modules", "."]).current_dir(golden("adapters/qv")).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("module qv: "), "{text}");
+}
+
+#[test]
+fn what_is_no_module_is_told_what_it_is() {
+    let model = tiny_model();
+    let (code, _, err) = run(&["info", "--modules", &model]);
+    assert!(code == 2 && err.contains("this is a whole model, not a PEFT adapter"), "{err}");
+}
+
+#[test]
 fn a_bad_module_among_good_ones_is_named_and_the_rest_is_described() {
     let place = Place::new();
     let path = |name: &str| golden("adapters").join(name).display().to_string();

@@ -89,6 +89,11 @@ fn a_saved_task_answers_out_of_its_zip() {
         let zip = zipped(&place, &task, &[folder, "__MACOSX/"], "");
         assert_eq!(difference(&place, &report, &zip), difference(&place, &report, &task), "{method}");
         let weights = if method == "lora" { "adapter_model.safetensors" } else { "model.safetensors" };
+        if method == "full" {
+            let other = ["--model", &tiny_model(), &place.path("test/down/010.png")];
+            let (code, _, err) = run(&[&["predict", "--task", &task], &other[..]].concat());
+            assert!(code == 2 && err.contains("holds a whole model of its own; leave it out"), "{err}");
+        }
         for (folders, without, part) in [
             (&["mine/"][..], weights, weights),
             (&["mine/"][..], "task.json", "no task.json in it"),

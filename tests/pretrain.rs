@@ -14,6 +14,7 @@ use loraloom::{
         feed::Feed,
         passes,
         photos::Photos,
+        run::{self, RunFiles, RunModels},
         state::{Identity, State},
         teacher::Teacher,
     },
@@ -172,6 +173,33 @@ fn a_resumed_run_takes_the_same_steps() {
         let error = State::load(&checkpoint, &run, &device.plain).err().expect("another run").to_string();
         assert!(error.contains(part) && error.contains("checkpoint.safetensors"), "{part}: {error}");
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_is_not_measured_until_it_is_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let photos = photos(dir.path());
+    let files = RunFiles { out: dir.path().join("out"), checkpoint_minutes: 60.0 };
+    let (config, device) = (config(), OpenDevice::cpu());
+    // Told of a part of the work, whether to go on.
+    let train = |go_on: fn(&str) -> bool| {
+        let mut parts = Vec::new();
+        let mut show = |part: &'static str, _: usize, _: usize| {
+            parts.push(part);
+            go_on(part)
+        };
+        let run = run::run(&config, &photos, &files, RunModels::default(), &device, &mut show);
+        let report = block_on(run).expect("runs");
+        parts.dedup();
+        (report.steps, report.student.is_some(), parts)
+    };
+    assert_eq!(train(|_| false), (1, false, vec!["steps"]));
+    assert_eq!(
+        train(|part| part == "steps"),
+        (5, false, vec!["steps", "validation"]),
+        "stopped while measured"
+    );
+    assert_eq!(train(|_| true), (5, true, vec!["validation"]), "the steps are done");
 }
 
 #[test]

@@ -47,6 +47,22 @@ fn modules_come_for_the_nearest_input_size() {
 }
 
 #[test]
+fn a_folder_with_the_weights_of_the_embedded_model_has_its_modules() {
+    let modules = |dir: &str| shipped::modules_for(dir, (96, 96)).map(|own| own.modules.len());
+    let embedded = modules(shipped::EMBEDDED);
+    assert!(embedded.is_some() && modules("www/models/base") == embedded);
+    let dir = tempfile::tempdir().expect("a folder");
+    let weights = dir.path().join("model.safetensors");
+    let name = dir.path().to_str().expect("UTF-8");
+    std::fs::copy("www/models/base/model.safetensors", &weights).expect("copied");
+    assert_eq!(modules(name), embedded);
+    let mut bytes = std::fs::read(&weights).expect("read");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    std::fs::write(&weights, bytes).expect("written");
+    assert_eq!(modules(name), None, "other weights of the same size");
+}
+
+#[test]
 fn a_manifest_may_state_licences() {
     let text = r#"{"name": "own", "license": "MIT", "files": {}, "modules": [
         {"name": "a", "card": null, "license": "CC0-1.0"}, {"name": "b", "card": "of photos"}]}"#;

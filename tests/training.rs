@@ -10,11 +10,12 @@ use loraloom::{
     session::{
         ModelOptions, Session,
         config::AdaptConfig,
+        files::Wanted,
         progress::{Flow, Progress},
     },
     shipped,
 };
-use support::{adapters::assert_close, tiny_model, write_task};
+use support::{Place, adapters::assert_close, tiny_model, write_task};
 
 fn open(device: DeviceChoice) -> Session {
     let dir = tiny_model();
@@ -23,7 +24,7 @@ fn open(device: DeviceChoice) -> Session {
 
 fn task(session: &Session, dir: &Path) -> Dataset {
     write_task(dir, &["across", "down"], 0, 6);
-    let (data, warnings) = session.load_dataset(dir, None, None, &mut |_, _| ()).expect("loads");
+    let (data, warnings) = session.load_dataset(dir, None, Wanted::All, &mut |_, _| ()).expect("loads");
     assert!(warnings.is_empty());
     data
 }
@@ -49,6 +50,28 @@ fn run(device: DeviceChoice, stop_at: usize) -> (Vec<usize>, Vec<f32>) {
     let (report, _) =
         block_on(session.adapt_method(Method::Lora, &data, None, &config(6), &mut show)).expect("runs");
     (told, report.losses)
+}
+
+#[test]
+fn a_method_without_steps_is_whole_once_its_folds_begin() {
+    let (mut session, dir) = (open(DeviceChoice::Cpu), tempfile::tempdir().expect("a folder"));
+    let place = Place::new();
+    let module = place.train_module("module", "1");
+    session.add_module_dir(Path::new(&module), "module").expect("fits");
+    let data = task(&session, dir.path());
+    let config = AdaptConfig { folds: 2, ..AdaptConfig::default() };
+    for method in [Method::LoraHub, Method::Lora] {
+        for (until_folds, cut_short) in [(true, false), (false, true)] {
+            let mut show = |progress| match progress {
+                Progress::Fold { .. } => Flow::Stop,
+                _ if until_folds => Flow::GoOn,
+                _ => Flow::Stop,
+            };
+            let (report, _) =
+                block_on(session.adapt_method(method, &data, None, &config, &mut show)).expect("runs");
+            assert_eq!((report.stopped, report.cut_short), (true, cut_short), "{}", method.name());
+        }
+    }
 }
 
 #[test]

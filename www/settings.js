@@ -3,6 +3,8 @@ import { $, say } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const NUMBERS = { steps: 40, seed: 0, folds: 3 };
+/** Images per step, at most. */
+const BATCH_SIZE = 16;
 /** Views of every picture that heads are fitted on where pictures are varied. */
 const VIEWS = 4;
 /** How training pictures are varied, and what the worker is told of it. Nothing for pictures as they are: what was learned before there was a choice stays up to date. */
@@ -80,7 +82,7 @@ export const settings = {
 
 /** What the worker is told to learn with. */
 export const toConfig = ({ steps, seed, folds, augment, crops }) => ({
-  train: { num_steps: steps, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }), ...CROPS[crops],
+  train: { num_steps: steps, batch_size: BATCH_SIZE, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }), ...CROPS[crops],
 });
 
 /** The settings that gave it. */

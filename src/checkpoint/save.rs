@@ -1,8 +1,7 @@
 //! Writing a model in the Hugging Face layout, with the on-disk names that every transformers reads.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use super::config::swiglu_width;
@@ -10,12 +9,11 @@ use crate::{
     device,
     error::{Error, Result},
     head::Head,
-    lora::tensor_file::Precision,
+    lora::tensor_file::{Precision, TensorWriter},
     matrix::transpose,
     vit::{
         config::{MlpKind, Pooling, VitConfig},
         model::Vit,
-        visit::TensorMut,
     },
 };
 
@@ -86,28 +84,22 @@ fn mlp_ratio(name: &str, config: &VitConfig) -> Result<usize> {
 /// `model.safetensors` of a model and its head.
 ///
 /// # Errors
-/// As [`config_json`]; or the device was lost.
+/// As [`config_json`]; a value that is not finite at this precision, or a lost device.
 pub async fn safetensors(name: &str, vit: &Vit, head: &Head, precision: Precision) -> Result<Vec<u8>> {
     let family = family(name, &vit.config)?;
     let mut tensors = BTreeMap::new();
     let mut copy = vit.clone();
     for (timm_name, tensor) in copy.tensors_mut() {
-        let host = read(tensor).await?;
+        let host = (tensor.shape(), device::read(tensor.to_matrix()).await?);
         insert(&mut tensors, &family, &vit.config, &timm_name, host);
     }
     insert_head(&mut tensors, &family, head);
-    let bytes: Vec<_> =
-        tensors.into_iter().map(|(key, (shape, values))| (key, shape, precision.bytes(&values))).collect();
-    let bad = |error: safetensors::SafeTensorError| Error::Safetensors {
-        name: name.into(),
-        reason: error.to_string(),
-    };
-    let views = bytes.iter().map(|(key, shape, data)| {
-        Ok((key.as_str(), TensorView::new(precision.dtype(), shape.clone(), data).map_err(bad)?))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let metadata = [("format".to_string(), "pt".to_string())].into();
-    safetensors::serialize(views, Some(metadata)).map_err(bad)
+    let shapes: Vec<_> = tensors.iter().map(|(key, (shape, _))| (key.clone(), shape.clone())).collect();
+    let mut file = TensorWriter::new(Vec::new(), Path::new(name), &shapes, precision)?;
+    for (_, values) in tensors.into_values() {
+        file.write(&values)?;
+    }
+    file.finish()
 }
 
 /// What transformers calls an architecture.
@@ -130,14 +122,6 @@ fn family(name: &str, config: &VitConfig) -> Result<Family> {
             reason: format!("transformers has no name for it; {INSTEAD}"),
         }),
     }
-}
-
-async fn read(tensor: TensorMut<'_>) -> Result<Host> {
-    Ok(match tensor {
-        TensorMut::One(tensor) => (tensor.dims().to_vec(), device::read(tensor.clone()).await?),
-        TensorMut::Two(tensor) => (tensor.dims().to_vec(), device::read(tensor.clone()).await?),
-        TensorMut::Three(tensor) => (tensor.dims().to_vec(), device::read(tensor.clone()).await?),
-    })
 }
 
 /// Adds a tensor under its Hugging Face name in PyTorch's layout.

@@ -13,7 +13,7 @@ use loraloom::{
         Session,
         adapted::Adapted,
         config::AdaptConfig,
-        files::{never_held_out, repeats},
+        files::{Wanted, never_held_out, repeats},
         progress::{Flow, Progress},
         task::TaskFile,
     },
@@ -54,10 +54,11 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         }
         methods.iter().try_for_each(|method| session.check_savable(*method, form, dir))?;
     }
-    let shots = arguments.shots.map(|shots| (shots, arguments.training.seed));
-    let train = load(&session, &arguments.train, None, shots, &mut warnings)?;
+    let seed = arguments.training.seed;
+    let wanted = arguments.shots.map_or(Wanted::All, |shots| Wanted::Shots(shots, seed));
+    let train = load(&session, &arguments.train, None, wanted, &mut warnings)?;
     let test = match &arguments.test {
-        Some(dir) => Some(load(&session, dir, Some(&train.classes), None, &mut warnings)?),
+        Some(dir) => Some(load(&session, dir, Some(&train.classes), Wanted::All, &mut warnings)?),
         None => None,
     };
     output::print(&data(&train, test.as_ref()));
@@ -77,7 +78,8 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     tables::compositions(&reports);
     let report = AdaptReport {
         model: session.model().name.clone(),
-        device: session.device().name.clone(),
+        device: session.device().kind.to_string(),
+        device_name: session.device().name.clone(),
         num_train: train.examples.len(),
         num_test: test.map_or(0, |test| test.examples.len()),
         classes: train.classes.clone(),
@@ -89,8 +91,7 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
     };
     // What cannot be written does not cost a person the other: what a run has found is worth more than the order.
     let written = output::json(arguments.compute.json.as_deref(), &report);
-    let saved =
-        best.map_or(Ok(()), |adapted| save(arguments, &session, &report, &adapted, config.train.num_steps));
+    let saved = best.map_or(Ok(()), |adapted| save(arguments, &session, &report, &adapted));
     if let (Err(error), Err(_)) = (&written, &saved) {
         output::error(error);
     }
@@ -127,13 +128,7 @@ fn data(train: &Dataset, test: Option<&Dataset>) -> String {
 }
 
 /// Says which method to take, and saves it if asked to.
-fn save(
-    arguments: &AdaptArgs,
-    session: &Session,
-    report: &AdaptReport,
-    adapted: &Adapted,
-    num_steps: usize,
-) -> Result<()> {
+fn save(arguments: &AdaptArgs, session: &Session, report: &AdaptReport, adapted: &Adapted) -> Result<()> {
     let name = adapted.method.name();
     let why = suggested(&report.methods).map_or("", |own| because(own.why));
     let Some(dir) = &arguments.save else {
@@ -143,7 +138,7 @@ fn save(
         return Ok(());
     };
     let own = report.methods.iter().find(|own| own.method == name);
-    if TaskFile::read(dir).is_ok() && own.is_some_and(|own| own.stopped && own.steps < num_steps) {
+    if TaskFile::read(dir).is_ok() && own.is_some_and(|own| own.cut_short) {
         let reason = format!(
             "{name} was stopped and is not saved there: the task that was there is kept, another folder takes what was learned"
         );
@@ -183,12 +178,12 @@ pub fn load(
     session: &Session,
     dir: &Path,
     classes: Option<&[String]>,
-    shots: Option<(usize, u64)>,
+    wanted: Wanted,
     warnings: &mut Vec<Error>,
 ) -> Result<Dataset> {
     let bar = output::bar(0);
     let mut show = |done: usize, total: usize| output::advance(&bar, done as u64, total as u64);
-    let (dataset, found) = session.load_dataset(dir, classes, shots, &mut show)?;
+    let (dataset, found) = session.load_dataset(dir, classes, wanted, &mut show)?;
     bar.finish_and_clear();
     found.iter().for_each(output::warning);
     warnings.extend(found);

@@ -8,8 +8,7 @@ use loraloom::{
     files::check_writable,
     report::{Warning, count},
     session::{
-        digest::sha256,
-        files::read_bytes,
+        files::file_digest,
         place::{ADAPTER_WEIGHTS, COMPOSITION, check_composition_place},
     },
 };
@@ -126,8 +125,7 @@ fn copies(named: &[PathBuf], adapters: &[PathBuf]) -> Result<Vec<Error>> {
     let mut known = BTreeMap::new();
     let mut found = Vec::new();
     for (name, dir) in named.iter().zip(adapters) {
-        let bytes = read_bytes(&dir.join(ADAPTER_WEIGHTS))?;
-        if let Some(twin) = known.insert(sha256([&bytes[..]]), name) {
+        if let Some(twin) = known.insert(file_digest(&dir.join(ADAPTER_WEIGHTS))?, name) {
             let reason = if twin == name {
                 "it is named twice, and counts twice in the mean".into()
             } else {

@@ -10,7 +10,7 @@ use loraloom::{
     session::{
         Answer, Outputs, Session,
         files::read_bytes,
-        tensors::{read_tensor, write_tensors},
+        tensors::{has_tensor, read_tensor, write_tensors},
     },
     write_atomic,
 };
@@ -25,7 +25,8 @@ const HIDDEN: &str = "last_hidden_state";
 #[derive(Serialize)]
 struct Report {
     model: String,
-    device: String,
+    device: &'static str,
+    device_name: String,
     input: String,
     output: String,
     last_hidden_state: [usize; 3],
@@ -49,7 +50,8 @@ pub fn run(arguments: &ForwardArgs) -> Result<Outcome> {
     let outputs = block_on(session.forward(pixels, shape))?;
     let report = Report {
         model: session.model().name.clone(),
-        device: session.device().name.clone(),
+        device: session.device().kind,
+        device_name: session.device().name.clone(),
         input: arguments.input.display().to_string(),
         output: arguments.output.display().to_string(),
         last_hidden_state: outputs.last_hidden_state.1,
@@ -89,7 +91,7 @@ fn check_output(path: &Path) -> Result<()> {
         return Ok(());
     }
     let name = path.display().to_string();
-    let earlier = read_bytes(&end).and_then(|bytes| read_tensor(&name, &bytes, HIDDEN)).is_ok();
+    let earlier = has_tensor(&end, HIDDEN);
     let reason = "--output would replace it, and it is no earlier output of `forward`; name another file";
     if earlier { Ok(()) } else { Err(Error::mismatch(name, reason)) }
 }

@@ -8,6 +8,7 @@ use std::{
 use loraloom::{
     DeviceChoice, LoraModule, VitConfig, block_on,
     error::{Error, Result},
+    files::last_part,
     open_device,
     report::{Warning, count},
     session::{place::CARD, task::TaskFile},
@@ -142,6 +143,9 @@ fn describe_model(name: &str) -> Result<ModelLine> {
 fn describe_module(path: &Path) -> Result<(ModuleLine, Vec<Error>)> {
     let dir = model::adapter_dir(path)?;
     let (module, warnings) = LoraModule::from_dir(&dir)?;
+    // Of an id of the Hub the folder is a commit's, and of `.` the name is elsewhere.
+    let whole =
+        if path.is_dir() { fs::canonicalize(path).unwrap_or(dir.clone()) } else { path.to_path_buf() };
     let layers = module.layers.values();
     let mut ranks: Vec<usize> = layers.clone().map(|layer| layer.rank).collect();
     ranks.sort_unstable();
@@ -156,7 +160,7 @@ fn describe_module(path: &Path) -> Result<(ModuleLine, Vec<Error>)> {
         targets: targets.into_iter().map(|target| target.name()).collect(),
         classes: module.head.as_ref().map(|head| head.classes),
         base_model: module.base_model,
-        name: module.name,
+        name: last_part(&whole.to_string_lossy()).to_string(),
         card: card(&dir).or_else(|| task_card(&dir)),
     };
     Ok((line, warnings))

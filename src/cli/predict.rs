@@ -47,6 +47,10 @@ fn open(arguments: &PredictArgs, task: &TaskFile, zip: Option<ZippedTask>) -> Re
     let (path, device) = (&arguments.task, arguments.answers.compute.device);
     let options = task.model_options();
     if task.is_whole_model() {
+        if arguments.model.is_some() {
+            let reason = format!("{} holds a whole model of its own; leave it out", path.display());
+            return Err(Error::mismatch("--model", reason));
+        }
         let mut session = match zip {
             Some(mut zip) => block_on(zip.open_model(device.into(), &options))?,
             None => model::open_named(&path.display().to_string(), &options, device)?,

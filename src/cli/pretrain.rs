@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use loraloom::{
-    block_on,
+    DeviceInfo, block_on,
     error::{Error, Result},
     files::check_writable,
     open_device,
@@ -26,7 +26,8 @@ pub const CARD: &str = "pretraining.json";
 /// What `--json` gets: what lies beside the model, and what is of this machine only.
 #[derive(Serialize)]
 struct Report {
-    device: String,
+    device: &'static str,
+    device_name: String,
     data: Vec<String>,
     init: Option<String>,
     teacher_model: Option<String>,
@@ -41,13 +42,14 @@ struct Report {
 impl Report {
     fn new(
         arguments: &PretrainArgs,
-        device: String,
+        device: DeviceInfo,
         run: PretrainReport,
         seconds: f64,
         warnings: &[Error],
     ) -> Self {
         Self {
-            device,
+            device: device.kind,
+            device_name: device.name,
             data: arguments.data.iter().map(|path| path.display().to_string()).collect(),
             init: arguments.init.clone(),
             teacher_model: arguments.teacher.clone(),
@@ -68,6 +70,7 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     let device = block_on(open_device(arguments.compute.device.into()))?;
     let config = config(arguments);
     config.check()?;
+    config.precision(&device)?;
     check_writable(&arguments.out)?;
     check_base_place(&arguments.out, CHECKPOINT)?;
     let own_size = |name| model::open_named(name, &ModelOptions::default(), arguments.compute.device);
@@ -95,13 +98,14 @@ pub fn run(arguments: &PretrainArgs) -> Result<Outcome> {
     interrupt::listen();
     let report = with_bar(|show| block_on(run::run(&config, &photos, &files, models, &device, show)))?;
     output::json(Some(&arguments.out.join(CARD)), &report)?;
-    output::print(&format!("{}\nwrote {}", summary(&report), arguments.out.display()));
+    let lines = [summary(&report), format!("wrote {}", arguments.out.display())];
+    output::print(lines.join("\n").trim_start());
     if interrupt::stopped() {
         let reason = format!("after {} steps; the same command goes on", report.steps);
         output::warning(&Error::mismatch("stopped", reason));
     }
     let seconds = started.elapsed().as_secs_f64();
-    let report = Report::new(arguments, device.info.name, report, seconds, &warnings);
+    let report = Report::new(arguments, device.info, report, seconds, &warnings);
     output::json(arguments.compute.json.as_deref(), &report)?;
     Ok(if warnings.is_empty() && !interrupt::stopped() { Outcome::Fine } else { Outcome::Warned })
 }
@@ -153,6 +157,7 @@ fn summary(report: &PretrainReport) -> String {
         };
         format!("{name}: {top1}{few_shot}on {} validation images", quality.num_images)
     };
-    let lines = [Some(line("student", &report.student)), report.teacher.as_ref().map(|q| line("teacher", q))];
-    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    let measured = [("student", &report.student), ("teacher", &report.teacher)];
+    let lines = measured.into_iter().filter_map(|(name, own)| own.as_ref().map(|own| line(name, own)));
+    lines.collect::<Vec<_>>().join("\n")
 }

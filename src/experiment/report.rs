@@ -104,9 +104,14 @@ fn setting(summary: &Summary, settings: &Settings) -> String {
             train.full_rate,
         ),
         format!(
-            "Tests: {tests} images of a task (at most {}, evenly over the classes). Training and testing \
+            "Tests: {tests} images of a task (at most {}, evenly over the classes), {}. Training and testing \
              choose nothing on them.",
-            settings.max_test
+            settings.max_test,
+            if settings.adapt.multi_crop {
+                "the mean answer over five crops of each"
+            } else {
+                "each seen whole"
+            }
         ),
     ];
     lines.map(|line| format!("- {line}\n")).concat() + &short(summary) + NOTE

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     dataset::{Dataset, Example, Listing},
     error::{Error, Result},
-    session::{Session, files::repeats},
+    session::{
+        Session,
+        files::{Wanted, repeats},
+    },
 };
 
 /// Refuses a folder that is no task, before hours are spent on the ones before it. No image is read.
@@ -59,9 +62,12 @@ impl Task {
         corrupt: bool,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Self, Vec<Error>)> {
-        let (train, mut warnings) = session.load_dataset(&dir.join("train"), None, None, on_progress)?;
+        let (train, mut warnings) =
+            session.load_dataset(&dir.join("train"), None, Wanted::All, on_progress)?;
         let classes = Some(&train.classes[..]);
-        let (test, bad) = session.load_dataset(&dir.join("test"), classes, None, on_progress)?;
+        let most = settings.max_test.max(if corrupt { settings.max_corrupted } else { 0 });
+        let wanted = Wanted::AtMost(most);
+        let (test, bad) = session.load_dataset(&dir.join("test"), classes, wanted, on_progress)?;
         warnings.extend(bad);
         warnings.extend(repeats(&train, Some(&test)));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };

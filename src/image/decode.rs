@@ -20,7 +20,7 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// File name endings of images that folders are searched for.
 pub const EXTENSIONS: [&str; 9] = ["bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
-/// Decodes a file: EXIF orientation applied, alpha dropped, grey and CMYK made RGB, 16 bits made 8.
+/// Decodes a file: EXIF orientation applied, transparent parts laid on white, grey and CMYK made RGB, 16 bits made 8.
 ///
 /// # Errors
 /// [`Error::Image`] names the file and says what is wrong: not an image, truncated, over a limit.
@@ -115,22 +115,33 @@ pub(super) fn check_size(width: u32, height: u32) -> std::result::Result<(), Str
     }
 }
 
-/// RGB as Pillow's `convert("RGB")` gives it: of 16 bits the high byte. Grey of 16 bits without alpha keeps it, too, where
-/// Pillow would make everything above 255 white.
+/// RGB as Pillow's `convert("RGB")` gives it: of 16 bits the high byte. But grey of 16 bits keeps it, too, where Pillow
+/// would make everything above 255 white, and what is transparent lies on white, where Pillow shows whatever colour is
+/// stored beneath.
 fn to_picture(image: DynamicImage) -> Picture {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |value: u16| (value >> 8) as u8;
     let rgb = match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
         DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(high).collect(),
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
-        }
+        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| on_white(p.0.map(high))).collect(),
         DynamicImage::ImageLuma16(image) => image.into_raw().into_iter().flat_map(|v| [high(v); 3]).collect(),
-        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|pixel| [high(pixel[0]); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().map(|p| p.0.map(high)).flat_map(|[v, alpha]| on_white([v, v, v, alpha])).collect()
+        }
+        other if other.color().has_alpha() => {
+            other.into_rgba8().pixels().flat_map(|p| on_white(p.0)).collect()
+        }
         other => other.into_rgb8().into_raw(),
     };
     Picture { width, height, rgb }
+}
+
+/// As most programs show a drawing with a transparent background.
+fn on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
+    let (alpha, white) = (u16::from(alpha), u16::from(u8::MAX));
+    [red, green, blue]
+        .map(|value| ((u16::from(value) * alpha + white * (white - alpha) + white / 2) / white) as u8)
 }
 
 #[cfg(test)]
@@ -164,13 +175,26 @@ mod tests {
     }
 
     #[test]
-    fn alpha_is_dropped_and_16_bits_keep_the_high_byte() {
-        let image = DynamicImage::ImageRgba8(RgbaImage::from_pixel(2, 1, Rgba([9, 8, 7, 0])));
-        assert_eq!(decode("a.png", &png(&image)).expect("decodes").rgb, [9, 8, 7, 9, 8, 7]);
+    fn what_is_transparent_is_white() {
+        let read = |image: DynamicImage| decode("a.png", &png(&image)).expect("decodes").rgb;
+        for (alpha, expected) in [(0, [255; 3]), (255, [9, 100, 0]), (51, [206, 224, 204])] {
+            let pixel = Rgba([9, 100, 0, alpha]);
+            let colour = DynamicImage::ImageRgba8(RgbaImage::from_pixel(2, 1, pixel));
+            assert_eq!(read(DynamicImage::ImageRgba16(colour.to_rgba16())), expected.repeat(2), "{alpha}");
+            assert_eq!(read(colour), expected.repeat(2), "{alpha}");
+        }
+        for (alpha, expected) in [(0, 255), (0xffff, 0x80), (0x7fff, 0xc0)] {
+            let wide = image::ImageBuffer::from_pixel(1, 1, image::LumaA([0x80ffu16, alpha]));
+            assert_eq!(read(DynamicImage::ImageLumaA16(wide)), [expected; 3], "{alpha}");
+        }
+        let grey = image::ImageBuffer::from_pixel(1, 1, image::LumaA([0u8, 0]));
+        assert_eq!(read(DynamicImage::ImageLumaA8(grey)), [255; 3]);
+    }
+
+    #[test]
+    fn of_16_bits_the_high_byte_stays() {
         let wide = image::ImageBuffer::from_pixel(1, 1, image::Luma([0x80ffu16]));
         assert_eq!(decode("g.png", &png(&DynamicImage::ImageLuma16(wide))).expect("decodes").rgb, [0x80; 3]);
-        let wide = image::ImageBuffer::from_pixel(1, 1, image::LumaA([0x80ffu16, 0x1234]));
-        assert_eq!(decode("a.png", &png(&DynamicImage::ImageLumaA16(wide))).expect("decodes").rgb, [0x80; 3]);
         let wide = image::ImageBuffer::from_pixel(1, 1, image::Rgb([0x01ffu16, 0x8000, 0xff7f]));
         let colour = DynamicImage::ImageRgb16(wide);
         for image in [DynamicImage::ImageRgba16(colour.to_rgba16()), colour] {

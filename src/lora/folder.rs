@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    files::{Created, PartialFile},
+    files::{Created, PartialFile, other_formats::refusal},
 };
 
 /// Name of the configuration.
@@ -17,7 +17,6 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// Both, in the order in which they are read.
 pub const FILES: [&str; 2] = [CONFIG, WEIGHTS];
-const PICKLE: &str = "adapter_model.bin";
 
 /// Largest configuration that is read, in bytes; real ones have a few thousand.
 const MAX_CONFIG: u64 = 10_000_000;
@@ -29,6 +28,7 @@ const MAX_CONFIG: u64 = 10_000_000;
 pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
     let (config, weights) = (dir.join(CONFIG), dir.join(WEIGHTS));
     check_single(dir)?;
+    check_formats(dir)?;
     let io = |source| Error::io("read", &config, source);
     let mut json = String::new();
     let length =
@@ -40,15 +40,15 @@ pub fn open(dir: &Path) -> Result<(String, PathBuf)> {
             format!("larger than {MAX_CONFIG} bytes"),
         ));
     }
-    if !weights.exists() && dir.join(PICKLE).exists() {
-        return Err(Error::Unsupported {
-            name: dir.display().to_string(),
-            option: PICKLE.into(),
-            reason: "loading a pickle can run any code; load it in Python PEFT and save_pretrained again"
-                .into(),
-        });
-    }
     Ok((json, weights))
+}
+
+/// Refuses a folder that holds something else in place of a file.
+fn check_formats(dir: &Path) -> Result<()> {
+    let is_there = |file: &str| dir.join(file).exists();
+    let missing = FILES.iter().filter(|file| !is_there(file));
+    let refused = missing.filter_map(|file| refusal(&dir.display().to_string(), file, is_there)).next();
+    refused.map_or(Ok(()), Err)
 }
 
 /// Refuses a folder of adapters where one is wanted.

@@ -1,9 +1,11 @@
 //! The settings of a base model's training: its shape, its schedule, its teacher's weight.
 
+use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
 
 use super::mix::Mixing;
 use crate::{
+    device::{self, OpenDevice},
     error::{Error, Result},
     image::{
         preprocess::{Preprocess, Scale},
@@ -172,6 +174,21 @@ impl PretrainConfig {
             return bad(option, format!("{value} is not {range}"));
         }
         Mixing::new(self).map(|_| ())
+    }
+
+    /// What the large matrix products of a step are computed in.
+    ///
+    /// # Errors
+    /// Half precision is asked for, and the device has none.
+    pub fn precision(&self, device: &OpenDevice) -> Result<FloatDType> {
+        match self.mixed_precision {
+            false => Ok(FloatDType::F32),
+            true if device::has_half_precision(&device.plain) => Ok(FloatDType::F16),
+            true => {
+                let reason = format!("{} has no half precision; leave it out", device.info.name);
+                Err(Error::mismatch("--mixed-precision", reason))
+            }
+        }
     }
 
     /// Steps in all.

@@ -110,7 +110,7 @@ impl<'a> Pretrain<'a> {
     /// # Errors
     /// The device has no half precision, and the settings want it.
     pub fn learn(&mut self, inputs: &Inputs) -> Result<()> {
-        let precision = self.precision()?;
+        let precision = self.config.precision(&self.device)?;
         let lesson = |teacher: &Teacher| teacher.lesson(inputs.images(&teacher.preprocess));
         let taught = self.teacher.as_ref().map(|teacher| (teacher, lesson(teacher)));
         let images = inputs.images(&self.config.preprocess()?);
@@ -138,18 +138,6 @@ impl<'a> Pretrain<'a> {
         self.state.step += 1;
         self.average();
         Ok(())
-    }
-
-    /// What the large matrix products of a step are computed in.
-    fn precision(&self) -> Result<FloatDType> {
-        match self.config.mixed_precision {
-            false => Ok(FloatDType::F32),
-            true if device::has_half_precision(&self.device.plain) => Ok(FloatDType::F16),
-            true => {
-                let reason = format!("{} has no half precision; leave it out", self.device.info.name);
-                Err(Error::mismatch("--mixed-precision", reason))
-            }
-        }
     }
 
     /// Losses since the last call.

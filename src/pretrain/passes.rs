@@ -20,7 +20,7 @@ const QUERIES: usize = 15;
 /// Photos that are decoded and passed through together.
 const CHUNK: usize = 512;
 
-/// Pooled features of photos.
+/// Pooled features of photos; `None` if `on_progress`, which hears how many are done, says not to go on.
 ///
 /// # Errors
 /// An image cannot be read, or the device was lost.
@@ -29,8 +29,8 @@ pub async fn features(
     preprocess: &Preprocess,
     photos: &[Photo],
     device: &OpenDevice,
-    on_progress: &mut dyn FnMut(usize),
-) -> Result<Features> {
+    on_progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Features>> {
     let mut all = Features { dim: vit.config.feature_dim(), values: Vec::new(), labels: Vec::new() };
     for (index, chunk) in photos.chunks(CHUNK).enumerate() {
         let crop = |photo: &Photo| -> Result<Example> {
@@ -42,9 +42,11 @@ pub async fn features(
         let part = evaluate::features(vit, &examples, preprocess, &device.plain).await?;
         all.values.extend(part.values);
         all.labels.extend(part.labels);
-        on_progress((index * CHUNK + chunk.len()).min(photos.len()));
+        if !on_progress((index * CHUNK + chunk.len()).min(photos.len())) {
+            return Ok(None);
+        }
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
 /// Mean accuracy of nearest class means over episodes of `ways` classes with `shots` images each, 15 queries per

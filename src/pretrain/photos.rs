@@ -96,10 +96,13 @@ impl Photos {
     /// Takes out of the training photos what is kept for validation, too: archives overlap, and the figures would be of
     /// photos that were learned.
     fn keep_apart(&mut self) -> Option<Error> {
-        let bytes = |photo: &Photo| sha256([&photo.bytes[..]]);
-        let held_out: BTreeSet<Digest> = self.validation.iter().map(bytes).collect();
+        let bytes = |photos: &[Photo]| {
+            device::parallel(photos.iter().collect(), |photo: &Photo| sha256([&photo.bytes[..]]))
+        };
+        let held_out: BTreeSet<Digest> = bytes(&self.validation).into_iter().collect();
         let all = self.train.len();
-        self.train.retain(|photo| !held_out.contains(&bytes(photo)));
+        let mut known = bytes(&self.train).into_iter().map(|digest| held_out.contains(&digest));
+        self.train.retain(|_| !known.next().unwrap_or_default());
         let count = all - self.train.len();
         let name = "--data".to_string();
         let reason = format!(
@@ -119,9 +122,8 @@ fn readable(photos: Vec<Photo>, warnings: &mut Vec<Error>) -> Vec<Photo> {
 impl Photos {
     /// The hash of the training photos' bytes and classes; where they lie does not matter.
     pub fn digest(&self) -> Digest {
-        let class = |photo: &Photo| (photo.class as u64).to_le_bytes();
-        let each: Vec<Digest> =
-            self.train.iter().map(|photo| sha256([&class(photo)[..], &photo.bytes])).collect();
+        let digest = |photo: &Photo| sha256([&(photo.class as u64).to_le_bytes()[..], &photo.bytes]);
+        let each: Vec<Digest> = device::parallel(self.train.iter().collect(), digest);
         sha256(each.iter().map(|digest| &digest[..]))
     }
 }

@@ -81,9 +81,9 @@ pub struct PretrainReport {
     pub steps: usize,
     /// Values of model and head.
     pub parameters: usize,
-    /// The trained model.
-    pub student: Quality,
-    /// The teacher on the same photos.
+    /// The trained model; not measured where the run was stopped.
+    pub student: Option<Quality>,
+    /// The teacher on the same photos, if there is one and the model was measured.
     pub teacher: Option<Quality>,
 }
 
@@ -115,9 +115,14 @@ pub async fn run(
     steps(&mut run, &identity, files, photos, on_progress)?;
     let (vit, head) = run.model().await?;
     let mut measure = Measure { photos: &photos.validation, device, on_progress };
-    let student = measure.quality(&vit, Some(&head), &config.preprocess()?).await?;
-    let teacher = match models.teacher_as_shipped {
-        Some(model) => Some(measure.quality(&model.vit, None, &model.preprocess).await?),
+    let is_whole = run.state.step == run.num_steps();
+    let student = match is_whole {
+        true => measure.quality(&vit, Some(&head), &config.preprocess()?).await?,
+        // Who stops it does not wait for minutes of validation.
+        false => None,
+    };
+    let teacher = match models.teacher_as_shipped.filter(|_| student.is_some()) {
+        Some(model) => measure.quality(&model.vit, None, &model.preprocess).await?,
         None => None,
     };
     Ok(PretrainReport {
@@ -206,18 +211,23 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    async fn quality(&mut self, vit: &Vit, head: Option<&Head>, preprocess: &Preprocess) -> Result<Quality> {
+    /// `None` if it was stopped.
+    async fn quality(
+        &mut self,
+        vit: &Vit,
+        head: Option<&Head>,
+        preprocess: &Preprocess,
+    ) -> Result<Option<Quality>> {
         let total = self.photos.len();
-        let mut show = |done: usize| {
-            (self.on_progress)("validation", done, total);
-        };
+        let mut show = |done: usize| (self.on_progress)("validation", done, total);
         let features = passes::features(vit, preprocess, self.photos, self.device, &mut show).await?;
+        let Some(features) = features else { return Ok(None) };
         let few_shot = passes::few_shot_accuracy(&features, 5, 5, 600, EPISODE_SEED);
-        Ok(Quality {
+        Ok(Some(Quality {
             num_images: total,
             top1: head.filter(|_| total > 0).map(|head| evaluate::accuracy(head, &features).value),
             few_shot_5way_5shot: few_shot.map(|(mean, _)| mean),
             few_shot_interval: few_shot.map(|(_, half)| half),
-        })
+        }))
     }
 }

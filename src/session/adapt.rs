@@ -76,7 +76,8 @@ impl Session {
         let mut adapted = arm.run(&train.examples, &mut step).await?;
         let seconds = started.elapsed().as_secs_f64();
         // One that was stopped at its last step is whole.
-        let mut stopped = if method.is_trained() { adapted.losses.len() < num_steps } else { interrupted };
+        let cut_short = if method.is_trained() { adapted.losses.len() < num_steps } else { interrupted };
+        let mut stopped = cut_short;
         let mut fold = |fold, num_folds| {
             let flow = on_progress(Progress::Fold { method: name.clone(), fold, num_folds });
             stopped |= flow == Flow::Stop;
@@ -99,6 +100,7 @@ impl Session {
         let mut report = self.report(&adapted, held_out.as_ref(), refitted, config);
         report.seconds = seconds;
         report.stopped = stopped;
+        report.cut_short = cut_short;
         report.temperature = temperature;
         if let Some(test) = test {
             let TestReport { test_accuracy, test_interval, confusion, answers } =
@@ -146,6 +148,7 @@ impl Session {
             seconds: 0.0,
             losses: adapted.losses.clone(),
             stopped: false,
+            cut_short: false,
             head_refitted,
             temperature: None,
             coefficients: adapted.coefficients.clone(),

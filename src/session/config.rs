@@ -150,6 +150,7 @@ mod tests {
         for text in ["{}", r#"{"train": {}, "folds": 3}"#] {
             let said = serde_json::from_str::<AdaptConfig>(text).expect("a configuration");
             assert_eq!((said.views, said.train.augmentation()), (0, None), "{text}");
+            assert_eq!(said.train.batch_size, 32, "{text}");
         }
         let mirrors: TrainConfig = serde_json::from_str(r#"{"augment": true}"#).expect("a configuration");
         assert!(mirrors.mirror, "as all that augmented did");

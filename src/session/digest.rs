@@ -5,7 +5,6 @@ use sha2::{Digest as _, Sha256};
 use super::{Model, Session};
 use crate::{
     device, error::Result, image::Picture, lora::module::LoraModule, methods::registry::FrozenWeights,
-    vit::visit::TensorMut,
 };
 
 /// A SHA-256.
@@ -63,13 +62,8 @@ impl Model {
         let mut vit = self.vit.clone();
         hasher.update(format!("{:?} {}", vit.config, self.preprocess.to_json()));
         for (name, tensor) in vit.tensors_mut() {
-            let values = match tensor {
-                TensorMut::One(tensor) => device::read(tensor.clone()).await?,
-                TensorMut::Two(tensor) => device::read(tensor.clone()).await?,
-                TensorMut::Three(tensor) => device::read(tensor.clone()).await?,
-            };
             hasher.update(name);
-            hasher.update(floats(&values));
+            hasher.update(floats(&device::read(tensor.to_matrix()).await?));
         }
         Ok(hasher.finalize().into())
     }

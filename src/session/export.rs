@@ -159,7 +159,7 @@ impl Session {
             name: adapted.method.name().into(),
             layers,
             head: Some(head),
-            base_model: Some(self.model.name.clone()),
+            base_model: Some(lasting_name(&self.model.name)),
         }
     }
 

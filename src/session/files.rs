@@ -2,23 +2,40 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fs,
+    fs::{self, File},
+    io::{BufRead, BufReader},
     path::Path,
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::{
     ModelFiles, ModelOptions, Session,
     digest::{Digest, hex, picture_digest},
-    place::CARD,
+    place::{CARD, MODEL_FILES},
 };
 use crate::{
-    dataset::{Dataset, Example, Listing},
+    dataset::{Dataset, Example, Listing, even_limits},
     device::{DeviceChoice, block_on},
     error::{Error, Result},
-    files::last_part,
+    files::{last_part, other_formats::refusal},
     image::preprocess::Preprocess,
     lora::module::LoraModule,
 };
+
+/// Which images of a folder are read; bad ones leave their places to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All.
+    All,
+    /// At most so many of every class, drawn by a seed.
+    Shots(usize, u64),
+    /// At most so many in all, as evenly over the classes as they allow: the first ones that seed 0 draws.
+    AtMost(usize),
+}
+
+/// Bytes of a file that are in memory at once where only its hash is wanted.
+const READ_AT_ONCE: usize = 1 << 20;
 
 impl Session {
     /// Opens a device and loads a model from a folder (`config.json`, `model.safetensors` and, if
@@ -84,8 +101,7 @@ impl Session {
 
     /// Reads the images of class folders as the model sees them; returns warnings of bad ones.
     ///
-    /// `classes` asks for another task's class order; `shots` for at most so many images per class, drawn by a seed among
-    /// those that can be read.
+    /// `classes` asks for another task's class order; `wanted` says which of the images are read.
     ///
     /// # Errors
     /// No classes, no readable images of a class that is to be learned, or a class that the task does not have.
@@ -93,7 +109,7 @@ impl Session {
         &self,
         dir: &Path,
         classes: Option<&[String]>,
-        shots: Option<(usize, u64)>,
+        wanted: Wanted,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Dataset, Vec<Error>)> {
         let (mut listing, mut warnings) = match classes {
@@ -104,12 +120,19 @@ impl Session {
             listing = listing.aligned(classes)?;
             warnings.extend(untested(&listing));
         }
-        let mut most = usize::MAX;
-        if let Some((shots, seed)) = shots {
-            listing = listing.shuffled(seed);
-            most = shots;
-        }
-        let (dataset, bad) = Dataset::load(&listing, most, &self.model.preprocess, on_progress);
+        let sizes = listing.class_sizes();
+        let most = match wanted {
+            Wanted::All => sizes,
+            Wanted::Shots(shots, seed) => {
+                listing = listing.shuffled(seed);
+                vec![shots; sizes.len()]
+            }
+            Wanted::AtMost(count) => {
+                listing = listing.shuffled(0);
+                even_limits(&sizes, count)
+            }
+        };
+        let (dataset, bad) = Dataset::load(&listing, &most, &self.model.preprocess, on_progress);
         let first = bad.first().map_or(String::new(), |error| format!(" (the first: {error})"));
         let lost = |class: String| Error::Dataset {
             name: listing.name.clone(),
@@ -137,24 +160,6 @@ fn trained_on(dir: &Path) -> Option<String> {
     let card: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.join(CARD)).ok()?).ok()?;
     card["model_sha256"].as_str().map(str::to_string)
 }
-
-/// What a folder may hold in place of a missing file: (missing, found, what to do).
-const OTHER_FORMATS: [(&str, &str, &str); 3] = [
-    ("config.json", "adapter_config.json", "this is a PEFT adapter, not a model; name it with --modules"),
-    (
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "the weights are split into shards; in Python, load the model and call \
-         save_pretrained(DIR, max_shard_size=\"4GB\"), then give DIR",
-    ),
-    (
-        "model.safetensors",
-        "pytorch_model.bin",
-        "only safetensors are read, and a pickle can run code; in Python, call \
-         AutoModelForImageClassification.from_pretrained(THIS).save_pretrained(DIR, safe_serialization=True), then \
-         give DIR",
-    ),
-];
 
 /// A warning where classes have no folder of test images.
 fn untested(listing: &Listing) -> Option<Error> {
@@ -237,13 +242,10 @@ fn seen(known: &HashMap<Digest, &Example>, test: &Dataset) -> Option<Error> {
 
 /// Says what to do with a folder that holds a model in another format.
 fn check_formats(dir: &Path) -> Result<()> {
-    let other = OTHER_FORMATS
-        .iter()
-        .find(|(missing, found, _)| !dir.join(missing).exists() && dir.join(found).exists());
-    other.map_or(Ok(()), |(_, found, advice)| {
-        let (name, option, reason) = (dir.display().to_string(), (*found).into(), (*advice).into());
-        Err(Error::Unsupported { name, option, reason })
-    })
+    let is_there = |file: &str| dir.join(file).exists();
+    let missing = MODEL_FILES.iter().filter(|file| !is_there(file));
+    let refused = missing.filter_map(|file| refusal(&dir.display().to_string(), file, is_there)).next();
+    refused.map_or(Ok(()), Err)
 }
 
 /// Reads a text file.
@@ -260,4 +262,23 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// [`Error::Io`] with the path.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::io("read", path, error))
+}
+
+/// Hash of a file's bytes, which are not in memory at once.
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn file_digest(path: &Path) -> Result<Digest> {
+    let io = |error| Error::io("read", path, error);
+    let mut file = BufReader::with_capacity(READ_AT_ONCE, File::open(path).map_err(io)?);
+    let mut hasher = Sha256::new();
+    loop {
+        let bytes = file.fill_buf().map_err(io)?;
+        let count = bytes.len();
+        if count == 0 {
+            return Ok(hasher.finalize().into());
+        }
+        hasher.update(bytes);
+        file.consume(count);
+    }
 }

@@ -93,7 +93,7 @@ fn prefer_refitted<'a>(folds: impl Iterator<Item = &'a Fold>) -> bool {
 
 impl AdaptConfig {
     /// The folds that are left out of some examples, the same ones for every method; none where none are asked for.
-    fn held_out(&self, examples: &[Example]) -> Vec<Vec<usize>> {
+    pub(super) fn held_out(&self, examples: &[Example]) -> Vec<Vec<usize>> {
         match self.folds {
             0 => Vec::new(),
             most => folds(&labels(examples), most, self.train.seed),

@@ -149,7 +149,6 @@ impl Session {
             parameters: vit.num_parameters(),
             input_size: self.model.preprocess.input_size(),
             img_size: self.model.options.img_size,
-            labels: self.model.labels.len(),
             modules: self.module_names(),
         }
     }

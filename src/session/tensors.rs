@@ -1,10 +1,12 @@
 //! Single tensors in and out of safetensors files, for comparing with other implementations.
 
+use std::path::Path;
+
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
     error::{Error, Result},
-    lora::tensor_file::decode,
+    lora::tensor_file::{TensorFile, decode},
 };
 
 /// Shape and values of one tensor of a file.
@@ -16,6 +18,11 @@ pub fn read_tensor(name: &str, bytes: &[u8], tensor: &str) -> Result<(Vec<usize>
     let view =
         file.tensor(tensor).map_err(|_| Error::MissingTensor { name: name.into(), tensor: tensor.into() })?;
     Ok((view.shape().to_vec(), decode(name, tensor, view.dtype(), view.data())?))
+}
+
+/// Whether a file on disk has a tensor of this name; its values are not read.
+pub fn has_tensor(path: &Path, tensor: &str) -> bool {
+    TensorFile::open(path).is_ok_and(|file| file.shape(tensor).is_some())
 }
 
 /// A safetensors file of f32 tensors, given as (name, shape, values).

@@ -61,7 +61,7 @@ impl Session {
         let (views, of) = config.views_of(examples).await?;
         let images = self.frozen_features(weights, examples).await?;
         let all = Views::new(images, self.frozen_features(weights, &views).await?, of);
-        Ok(match config.multi_crop && config.folds > 0 {
+        Ok(match config.multi_crop && !config.held_out(examples).is_empty() {
             true => all.asked_by(self.frozen_asked(weights, examples, config).await?),
             false => all,
         })

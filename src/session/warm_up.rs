@@ -14,7 +14,7 @@ impl Session {
     /// The device was lost.
     pub async fn warm_up(&self) -> Result<()> {
         let (height, width) = self.info().input_size;
-        let train = TrainConfig { num_steps: 1, ..TrainConfig::unvaried() };
+        let train = TrainConfig { num_steps: 1, augment: false, ..TrainConfig::default() };
         let blank = |index| Example {
             name: String::new(),
             class: index % CLASSES,

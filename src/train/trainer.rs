@@ -31,7 +31,8 @@ const WARMUP: f64 = 0.1;
 pub struct TrainConfig {
     /// Optimiser steps; fixed in advance, nothing stops earlier.
     pub num_steps: usize,
-    /// Images per step, at most.
+    /// Images per step, at most. It was 32 where a configuration does not say it.
+    #[serde(default = "former_batch_size")]
     pub batch_size: usize,
     /// Learning rate of the head.
     pub head_rate: f64,
@@ -65,11 +66,15 @@ fn yes() -> bool {
     true
 }
 
+fn former_batch_size() -> usize {
+    32
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             num_steps: 40,
-            batch_size: 32,
+            batch_size: 16,
             head_rate: 2e-3,
             logit_rate: 0.1,
             scale_rate: 0.02,
@@ -88,7 +93,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The defaults of configurations that say nothing of training: images as they are.
     pub fn unvaried() -> Self {
-        Self { augment: false, mirror: yes(), ..Self::default() }
+        Self { batch_size: former_batch_size(), augment: false, mirror: yes(), ..Self::default() }
     }
 
     /// Refuses what teaches nothing, or the opposite.

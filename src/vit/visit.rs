@@ -18,6 +18,15 @@ pub enum TensorMut<'a> {
 }
 
 impl TensorMut<'_> {
+    /// Its axes.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            TensorMut::One(tensor) => tensor.dims().to_vec(),
+            TensorMut::Two(tensor) => tensor.dims().to_vec(),
+            TensorMut::Three(tensor) => tensor.dims().to_vec(),
+        }
+    }
+
     /// The tensor as a matrix: a vector becomes one row; a 3-d tensor keeps its last axis.
     pub fn to_matrix(&self) -> Tensor<2> {
         match self {

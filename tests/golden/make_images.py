@@ -1,7 +1,7 @@
 """Writes tests/golden/images: small images of many kinds and what Pillow and transformers make of them.
 
 Needs numpy, pillow, torch, torchvision, transformers and safetensors. Run it in this folder: `python make_images.py`.
-`expected.safetensors` holds, as 8-bit [H, W, 3], every image as Pillow decodes it (`decoded/<file>`, upright) and
+`expected.safetensors` holds, as 8-bit [H, W, 3], every image as Pillow decodes it (`decoded/<file>`, upright, on white) and
 every preprocessor's crop of it before normalising (`<preprocessor>/<file>`), and in `values/<preprocessor>` the
 normalised [3, H, W] of `photo.png`. `preprocessors.json` holds the preprocessors.
 """
@@ -108,7 +108,14 @@ def decoded(path):
     if image.mode.startswith("I"):
         # Pillow's convert("RGB") clips 16 bits; the high byte is what every viewer shows.
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    return ImageOps.exif_transpose(image).convert("RGB")
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # convert("RGB") would show the colour stored beneath, mostly black; every viewer shows white.
+    white = Image.new("RGB", image.size, "white")
+    image = image.convert("RGBA")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
 
 
 def run(settings, image, values):
