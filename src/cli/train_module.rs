@@ -129,6 +129,7 @@ fn run_method(
 pub fn defaults() -> AdaptConfig {
     let mut config = AdaptConfig { folds: 0, views: 0, multi_crop: false, ..AdaptConfig::default() };
     config.train.num_steps = 100;
+    config.train.batch_size = 32;
     // Whatever else is the default.
     config.train.augment = true;
     config.train.mirror = true;

@@ -56,13 +56,17 @@ impl LoraLibrary {
         if modules.is_empty() {
             return Err(Error::mismatch("modules", "none given; name at least one folder of a LoRA module"));
         }
-        let mut keys = BTreeSet::new();
-        for module in &*modules {
-            check_fit(module, vit)?;
-            keys.extend(module.layers.keys().copied());
-        }
+        modules.iter().try_for_each(|module| check_fit(module, vit))?;
+        Ok(Self::of_fitting(modules, device))
+    }
+
+    /// Joins modules that [`check_fit`] has seen.
+    pub fn of_fitting(modules: impl Into<Arc<[LoraModule]>>, device: &Device) -> Self {
+        let modules = modules.into();
+        let keys: BTreeSet<LayerKey> =
+            modules.iter().flat_map(|module| module.layers.keys().copied()).collect();
         let layers = keys.into_iter().map(|key| (key, join(&modules, key, device))).collect();
-        Ok(Self { modules, layers })
+        Self { modules, layers }
     }
 
     /// Number of modules N.
@@ -125,7 +129,11 @@ pub fn merge_updates(vit: &Vit, updates: &Updates, device: &Device) -> Vit {
     merged
 }
 
-fn check_fit(module: &LoraModule, vit: &Vit) -> Result<()> {
+/// Refuses a module that was made for another model.
+///
+/// # Errors
+/// Its block, target and widths are named.
+pub fn check_fit(module: &LoraModule, vit: &Vit) -> Result<()> {
     for (&(block, target), layer) in &module.layers {
         let place = format!("module {}: block {block}, {}", module.name, target.name());
         let Some(found) = vit.blocks.get(block) else {

@@ -58,7 +58,7 @@ impl Session {
     /// not as many factors as modules.
     pub fn reweighted(&self, adapted: &Adapted, factors: &[f32], config: &AdaptConfig) -> Result<Adapted> {
         let name = adapted.method.name();
-        let (Some(report), Some(library)) = (&adapted.coefficients, &self.library) else {
+        let (Some(report), Some(library)) = (&adapted.coefficients, self.library()) else {
             return Err(Error::mismatch(name, "it composes no modules"));
         };
         if !adapted.method.is_a_mix() {

@@ -89,7 +89,7 @@ impl<'a> Arm<'a> {
     pub(super) fn ingredients(&self) -> Ingredients<'a> {
         Ingredients {
             vit: &self.session.model.vit,
-            library: self.session.library.as_ref(),
+            library: self.session.library(),
             granularity: self.config.granularity,
             scale: 1.0,
             lora: &self.config.lora,
@@ -201,7 +201,7 @@ impl<'a> Arm<'a> {
         let session = self.session;
         let modules: Vec<String> =
             session.modules().iter().map(|module| format!("{}{suffix}", module.name)).collect();
-        let keys = session.library.iter().flat_map(|library| library.layers.keys());
+        let keys = session.library().into_iter().flat_map(|library| library.layers.keys());
         CoefficientReport::new(modules, self.config.granularity.groups(keys).names, weights)
     }
 }

@@ -113,7 +113,7 @@ impl Session {
     /// There are no modules.
     pub(super) fn frozen_vit(&self, weights: FrozenWeights) -> Result<Vit> {
         let base = &self.model.vit;
-        match (weights.shares(self.modules().len()), &self.library) {
+        match (weights.shares(self.modules().len()), self.library()) {
             (None, _) => Ok(base.clone()),
             (Some(shares), Some(library)) => Ok(library.merge_alike(base, &shares)),
             (Some(_), None) => Err(Error::mismatch("--modules", "there are none")),

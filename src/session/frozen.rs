@@ -78,7 +78,7 @@ impl Arm<'_> {
 
     async fn frozen(&self, weights: FrozenWeights, examples: &[Example]) -> Result<Chosen> {
         let shares = weights.shares(self.session.modules().len());
-        let updates = match (&shares, &self.session.library) {
+        let updates = match (&shares, self.session.library()) {
             (Some(shares), Some(library)) => library.updates(|_| shares.clone()),
             _ => Updates::new(),
         };

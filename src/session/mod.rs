@@ -32,7 +32,7 @@ mod tiny;
 mod views;
 pub mod warm_up;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
@@ -114,8 +114,9 @@ pub struct Session {
     model: Model,
     /// Of the model, once it was asked for.
     base_digest: Cell<Option<Digest>>,
-    /// The modules, if there are any.
-    library: Option<LoraLibrary>,
+    modules: Vec<LoraModule>,
+    /// The modules, joined when they are first composed ([`Session::library`]).
+    library: OnceCell<LoraLibrary>,
     /// Of the modules' updates, in their order.
     digests: Vec<Digest>,
     cache: FeatureCache,
@@ -130,7 +131,15 @@ impl Session {
         let device = device::open(choice).await?;
         let model = load_model(files, options, &device)?;
         let cache = FeatureCache::default();
-        Ok(Self { device, model, base_digest: Cell::new(None), library: None, digests: Vec::new(), cache })
+        Ok(Self {
+            device,
+            model,
+            base_digest: Cell::new(None),
+            modules: Vec::new(),
+            library: OnceCell::new(),
+            digests: Vec::new(),
+            cache,
+        })
     }
 
     /// The device in use.
@@ -171,7 +180,7 @@ impl Session {
     /// # Errors
     /// Another number of weights than modules.
     pub fn merge(&mut self, weights: &[f32]) -> Result<Vec<Error>> {
-        let Some(library) = &self.library else { return Ok(Vec::new()) };
+        let Some(library) = self.library() else { return Ok(Vec::new()) };
         if weights.len() != library.num_modules() {
             let reason = format!("{} weights for {} modules", weights.len(), library.num_modules());
             return Err(Error::mismatch("--weights", reason));
@@ -183,12 +192,13 @@ impl Session {
         let headed: Vec<&LoraModule> =
             used.map(|(module, _)| module).filter(|own| own.head.is_some()).collect();
         let warning = several_heads(&headed);
-        if let Some((name, saved)) = headed.last().and_then(|own| Some((&own.name, own.head.clone()?))) {
-            self.model.head = Some(self.head_of(name, saved)?);
-        }
+        let saved = headed.last().and_then(|own| Some((&own.name, own.head.clone()?)));
+        let head = saved.map(|(name, saved)| self.head_of(name, saved)).transpose()?;
+        let vit = library.merge_alike(&self.model.vit, weights);
+        self.model.vit = vit;
+        self.model.head = head.or(self.model.head.take());
         self.cache.clear();
         self.base_digest.set(None);
-        self.model.vit = library.merge_alike(&self.model.vit, weights);
         Ok(warning.into_iter().collect())
     }
 

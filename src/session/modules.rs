@@ -1,20 +1,26 @@
 //! The library of modules of a session: what is in it, and what comes and goes.
 
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
-use super::{
-    Session,
-    digest::{Digest, module_digest},
-};
+use super::{Session, digest::module_digest};
 use crate::{
     error::{Error, Result},
-    lora::{library::LoraLibrary, module::LoraModule},
+    lora::{
+        library::{LoraLibrary, check_fit},
+        module::LoraModule,
+    },
 };
 
 impl Session {
     /// The modules, in the order of coefficients.
     pub(super) fn modules(&self) -> &[LoraModule] {
-        self.library.as_ref().map_or(&[], |library| &library.modules)
+        &self.modules
+    }
+
+    /// The modules joined, if there are any: once, since whoever adds several wants none of them joined before the last.
+    pub(super) fn library(&self) -> Option<&LoraLibrary> {
+        let join = || LoraLibrary::of_fitting(self.modules.clone(), &self.device.plain);
+        (!self.modules.is_empty()).then(|| self.library.get_or_init(join))
     }
 
     /// Names of the modules, in the order of coefficients.
@@ -31,8 +37,11 @@ impl Session {
             let reason = "the library has one of this name; give it another";
             return Err(Error::mismatch(format!("module {}", module.name), reason));
         }
-        let digests = [&self.digests[..], &[module_digest(&module)]].concat();
-        self.set_modules([self.modules(), &[module]].concat(), digests)
+        check_fit(&module, &self.model.vit)?;
+        self.digests.push(module_digest(&module));
+        self.modules.push(module);
+        self.forget_composed();
+        Ok(())
     }
 
     /// A warning where the newest module is another one's copy.
@@ -57,21 +66,23 @@ impl Session {
         let Some(index) = self.modules().iter().position(|module| module.name == name) else {
             return Err(Error::mismatch(format!("module {name}"), "it is not in the library"));
         };
-        let (mut modules, mut digests) = (self.modules().to_vec(), self.digests.clone());
-        modules.remove(index);
-        digests.remove(index);
-        self.set_modules(modules, digests)
+        self.modules.remove(index);
+        self.digests.remove(index);
+        self.forget_composed();
+        Ok(())
     }
 
-    /// Takes the place of all modules; what was kept under those before is forgotten.
-    pub(super) fn set_modules(&mut self, modules: Vec<LoraModule>, digests: Vec<Digest>) -> Result<()> {
-        self.library = match modules.is_empty() {
-            true => None,
-            false => Some(LoraLibrary::new(modules, &self.model.vit, &self.device.plain)?),
-        };
-        self.digests = digests;
+    /// Takes all modules out.
+    pub(super) fn clear_modules(&mut self) {
+        self.modules.clear();
+        self.digests.clear();
+        self.forget_composed();
+    }
+
+    /// What was kept under the modules of before.
+    fn forget_composed(&mut self) {
+        self.library = OnceCell::new();
         self.cache.clear();
-        Ok(())
     }
 
     /// Takes modules out that change nothing, as the adapter of a method that only fits a head: in a mean they would only

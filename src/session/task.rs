@@ -330,7 +330,7 @@ impl Session {
         }
         let saved = task.check_head(name, module.head.clone(), |head| head.classes)?;
         let (vit, head) = self.with_adapter(&module, saved)?;
-        self.set_modules(Vec::new(), Vec::new())?;
+        self.clear_modules();
         self.base_digest.set(None);
         (self.model.vit, self.model.head) = (vit, Some(head));
         self.answer_as(task);
