@@ -3,7 +3,7 @@ import { element, percent } from "./dom.js";
 import { METHODS, method } from "./methods.js";
 
 /** What stands where answers will come. */
-export const NOBODY_YET = "The methods answer here once two classes have pictures.";
+export const NOBODY_YET = "The methods answer here once every class has pictures.";
 
 /** The order of the table; a mix of one's own comes last. */
 export function inOrder(answers) {

@@ -4,8 +4,6 @@ import { method } from "./methods.js";
 /** Seconds, and the share of a run, after which it can be said. */
 const SURE_AFTER = 3;
 const SURE_SHARE = 0.08;
-/** Most pictures of a step, as the worker is told nothing else; a GPU always takes so many, some of them blank. */
-const BATCH = 32;
 
 export class Estimate {
   /** What of a method's own training is done, and how many of its folds, by name. */
@@ -20,9 +18,10 @@ export class Estimate {
   /** What a fold takes of a whole training. */
   #fold;
 
-  /** A run of some methods on so many pictures; each is trained again without each of so many folds of them. */
-  constructor(methods, { images, folds, onGpu }) {
-    this.#fold = (of) => (onGpu ? 1 : Math.min(BATCH, images - images / of) / Math.min(BATCH, images));
+  /** A run of some methods on so many pictures, `batchSize` of them in a step at most (on a GPU always so many, some of them blank); each is
+   *  trained again without each of so many folds of them. */
+  constructor(methods, { images, folds, batchSize, onGpu }) {
+    this.#fold = (of) => (onGpu ? 1 : Math.min(batchSize, images - images / of) / Math.min(batchSize, images));
     for (const name of methods) if (method(name).steps) this.#done.set(name, { steps: 0, folds: 0, of: folds });
   }
 

@@ -174,7 +174,7 @@ export class Library {
       const stem = file.name.replace(/\.zip$/i, "");
       try {
         const entries = Object.entries(await unzip(file)).filter(([path]) => FILES.includes(path.split("/").at(-1)));
-        if (!entries.length) bad.push(`${file.name}: no pictures, no project and no PEFT module in it`);
+        if (!entries.length) bad.push(`${file.name}: no PEFT module in it`);
         for (const [path, blob] of entries) put(`${stem}/${path}`, blob);
       } catch (error) {
         bad.push(error.message);

@@ -141,7 +141,9 @@ async function takeIn(files, onto) {
 
 /** A saved task, on the model that came with it if need be; its classes take in pictures that did. */
 async function takeTask(name, task, { model, ...rest }, onto) {
-  if (await reopening.task(name, task, model)) await take({ ...rest, model: [] }, onto, false);
+  const isOpen = await reopening.task(name, task, model);
+  // What came beside a task that is not opened is no part of it.
+  await take({ ...rest, model: [] }, isOpen ? onto : undefined, false);
 }
 
 /** Pictures, modules, models and zips; loose pictures are of the class that they were dropped on. One saved task can be open: of several,

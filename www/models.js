@@ -128,6 +128,7 @@ async function modulesOf({ manifest, load }) {
 /** A model that ships with the page, and its modules, at an input size if one is asked for. */
 export async function shippedModel(name, imgSize) {
   const own = await folder(name);
+  if (!own.manifest.files["model.safetensors"]) throw { code: "mismatch", message: `${name}: its modules ship and the model does not; name it as the Hub does, owner/name` };
   const [config, preprocessor, weights] = await all(WANTED.map((path) => own.load(path)));
   const model = { name: own.manifest.name, config: await config.text(), preprocessor: await preprocessor.text(), weights,
     imgSize, source: { kind: "shipped", name, imgSize } };
@@ -270,4 +271,7 @@ export async function droppedModel(files) {
 }
 
 /** The embedded model by its folder's name or as the command line calls it, or a model of the Hub by its id, at an input size if one is asked for. */
-export const namedModel = (name, imgSize) => (isHubId(name) ? hubModel(name, imgSize) : shippedModel(name === "embedded" ? "base" : name, imgSize));
+export async function namedModel(name, imgSize) {
+  if (isHubId(name)) return hubModel(name, imgSize);
+  return shippedModel(name === "embedded" ? "base" : ((await shippedAs(name)) ?? name), imgSize);
+}

@@ -297,7 +297,7 @@ export class Run {
     if (state === "running") {
       const trained = methods.filter((name) => method(name).steps);
       const { images, heldOut } = counts(this.#classes.list);
-      this.#launch.begin(methods, { images, folds: Math.min(heldOut, this.config.folds), onGpu: this.#engine.onGpu });
+      this.#launch.begin(methods, { images, folds: Math.min(heldOut, this.config.folds), batchSize: this.#settings.batchSize, onGpu: this.#engine.onGpu });
       $("lines").hidden = !trained.length;
       this.#lines.begin(trained);
       $("saving").hidden = true; // Until the worker has what it will have.

@@ -3,8 +3,9 @@ import { $, say } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const NUMBERS = { steps: 40, seed: 0, folds: 3 };
-/** Images per step, at most. */
+/** Images per step, at most; where a project or a visit does not say it, it was made with as many as there were then. */
 const BATCH_SIZE = 16;
+const FORMER_BATCH_SIZE = 32;
 /** Views of every picture that heads are fitted on where pictures are varied. */
 const VIEWS = 4;
 /** How training pictures are varied, and what the worker is told of it. Nothing for pictures as they are: what was learned before there was a choice stays up to date. */
@@ -49,10 +50,12 @@ export const settings = {
   ...NUMBERS,
   augment: "crops",
   crops: "five",
+  /** Follows the project that is open; there is no field for it. */
+  batchSize: BATCH_SIZE,
 
-  /** Those that a person can change. */
+  /** What decides a run. */
   get chosen() {
-    return Object.fromEntries(CHOICES.map((name) => [name, this[name]]));
+    return { ...Object.fromEntries(CHOICES.map((name) => [name, this[name]])), batchSize: this.batchSize };
   },
 
   get config() {
@@ -64,6 +67,7 @@ export const settings = {
     for (const name of CHOICES) {
       this[name] = possible(name, query.get(name) ?? String(values[name] ?? "")) ?? this[name];
     }
+    this.batchSize = values.batchSize ?? this.batchSize;
     this.show();
   },
 
@@ -76,19 +80,23 @@ export const settings = {
   show() {
     for (const name of CHOICES) $(name).value = String(this[name]);
     const varied = { none: "", crops: ", pictures cropped", mirrored: ", pictures cropped and mirrored" }[this.augment];
-    $("settings-line").textContent = `${this.steps} steps, seed ${this.seed}, ${this.folds} folds${varied}${this.crops === "five" ? ", answers over five crops" : ""}`;
+    const batches = this.batchSize === BATCH_SIZE ? "" : ` of ${this.batchSize} pictures`;
+    $("settings-line").textContent = `${this.steps} steps${batches}, seed ${this.seed}, ${this.folds} folds${varied}${this.crops === "five" ? ", answers over five crops" : ""}`;
   },
 };
 
+/** Settings from before there were others. */
+export const FORMER = { augment: "none", crops: "one", batchSize: FORMER_BATCH_SIZE };
+
 /** What the worker is told to learn with. */
-export const toConfig = ({ steps, seed, folds, augment, crops }) => ({
-  train: { num_steps: steps, batch_size: BATCH_SIZE, seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }), ...CROPS[crops],
+export const toConfig = ({ steps, seed, folds, augment, crops, batchSize }) => ({
+  train: { num_steps: steps, ...(batchSize === FORMER_BATCH_SIZE ? {} : { batch_size: batchSize }), seed, ...AUGMENTS[augment] }, folds, ...(augment === "none" ? {} : { views: VIEWS }), ...CROPS[crops],
 });
 
 /** The settings that gave it. */
-export function fromConfig({ train: { num_steps: steps, seed, augment, mirror }, folds, multi_crop: several }) {
+export function fromConfig({ train: { num_steps: steps, batch_size: batchSize = FORMER_BATCH_SIZE, seed, augment, mirror }, folds, multi_crop: several }) {
   const varied = (mirror ?? true) ? "mirrored" : "crops";
-  return { steps, seed, folds, augment: augment ? varied : "none", crops: several ? "five" : "one" };
+  return { steps, seed, folds, augment: augment ? varied : "none", crops: several ? "five" : "one", batchSize };
 }
 
 /** Whether the page can have these settings: those of another version, in a project, may be others. */

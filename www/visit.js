@@ -1,6 +1,7 @@
 // What a visit leaves for the next one, and what the last one left.
 import { say } from "./dom.js";
 import { readReport } from "./project.js";
+import { FORMER } from "./settings.js";
 import { keep, keepAtOnce, restore } from "./store.js";
 
 /** Milliseconds between a change and keeping it. */
@@ -47,8 +48,7 @@ export class Visit {
   async begin() {
     const { state: kept, lost } = await restore();
     this.lost = lost;
-    // Visits from before pictures could be varied, and answered by several crops.
-    this.#settings.set(kept?.settings ? { augment: "none", crops: "one", ...kept.settings } : {});
+    this.#settings.set(kept?.settings ? { ...FORMER, ...kept.settings } : {});
     this.#tryIt.asked = kept?.settings?.unsureBelow;
     this.#library.removed = new Set(kept?.removed);
     this.#last = kept ?? {};

@@ -26,7 +26,7 @@ test("answers follow what the camera sees, and it can be taken", async ({ page }
   await open(page, TINY);
   await aim(page, 0);
   await page.getByTestId("try-camera").click();
-  await expect(page.locator("#camera-silent")).toContainText("once two classes have pictures");
+  await expect(page.locator("#camera-silent")).toContainText("once every class has pictures");
   await page.keyboard.press("Escape");
   await twoClasses(page);
   await expect(page.getByTestId("status")).toContainText("first answers are in");

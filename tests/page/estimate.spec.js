@@ -7,7 +7,7 @@ const step = (method, at, of = 40) => ({ type: "progress", progress: { phase: "s
 const fold = (method, at, of = 3) => ({ type: "progress", progress: { phase: "fold", method, fold: at, num_folds: of } });
 
 test("what is left follows from the share of steps and folds that are done", () => {
-  const run = new Estimate(["linear-probe", "learned", "lora"], { images: 12, folds: 3 });
+  const run = new Estimate(["linear-probe", "learned", "lora"], { images: 12, batchSize: 16, folds: 3 });
   expect(run.left(0), "nothing is known").toBe("");
   // Two methods of 40 steps, and three folds of each that cost two thirds: six trainings in all.
   run.hear(step("learned", 0), 10);
@@ -36,7 +36,7 @@ test("what is left follows from the share of steps and folds that are done", () 
 
 test("a method that fails early takes nothing of the others' time away", () => {
   const names = ["learned", "lora", "full"];
-  const run = new Estimate(names, { images: 12, folds: 0 });
+  const run = new Estimate(names, { images: 12, batchSize: 16, folds: 0 });
   for (const name of names) run.hear(step(name, 0), 0);
   for (const name of names) run.hear(step(name, 10), 30);
   expect(run.left(30)).toBe("about 2 min left");
@@ -47,22 +47,24 @@ test("a method that fails early takes nothing of the others' time away", () => {
 
 test("folds of a full batch, and on a GPU, take as long as all pictures do", () => {
   const left = (what) => {
-    const run = new Estimate(["lora"], { folds: 3, ...what });
+    const run = new Estimate(["lora"], { folds: 3, batchSize: 16, ...what });
     run.hear(step("lora", 0), 0);
     run.hear(step("lora", 40), 10);
     return run.left(10);
   };
-  expect(left({ images: 24 })).toBe("about 20 s left");
+  expect(left({ images: 12 })).toBe("about 20 s left");
+  expect(left({ images: 24 })).toBe("about 30 s left");
+  expect(left({ images: 24, batchSize: 32 })).toBe("about 20 s left");
   expect(left({ images: 96 })).toBe("about 30 s left");
-  expect(left({ images: 24, onGpu: true })).toBe("about 30 s left");
+  expect(left({ images: 12, onGpu: true })).toBe("about 30 s left");
 });
 
 test("folds that nothing is left out for count nothing, and long runs are told in minutes", () => {
-  const run = new Estimate(["full"], { images: 4, folds: 0 });
+  const run = new Estimate(["full"], { images: 4, batchSize: 16, folds: 0 });
   run.hear(step("full", 1, 1000), 0);
   run.hear(step("full", 101, 1000), 60);
   expect(run.left(60)).toBe("about 9 min left");
-  const quick = new Estimate(["nearest-mean"], { images: 12, folds: 3 });
+  const quick = new Estimate(["nearest-mean"], { images: 12, batchSize: 16, folds: 3 });
   quick.hear(fold("nearest-mean", 1), 5);
   expect(quick.left(5)).toBe("");
 });

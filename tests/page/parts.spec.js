@@ -292,7 +292,7 @@ test("picture names in other scripts survive a project, which replays in the com
   const path = await saveAs(page, "save-project");
   replay(path, MODEL, ["lora", "nearest-mean"]);
   const saved = JSON.parse(strFromU8(unzipSync(readFileSync(path))["project.json"]));
-  expect(saved.config).toEqual({ train: { num_steps: 4, seed: 0, augment: true, mirror: true }, folds: 2, views: 4, multi_crop: true });
+  expect(saved.config).toEqual({ train: { num_steps: 4, batch_size: 16, seed: 0, augment: true, mirror: true }, folds: 2, views: 4, multi_crop: true });
   for (const own of Object.keys(unzipSync(readFileSync(path)))) {
     expect(own).toMatch(/^(train|test)\/[^/]+\/[^/.][^/]*$|^project\.json$/);
     expect(Buffer.byteLength(own.split("/").at(-1))).toBeLessThan(256);
@@ -317,7 +317,7 @@ test("a project from before pictures were varied, or answered by several crops, 
   const shown = await page.getByTestId("held-out-lora").textContent();
   const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
   const project = JSON.parse(strFromU8(files["project.json"]));
-  expect(project.config).toEqual({ train: { num_steps: 4, seed: 0 }, folds: 2 });
+  expect(project.config).toEqual({ train: { num_steps: 4, batch_size: 16, seed: 0 }, folds: 2 });
   const give = async (config) => {
     const described = new TextEncoder().encode(JSON.stringify({ ...project, config }));
     const buffer = Buffer.from(zipSync({ ...files, "project.json": described }));
@@ -327,6 +327,9 @@ test("a project from before pictures were varied, or answered by several crops, 
   };
   await page.getByTestId("augment").selectOption("crops");
   await page.getByTestId("crops").selectOption("five");
+  await give({ train: { num_steps: 4, seed: 0 }, folds: 2 });
+  await expect(page.locator("#settings-line")).toHaveText("4 steps of 32 pictures, seed 0, 2 folds");
+  await expect(page.getByTestId("stale")).toBeHidden();
   await give(project.config);
   await expect(page.locator("#settings-line")).toHaveText("4 steps, seed 0, 2 folds");
   await expect(page.getByTestId("stale")).toBeHidden();
