@@ -233,7 +233,7 @@ async function start() {
   };
   await opening.choose(first);
   // Pictures of an earlier visit are worth more than an example.
-  if (settings.example && !classes.list.length) await loadExample();
+  if (settings.example && opening.model && !classes.list.length) await loadExample();
 }
 
 $("example").addEventListener("click", () => loadExample().catch(fail));

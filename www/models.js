@@ -273,5 +273,9 @@ export async function droppedModel(files) {
 /** The embedded model by its folder's name or as the command line calls it, or a model of the Hub by its id, at an input size if one is asked for. */
 export async function namedModel(name, imgSize) {
   if (isHubId(name)) return hubModel(name, imgSize);
-  return shippedModel(name === "embedded" ? "base" : ((await shippedAs(name)) ?? name), imgSize);
+  const { signal } = current;
+  const own = name === "embedded" ? "base" : ((await shippedAs(name)) ?? name);
+  // Ended while what ships was looked up.
+  if (signal.aborted) throw cancelled();
+  return shippedModel(own, imgSize);
 }

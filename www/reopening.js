@@ -26,6 +26,9 @@ export class Reopening {
     const { settings, opening, run, library, classes, testZone } = this.#parts;
     const { project, classes: own, modules } = await openProject(name, files);
     await this.#ready();
+    await run.settle();
+    // Another model takes the results with it, and Undo brings them back.
+    const results = this.#before();
     const isOpen = () => this.#isOpen(project.model, project.img_size);
     await this.#modelOf(project.model, project.img_size, OF_PROJECTS);
     const chosen = fromConfig(project.config);
@@ -39,7 +42,7 @@ export class Reopening {
         run.setModules(library.list, before.methods);
         return undone();
       });
-    });
+    }, results);
     // Undone, or something else has come instead.
     if (!loaded) return;
     const names = own.map((each) => each.name);
@@ -110,12 +113,12 @@ export class Reopening {
     await visit.back;
   }
 
-  /** Something takes the place of classes and results; says whether `load`, which gets what brings back the results with the classes, brought it to
-   *  the end. */
-  async #instead(load) {
+  /** Something takes the place of classes and results; says whether `load`, which gets what brings back the results with the classes (`undone`, or
+   *  those of now), brought it to the end. */
+  async #instead(load, undone) {
     const { run, visit, tryIt } = this.#parts;
     await run.settle();
-    const undone = this.#before();
+    undone ??= this.#before();
     visit.hold();
     let loaded = false;
     try {

@@ -1,8 +1,11 @@
 // Labelled test pictures, and the confusion matrix whose cells open them.
+import { unzip } from "./archive.js";
 import { $, acceptDrops, element, fail, listed, percent } from "./dom.js";
-import { droppedFiles, sort } from "./drops.js";
+import { droppedFiles, sort, unpacked } from "./drops.js";
 import { method } from "./methods.js";
 import { thumb } from "./pictures.js";
+import { projectAmong } from "./project.js";
+import { taskAmong } from "./task.js";
 
 /** So many letters stand beside one another; names whose longest words have more are turned. */
 const BESIDE = 24;
@@ -40,15 +43,16 @@ export class TestZone {
       this.draw();
     });
     acceptDrops($("test-zone"), (event, entries, dropped) => {
-      // What is no file is the page's to refuse, and what is no picture the page's to take.
-      if (!entries.length || dropped.some((file) => /\.(zip|json|safetensors)$/i.test(file.name))) return;
+      // What is no file is the page's to refuse, and what is no picture the page's to take. Zips stay: nothing here may be learned from.
+      if (!entries.length || dropped.some((file) => /\.(json|safetensors)$/i.test(file.name))) return;
       event.stopPropagation();
       droppedFiles(entries).then((files) => this.add(files)).catch(fail);
     });
   }
 
   /** Dropped here, every folder is test pictures of the class of its name; loose pictures are of the chosen class. */
-  async add(files) {
+  async add(given) {
+    const files = (await Promise.all(given.map((file) => this.#unpacked(file)))).flat();
     const { classes, loose, modules, projects, model, other } = sort(files);
     const names = [...classes.keys()];
     const known = names.filter((name) => this.#classes.known(name, names));
@@ -61,6 +65,15 @@ export class TestZone {
     const rest = [...modules, ...projects, ...model, ...other].map((file) => file.name);
     if (rest.length) bad.push(`no test pictures: ${rest.join(", ")}; modules, models and projects can be dropped elsewhere on the page`);
     if (bad.length) fail({ message: listed(bad) });
+  }
+
+  /** What is in a zip of pictures, as if it had been dropped; every other file as it is. */
+  async #unpacked(file) {
+    if (!/\.zip$/i.test(file.name)) return [file];
+    const files = await unzip(file);
+    const entries = Object.entries(files);
+    if (projectAmong(entries) || taskAmong(entries)) return [file];
+    return unpacked(file.name, files, Boolean(this.#classes.known(file.name.replace(/\.zip$/i, ""))));
   }
 
   async #addLoose(files) {

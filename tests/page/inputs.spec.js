@@ -1,7 +1,9 @@
 // Every way in: drops, folders, pastes, the camera, models and modules; and what is kept.
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "@playwright/test";
+import { zipSync } from "fflate";
 import { module, pictures, png, tinyModel, writeFolder } from "./files.js";
 import { HUB_ID } from "./setup.js";
 import { addTests, choose, drop, moduleZip, open, openLibrary, replay, saveAs, scratch, startAndFinish, test, twoClasses } from "./support.js";
@@ -33,6 +35,13 @@ test("a dropped folder is a class, a module folder joins the library, and test f
   await expect(page.getByTestId("library")).toContainText("lora-one");
   await drop(page, page.locator("#test-zone"), [join(root, "held", "cats"), join(root, "held", "dogs")]);
   await expect(page.locator("#test-count")).toHaveText("4 in 2 classes");
+  await expect(thumbs(page, 0)).toHaveCount(3);
+  await expect(page.getByTestId("accuracy-nearest-mean")).toContainText("%");
+  // Packed, they are test pictures as well.
+  const packed = Object.fromEntries(["cats", "dogs"].map((name, kind) => [`${name}/packed.png`, new Uint8Array(png(kind, 77))]));
+  writeFileSync(join(root, "held.zip"), zipSync(packed));
+  await drop(page, page.locator("#test-zone"), [join(root, "held.zip")]);
+  await expect(page.locator("#test-count")).toHaveText("6 in 2 classes");
   await expect(thumbs(page, 0)).toHaveCount(3);
   await expect(page.getByTestId("accuracy-nearest-mean")).toContainText("%");
   // Two test pictures have the same file name; a cell shows the right ones.

@@ -1,6 +1,7 @@
 // A project takes the place of what is there: of what was learned, of pictures that are still coming back, of modules.
 import { readFileSync } from "node:fs";
 import { expect } from "@playwright/test";
+import { strFromU8, unzipSync, zipSync } from "fflate";
 import { pictures, tinyModel } from "./files.js";
 import { choose, expectSame, moduleZip, open, openLibrary, predictions, saveAs, slowPictures, startAndFinish, test, twoClasses } from "./support.js";
 
@@ -136,4 +137,22 @@ test("what was learned answers as before when the modules change, and its weight
   await expect(page.getByTestId("stale")).toBeHidden();
   await bars.first().fill("0.9");
   await expect(mixed).not.toHaveCount(0);
+});
+
+test("Undo of a project of another input size brings back what was learned before it, as out of date", async ({ page }) => {
+  await open(page, TINY);
+  await twoClasses(page);
+  await choose(page, ["nearest-mean", "lora"]);
+  await startAndFinish(page);
+  const shown = await page.getByTestId("held-out-lora").textContent();
+  const files = unzipSync(readFileSync(await saveAs(page, "save-project")));
+  const project = JSON.parse(strFromU8(files["project.json"]));
+  const described = new TextEncoder().encode(JSON.stringify({ ...project, img_size: 40, results: [] }));
+  await page.getByTestId("open-project").setInputFiles({ name: "larger.zip", mimeType: "application/zip", buffer: Buffer.from(zipSync({ ...files, "project.json": described })) });
+  await expect(page.getByTestId("status")).toHaveText(/project opened|first answers/);
+  await expect(page.getByTestId("model")).toContainText("40 × 40 px");
+  await expect(page.getByTestId("held-out-lora")).toHaveCount(0);
+  await page.getByTestId("undo").click();
+  await expect(page.getByTestId("held-out-lora")).toHaveText(shown);
+  await expect(page.getByTestId("stale")).toBeVisible();
 });

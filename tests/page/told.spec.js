@@ -73,6 +73,8 @@ for (const [query, told] of [
   ["img_size=100", "100x100 px"],
   ["img_size=-5", "img_size cannot be -5: it is a multiple of the side of the model's patches, 12 px for the embedded one, up to 2048"],
   ["model=nonsense", "404"],
+  ["model=nonsense&example", "404"],
+  ["model=deit-tiny-patch16-224", "its modules ship and the model does not"],
 ]) {
   test(`an address with ${query} leaves the choice of another model, and the page says so`, async ({ page }) => {
     await page.goto(`?device=cpu&${query}`);
