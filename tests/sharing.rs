@@ -11,7 +11,7 @@ use loraloom::{
         adapted::Adapted,
         config::{AdaptConfig, Refit},
         export::TaskForm,
-        files::Wanted,
+        files::Selection,
         handover::Handover,
         progress::Flow,
         task::TaskFile,
@@ -38,7 +38,7 @@ fn task(session: &Session) -> Dataset {
 fn task_of(session: &Session, images_per_class: usize) -> Dataset {
     let dir = tempfile::tempdir().expect("a folder");
     write_task(dir.path(), &["across", "down"], 0, images_per_class);
-    session.load_dataset(dir.path(), None, Wanted::All, &mut |_, _| ()).expect("loads").0
+    session.load_dataset(dir.path(), None, Selection::All, &mut |_, _| ()).expect("loads").0
 }
 
 fn config() -> AdaptConfig {

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use loraloom::{
     DeviceChoice, Dialect, Method, block_on,
-    session::{ModelOptions, Session, config::AdaptConfig, export::TaskForm, files::Wanted, progress::Flow},
+    session::{
+        ModelOptions, Session, config::AdaptConfig, export::TaskForm, files::Selection, progress::Flow,
+    },
 };
 use support::{
     CLASSES, Place, golden, json, run, succeed,
@@ -214,7 +216,7 @@ fn a_model_that_cannot_be_saved_is_refused_before_it_is_trained_and_costs_nothin
     let (device, options) = (DeviceChoice::Cpu, ModelOptions::default());
     let session = block_on(Session::open_dir(device, &model, Path::new(&model), &options)).expect("opens");
     let (train, _) =
-        session.load_dataset(Path::new(&train), None, Wanted::All, &mut |_, _| ()).expect("images");
+        session.load_dataset(Path::new(&train), None, Selection::All, &mut |_, _| ()).expect("images");
     let mut config = AdaptConfig { folds: 0, ..AdaptConfig::default() };
     config.train.num_steps = 1;
     let mut go_on = |_| Flow::GoOn;

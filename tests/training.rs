@@ -10,7 +10,7 @@ use loraloom::{
     session::{
         ModelOptions, Session,
         config::AdaptConfig,
-        files::Wanted,
+        files::Selection,
         progress::{Flow, Progress},
     },
     shipped,
@@ -24,7 +24,7 @@ fn open(device: DeviceChoice) -> Session {
 
 fn task(session: &Session, dir: &Path) -> Dataset {
     write_task(dir, &["across", "down"], 0, 6);
-    let (data, warnings) = session.load_dataset(dir, None, Wanted::All, &mut |_, _| ()).expect("loads");
+    let (data, warnings) = session.load_dataset(dir, None, Selection::All, &mut |_, _| ()).expect("loads");
     assert!(warnings.is_empty());
     data
 }

@@ -13,7 +13,7 @@ use loraloom::{
         Session,
         adapted::Adapted,
         config::AdaptConfig,
-        files::{Wanted, never_held_out, repeats},
+        files::{Selection, never_held_out, repeats},
         progress::{Flow, Progress},
         task::TaskFile,
     },
@@ -55,10 +55,10 @@ pub fn run(arguments: &AdaptArgs) -> Result<Outcome> {
         methods.iter().try_for_each(|method| session.check_savable(*method, form, dir))?;
     }
     let seed = arguments.training.seed;
-    let wanted = arguments.shots.map_or(Wanted::All, |shots| Wanted::Shots(shots, seed));
-    let train = load(&session, &arguments.train, None, wanted, &mut warnings)?;
+    let selection = arguments.shots.map_or(Selection::All, |shots| Selection::Shots(shots, seed));
+    let train = load(&session, &arguments.train, None, selection, &mut warnings)?;
     let test = match &arguments.test {
-        Some(dir) => Some(load(&session, dir, Some(&train.classes), Wanted::All, &mut warnings)?),
+        Some(dir) => Some(load(&session, dir, Some(&train.classes), Selection::All, &mut warnings)?),
         None => None,
     };
     output::print(&data(&train, test.as_ref()));
@@ -178,12 +178,12 @@ pub fn load(
     session: &Session,
     dir: &Path,
     classes: Option<&[String]>,
-    wanted: Wanted,
+    selection: Selection,
     warnings: &mut Vec<Error>,
 ) -> Result<Dataset> {
     let bar = output::bar(0);
     let mut show = |done: usize, total: usize| output::advance(&bar, done as u64, total as u64);
-    let (dataset, found) = session.load_dataset(dir, classes, wanted, &mut show)?;
+    let (dataset, found) = session.load_dataset(dir, classes, selection, &mut show)?;
     bar.finish_and_clear();
     found.iter().for_each(output::warning);
     warnings.extend(found);

@@ -6,7 +6,7 @@ use loraloom::{
     block_on,
     error::Result,
     report::{Accuracy, Prediction, count},
-    session::{Session, files::Wanted},
+    session::{Session, files::Selection},
 };
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ impl Scored {
 /// No image can be read, a folder is named after no class of the task, or the device was lost.
 pub fn run(session: &Session, dir: &Path, arguments: &PredictArgs) -> Result<Outcome> {
     let mut warnings = Vec::new();
-    let test = load(session, dir, Some(&session.model().labels), Wanted::All, &mut warnings)?;
+    let test = load(session, dir, Some(&session.model().labels), Selection::All, &mut warnings)?;
     let predictions = block_on(session.classify(&test.examples, usize::MAX))?;
     let labels = test.examples.iter().map(|example| example.class);
     let images: Vec<Scored> =

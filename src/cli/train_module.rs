@@ -9,7 +9,7 @@ use loraloom::{
         Session,
         config::AdaptConfig,
         digest::hex,
-        files::{Wanted, repeats},
+        files::{Selection, repeats},
         place::{CARD, check_module_place},
     },
 };
@@ -52,9 +52,9 @@ pub fn run(arguments: &TrainModuleArgs) -> Result<Outcome> {
     check_writable(&arguments.out)?;
     check_module_place(&arguments.out)?;
     let mut warnings = Vec::new();
-    let train = load(&session, &arguments.data, None, Wanted::All, &mut warnings)?;
+    let train = load(&session, &arguments.data, None, Selection::All, &mut warnings)?;
     let test = match &arguments.test {
-        Some(dir) => Some(load(&session, dir, Some(&train.classes), Wanted::All, &mut warnings)?),
+        Some(dir) => Some(load(&session, dir, Some(&train.classes), Selection::All, &mut warnings)?),
         None => None,
     };
     warnings.extend(repeats(&train, test.as_ref()).into_iter().inspect(output::warning));

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     session::{
         Session,
-        files::{Wanted, repeats},
+        files::{Selection, repeats},
     },
 };
 
@@ -63,11 +63,11 @@ impl Task {
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Self, Vec<Error>)> {
         let (train, mut warnings) =
-            session.load_dataset(&dir.join("train"), None, Wanted::All, on_progress)?;
+            session.load_dataset(&dir.join("train"), None, Selection::All, on_progress)?;
         let classes = Some(&train.classes[..]);
         let most = settings.max_test.max(if corrupt { settings.max_corrupted } else { 0 });
-        let wanted = Wanted::AtMost(most);
-        let (test, bad) = session.load_dataset(&dir.join("test"), classes, wanted, on_progress)?;
+        let selection = Selection::AtMost(most);
+        let (test, bad) = session.load_dataset(&dir.join("test"), classes, selection, on_progress)?;
         warnings.extend(bad);
         warnings.extend(repeats(&train, Some(&test)));
         let corrupted = if corrupt { corrupted(&test.at_most(settings.max_corrupted))? } else { Vec::new() };

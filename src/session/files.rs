@@ -25,7 +25,7 @@ use crate::{
 
 /// Which images of a folder are read; bad ones leave their places to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Selection {
     /// All.
     All,
     /// At most so many of every class, drawn by a seed.
@@ -101,7 +101,7 @@ impl Session {
 
     /// Reads the images of class folders as the model sees them; returns warnings of bad ones.
     ///
-    /// `classes` asks for another task's class order; `wanted` says which of the images are read.
+    /// `classes` asks for another task's class order; `selection` says which of the images are read.
     ///
     /// # Errors
     /// No classes, no readable images of a class that is to be learned, or a class that the task does not have.
@@ -109,7 +109,7 @@ impl Session {
         &self,
         dir: &Path,
         classes: Option<&[String]>,
-        wanted: Wanted,
+        selection: Selection,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Dataset, Vec<Error>)> {
         let (mut listing, mut warnings) = match classes {
@@ -121,13 +121,13 @@ impl Session {
             warnings.extend(untested(&listing));
         }
         let sizes = listing.class_sizes();
-        let most = match wanted {
-            Wanted::All => sizes,
-            Wanted::Shots(shots, seed) => {
+        let most = match selection {
+            Selection::All => sizes,
+            Selection::Shots(shots, seed) => {
                 listing = listing.shuffled(seed);
                 vec![shots; sizes.len()]
             }
-            Wanted::AtMost(count) => {
+            Selection::AtMost(count) => {
                 listing = listing.shuffled(0);
                 even_limits(&sizes, count)
             }
